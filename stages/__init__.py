@@ -1,0 +1,1 @@
+"""The steps of the graph, one standalone script each: `python -m stages.<name>`."""

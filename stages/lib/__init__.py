@@ -1,0 +1,1 @@
+"""What the stages share. Arrows point one way: stage -> room -> lib/*.py -> third party."""

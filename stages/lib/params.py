@@ -1,0 +1,148 @@
+"""Strict, typed parameters: one section of params.yaml -> one frozen dataclass.
+
+A stage declares its parameters as a frozen, keyword-only dataclass and calls
+`load(Params, "chunk")`. Unknown, missing or wrongly typed keys raise `ValueError`
+that names the key, the value and what is allowed.
+"""
+
+import dataclasses
+import re
+import types
+import typing
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+
+PARAMS_FILE = Path("params.yaml")
+PROMPTS_FILE = Path("prompts.yaml")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads a YAML mapping. Raises `ValueError` naming the file if it is missing or not a mapping."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file (run from the root of the project)")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a mapping at the top, found {type(content).__name__}")
+    return content
+
+
+def load(cls: type[T], section: str, path: Path = PARAMS_FILE) -> T:
+    """Loads the named section of params.yaml into the dataclass `cls`.
+
+    Raises:
+        ValueError: the section is absent, or a key is unknown, missing or of another type.
+    """
+    content = read_yaml(path)
+    if section not in content:
+        raise ValueError(f"{path}: no section {section!r}; there are {sorted(content)}")
+    return from_mapping(cls, content[section], where=f"{path}: {section}")
+
+
+def load_prompts(names: list[str], path: Path = PROMPTS_FILE) -> dict[str, str]:
+    """Reads the named prompts from prompts.yaml.
+
+    Raises:
+        ValueError: a prompt is absent or not a text.
+    """
+    content = read_yaml(path)
+    for name in names:
+        if name not in content:
+            raise ValueError(f"{path}: no prompt {name!r}; there are {sorted(content)}")
+        if not isinstance(content[name], str):
+            raise ValueError(f"{path}: {name} must be a text, found {content[name]!r}")
+    return {name: content[name] for name in names}
+
+
+def fill(template: str, **values: str) -> str:
+    """Puts values into the {placeholders} of a prompt; other braces (JSON examples) stay as they are.
+
+    Raises:
+        ValueError: the template lacks the placeholder of a value.
+    """
+    for name in values:
+        if "{" + name + "}" not in template:
+            raise ValueError(f"the prompt lacks the placeholder {{{name}}}: {template[:80]!r}...")
+    # One pass, so that a value which happens to hold "{answer}" stays as it is.
+    names = "|".join(map(re.escape, values))
+    return re.sub(rf"\{{({names})\}}", lambda match: values[match[1]], template) if values else template
+
+
+def from_mapping(cls: type[T], content: Any, where: str) -> T:
+    """Builds the dataclass `cls` from a mapping, strictly; `where` names the place in error messages."""
+    assert dataclasses.is_dataclass(cls), cls
+    if not isinstance(content, dict):
+        raise ValueError(f"{where}: expected a mapping, found {content!r}")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for key in content:
+        if key not in fields:
+            close = get_close_matches(str(key), fields, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ValueError(f"{where}.{key}: unknown key{hint}; allowed are {sorted(fields)}")
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in content
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"{where}: missing {', '.join(missing)}")
+    values = {key: _convert(value, hints[key], f"{where}.{key}") for key, value in content.items()}
+    try:
+        return cls(**values)
+    except ValueError as error:  # a range check in __post_init__
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """Checks `value` against the type `hint`; an int passes for a float, nothing else is converted."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        others = [arg for arg in args if arg is not type(None)]
+        errors = []
+        for arg in others:
+            try:
+                return _convert(value, arg, where)
+            except ValueError as error:
+                errors.append(str(error))
+        raise ValueError(errors[0])
+    if origin is typing.Literal:
+        if value not in args or type(value) not in {type(arg) for arg in args}:
+            raise ValueError(f"{where}: {value!r} is not allowed; one of {list(args)}")
+        return value
+    if origin in (list, tuple):
+        if not isinstance(value, list):
+            raise ValueError(f"{where}: expected a list, found {value!r}")
+        items = [_convert(item, args[0], f"{where}[{i}]") for i, item in enumerate(value)]
+        return items if origin is list else tuple(items)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ValueError(f"{where}: expected a mapping, found {value!r}")
+        return {
+            _convert(key, args[0], f"{where} (key)"): _convert(item, args[1], f"{where}.{key}")
+            for key, item in value.items()
+        }
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        assert isinstance(hint, type)
+        return from_mapping(hint, value, where)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        advice = (
+            " (YAML reads 3e-4 as text: write 3.0e-4)" if hint in (int, float) and isinstance(value, str) else ""
+        )
+        raise ValueError(f"{where}: expected {hint.__name__}, found {value!r}{advice}")
+    return value

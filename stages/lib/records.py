@@ -1,0 +1,80 @@
+"""JSONL records and whole-or-nothing output files.
+
+Every output appears complete or not at all: it is written beside its place under a
+temporary name and renamed when it is whole.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Record = dict[str, Any]
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a temporary path; renames it to `path` when the block ends well, removes it otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes indented JSON with a final newline, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(path: Path, records: Iterable[Record]) -> None:
+    """Writes one JSON object a line, whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Writes an .npy file (no pickle), whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def read_jsonl(path: Path, required: Sequence[str] = ()) -> list[Record]:
+    """Reads one JSON object a line; blank lines are skipped.
+
+    Raises:
+        ValueError: names the file and the line that is not UTF-8, not a JSON object, or lacks a required key.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; the stage that writes it has not run")
+    records: list[Record] = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line.decode("utf-8"))
+            except (UnicodeDecodeError, json.JSONDecodeError) as error:
+                raise ValueError(f"{path}:{number}: not a JSON line: {error}") from error
+            if not isinstance(record, dict):
+                raise ValueError(f"{path}:{number}: expected a JSON object, found {type(record).__name__}")
+            absent = [key for key in required if key not in record]
+            if absent:
+                raise ValueError(f"{path}:{number}: the record lacks {', '.join(absent)}")
+            records.append(record)
+    return records
