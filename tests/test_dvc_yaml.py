@@ -1,0 +1,109 @@
+"""dvc.yaml against the code: DVC does not see imports, so its deps must be the import closure."""
+
+import ast
+import dataclasses
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# Loop lists: a stage of a loop does not depend on who else is in the loop, or adding a model would run them all.
+LOOP_LISTS = {
+    "qa": {"generators"},
+    "judge": {"judges"},
+    "embed": {"models"},
+    "rerank": {"rerankers", "instructions"},
+}
+
+
+def module_files(module: str) -> list[str]:
+    """The local files that importing `module` runs: packages' __init__.py and the module itself."""
+    parts = module.split(".")
+    files = [Path(*parts[:i], "__init__.py") for i in range(1, len(parts) + 1)]
+    files.append(Path(*parts).with_suffix(".py"))
+    return [str(file) for file in files if (ROOT / file).is_file()]
+
+
+def imported_modules(file: str) -> set[str]:
+    """Every module under stages/ that the file imports anywhere, functions included."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{file}: relative import"
+            modules.add(node.module)
+            modules.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {module for module in modules if module.split(".")[0] == "stages"}
+
+
+def import_closure(file: str) -> set[str]:
+    """The file and every local file that it imports, directly or not."""
+    seen: set[str] = set()
+    waiting = [file, *module_files("stages")]
+    while waiting:
+        current = waiting.pop()
+        if current not in seen:
+            seen.add(current)
+            waiting += [found for module in imported_modules(current) for found in module_files(module)]
+    return seen
+
+
+def stage_body(name: str) -> dict[str, Any]:
+    """The stage's definition."""
+    body: dict[str, Any] = STAGES[name]
+    return body
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_deps_are_the_import_closure(name: str) -> None:
+    listed = {dep for dep in stage_body(name)["deps"] if dep.endswith(".py")}
+    expected = import_closure(f"stages/{name}.py")
+    assert not expected - listed, f"dvc.yaml: {name} lacks deps {sorted(expected - listed)}"
+    assert not listed - expected, f"dvc.yaml: {name} does not import {sorted(listed - expected)}"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_tracked_params_are_the_stages_params(name: str) -> None:
+    """A stage tracks each of its own parameters (but its loop lists), so that a change runs it again."""
+    tracked: set[str] = set()
+    for item in stage_body(name)["params"]:
+        if isinstance(item, str):
+            tracked.add(item)
+    own = {item.split(".", 1)[1] for item in tracked if item.startswith(f"{name}.")}
+    module = importlib.import_module(f"stages.{name}")
+    fields = {field.name for field in dataclasses.fields(module.Params)} - LOOP_LISTS.get(name, set())
+    if name in tracked:
+        assert name not in LOOP_LISTS, f"dvc.yaml: {name} tracks its loop list; name its keys one by one"
+    else:
+        assert own == fields
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_runs_as_a_module(name: str) -> None:
+    assert stage_body(name)["cmd"].startswith(f"python -m stages.{name}")
+
+
+def test_a_stage_never_imports_a_stage_and_the_product_never_imports_dvc() -> None:
+    stage_modules = {f"stages.{path.stem}" for path in (ROOT / "stages").glob("*.py")} - {"stages.__init__"}
+    for path in sorted((ROOT / "stages").rglob("*.py")):
+        file = str(path.relative_to(ROOT))
+        assert not imported_modules(file) & stage_modules, f"{file} imports a stage"
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(module.split(".")[0] == "dvc" for module in names), f"{file} imports dvc"
+
+
+def test_rooms_do_not_import_each_other() -> None:
+    """Any room may use what lib/llm and lib/corpus offer; no other arrow between rooms."""
+    for path in sorted((ROOT / "stages" / "lib").glob("*/*.py")):
+        room = path.parent.name
+        for module in imported_modules(str(path.relative_to(ROOT))):
+            parts = module.split(".")
+            if len(parts) > 2 and (ROOT / "stages" / "lib" / parts[2]).is_dir():
+                assert parts[2] in {room, "llm", "corpus"}, f"{path}: room {room} imports room {parts[2]}"

@@ -1,0 +1,66 @@
+"""Profiles load against every stage, keep comments, and can be taken back by `cpu`."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from profiles.overlay import check_params, lay_over, overlaid_text, profile_names, read_profile
+from stages.lib.params import read_yaml
+
+ROOT = Path(__file__).parent.parent
+PARAMS = ROOT / "params.yaml"
+
+
+def leaves(tree: dict[str, Any], where: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Every value of nested mappings by its path."""
+    found: dict[tuple[str, ...], Any] = {}
+    for key, value in tree.items():
+        found.update(leaves(value, (*where, key)) if isinstance(value, dict) else {(*where, key): value})
+    return found
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_profile_loads_against_every_stage(name: str) -> None:
+    params = read_yaml(PARAMS)
+    lay_over(params, read_profile(name))
+    check_params(params, where=name)
+
+
+def test_params_yaml_is_the_cpu_profile() -> None:
+    assert lay_over(read_yaml(PARAMS), read_profile("cpu")) == []
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_cpu_takes_a_profile_back(name: str) -> None:
+    params = read_yaml(PARAMS)
+    before = copy.deepcopy(params)
+    lay_over(params, read_profile(name))
+    lay_over(params, read_profile("cpu"))
+    different = [".".join(path) for path, value in leaves(params).items() if leaves(before)[path] != value]
+    assert not different, f"profiles/cpu.yaml lacks {different}, which profiles/{name}.yaml changes"
+
+
+def test_comments_survive() -> None:
+    text = "# head\nqa:\n  max_tokens: 3  # tokens\n  other: [a]\n"
+    out, changes = overlaid_text(text, {"qa": {"max_tokens": 5}})
+    assert out == "# head\nqa:\n  max_tokens: 5  # tokens\n  other: [a]\n"
+    assert changes == ["qa.max_tokens: 3 -> 5"]
+
+
+def test_params_yaml_survives_a_round_trip_to_the_letter() -> None:
+    text = PARAMS.read_text()
+    assert overlaid_text(text, {})[0] == text
+
+
+def test_a_misspelt_key_is_named() -> None:
+    with pytest.raises(ValueError, match=r"qa\.max_token: .* did you mean 'max_tokens'"):
+        lay_over({"qa": {"max_tokens": 3}}, {"qa": {"max_token": 5}})
+
+
+def test_an_unknown_model_is_named() -> None:
+    params = read_yaml(PARAMS)
+    params["qa"]["generators"] = ["no-such-model"]
+    with pytest.raises(ValueError, match=r"qa\.generators names 'no-such-model'"):
+        check_params(params, where="params.yaml")
