@@ -91,7 +91,7 @@ def check_params(params: dict[str, Any], where: str) -> None:
             stage = importlib.import_module(f"stages.{section}")
         except ModuleNotFoundError as error:
             raise ValueError(f"{where}: section {section!r} has no stage stages/{section}.py") from error
-        assert dataclasses.is_dataclass(stage.Params)
+        assert isinstance(stage.Params, type) and dataclasses.is_dataclass(stage.Params)
         from_mapping(stage.Params, content, where=f"{where}: {section}")
     named = [(f"{section}.{key}", name) for section, key in sorted(MODEL_LISTS) for name in params[section][key]]
     named += [(f"{section}.{key}", params[section][key]) for section, key in sorted(MODEL_NAMES)]

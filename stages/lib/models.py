@@ -67,7 +67,9 @@ def load_model_entry(name: str, path: Path = PARAMS_FILE) -> ModelEntry:
     if name not in models:
         raise ValueError(f"{path}: no model {name!r} under models:; there are {sorted(models)}")
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
-        raise ValueError(f"{path}: models.{name}: a name is lower-case letters, digits and hyphens (DVC splits at dots)")
+        raise ValueError(
+            f"{path}: models.{name}: a name is lower-case letters, digits and hyphens (DVC splits at dots)"
+        )
     return from_mapping(ModelEntry, models[name], where=f"{path}: models.{name}")
 
 
@@ -96,7 +98,9 @@ def locate(entry: ModelEntry) -> Path:
         try:
             place = Path(str(importlib.metadata.distribution(distribution).locate_file(inside)))
         except importlib.metadata.PackageNotFoundError as error:
-            raise ValueError(f"source {entry.source!r}: package {distribution} is not installed (make install)") from error
+            raise ValueError(
+                f"source {entry.source!r}: package {distribution} is not installed (make install)"
+            ) from error
         if not place.exists():
             raise ValueError(f"source {entry.source!r}: the package has no {inside}")
     else:
@@ -122,7 +126,7 @@ def file_sha256(path: Path) -> str:
 
 
 def cache_dir() -> Path:
-    """The project's `.cache`, or `LLMILL_CACHE`; a queued DVC experiment shares the cache of the project it came from."""
+    """The project's `.cache`, or `LLMILL_CACHE`; a queued DVC experiment shares its project's cache."""
     if "LLMILL_CACHE" in os.environ:
         return Path(os.environ["LLMILL_CACHE"])
     here = Path.cwd()

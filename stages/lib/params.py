@@ -90,9 +90,7 @@ def from_mapping(cls: type[T], content: Any, where: str) -> T:
     missing = [
         name
         for name, field in fields.items()
-        if name not in content
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
+        if name not in content and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise ValueError(f"{where}: missing {', '.join(missing)}")
@@ -141,8 +139,6 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
-        advice = (
-            " (YAML reads 3e-4 as text: write 3.0e-4)" if hint in (int, float) and isinstance(value, str) else ""
-        )
+        advice = " (YAML reads 3e-4 as text: write 3.0e-4)" if hint in (int, float) and isinstance(value, str) else ""
         raise ValueError(f"{where}: expected {hint.__name__}, found {value!r}{advice}")
     return value
