@@ -1,0 +1,1 @@
+"""Retrieval: embedders, exact search, BM25, fusion, rerankers, measures and statistics."""
