@@ -1,0 +1,71 @@
+"""The whole graph through DVC, with small limits and the real embedded models, in a temporary clone."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command: str, cwd: Path) -> str:
+    """Runs a command with this environment's python and dvc first on the PATH; returns stdout."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=cwd, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False, timeout=1500
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of HEAD where `dvc exp run` with small limits has run the whole graph."""
+    place = tmp_path_factory.mktemp("end_to_end") / "llmill"
+    run("git", "clone", "--quiet", str(ROOT), str(place), cwd=ROOT)
+    run("git", "config", "user.email", "ci@localhost", cwd=place)
+    run("git", "config", "user.name", "ci", cwd=place)
+    run("python", "-m", "profiles", "smoke", cwd=place)
+    limits = ["-S", "dedup.sample=40"]
+    run("dvc", "exp", "run", *limits, cwd=place)
+    return place
+
+
+@pytest.mark.slow
+def test_every_metric_file_of_the_graph_is_there(clone: Path) -> None:
+    listed = json.loads(run("dvc", "metrics", "show", "--json", cwd=clone))
+    files = listed[""]["data"]
+    assert "metrics/benchmark_results.json" in files
+    assert all("error" not in content for content in files.values())
+
+
+@pytest.mark.slow
+def test_the_benchmark_compares_dense_each_reranker_and_bm25(clone: Path) -> None:
+    with (clone / "data/benchmarks/benchmark_results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    rerankers = {row["reranker"] for row in rows if row["reranker"]}
+    assert {"minilm-l6", "smollm2-135m"} <= rerankers
+    assert any(row["system"].startswith("bm25") for row in rows)
+    for row in rows:
+        accuracies = [float(value) for key, value in row.items() if key.startswith("accuracy_at_") and key[12:].isdigit()]
+        assert accuracies == sorted(accuracies) and 0 <= accuracies[0] and accuracies[-1] <= 1
+
+
+@pytest.mark.slow
+def test_the_funnel_adds_up(clone: Path) -> None:
+    with (clone / "data/selected/funnel.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        assert int(row["in"]) == int(row["kept"]) + int(row["dropped"]), row
+
+
+@pytest.mark.slow
+def test_a_second_repro_runs_nothing(clone: Path) -> None:
+    out = run("dvc", "repro", cwd=clone)
+    assert "Running stage" not in out
+    assert "Data and pipelines are up to date." in out
