@@ -1,0 +1,199 @@
+"""chunks, selected questions, embeddings, rerankings -> benchmark_results: which system finds the answering chunk.
+
+Run: python -m stages.benchmark
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.lib.metrics import Stopwatch, write_metrics
+from stages.lib.params import PARAMS_FILE, load
+from stages.lib.records import Record, read_jsonl, write_text
+from stages.lib.retrieval import plots, rankings, report
+from stages.lib.retrieval.bm25 import BM25
+from stages.lib.retrieval.measures import measure_names, query_measures
+from stages.lib.retrieval.qrels import Relevant, duplicate_groups, relevant_chunks
+from stages.lib.retrieval.rankings import Ranking
+from stages.lib.retrieval.report import System, Values
+from stages.lib.retrieval.stored import Grid, read_corpus_ids, read_grid, read_queries, read_reranking, read_vectors
+
+CHUNKS = Path("data/chunks/chunks.jsonl")
+DEDUPLICATED = Path("data/chunks/chunks_dedu.jsonl")
+SELECTED = Path("data/selected/qa_selected.jsonl")
+OUTPUT = Path("data/benchmarks")
+BM25_NAME = "bm25"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """The `benchmark` section of params.yaml."""
+
+    top_k: list[int]  # the k of accuracy@k, ascending
+    headline_k: int = 5  # the one k of the plot over dimensions; one of top_k
+    dimensions: list[int]  # Matryoshka dimensions; those above a model's size are skipped and named
+    depth: int = 1000  # chunks of each ranking that are looked at (trec_eval -M)
+    count_overlaps: bool = True  # chunks of the same document that hold the whole supporting span are right too
+    rrf_k: int = 60  # constant of reciprocal rank fusion of a dense ranking with BM25's
+    bm25_k1: float = 1.5  # word saturation, > 0
+    bm25_b: float = 0.75  # length normalisation, 0..1
+    bootstrap_samples: int = 10000  # resamples of the queries, and random signs of the paired test
+    seed: int = 0  # of both
+
+    def __post_init__(self) -> None:
+        for name, values in (("top_k", self.top_k), ("dimensions", self.dimensions)):
+            if not values or values != sorted(set(values)) or values[0] < 1:
+                raise ValueError(f"{name}: {values!r} must be positive, ascending and without repetition")
+        if self.headline_k not in self.top_k:
+            raise ValueError(f"headline_k: {self.headline_k} is not one of top_k {self.top_k}")
+        if self.depth < max(self.top_k[-1], 10):
+            raise ValueError(f"depth: {self.depth} is less than the largest top_k, or than the 10 of nDCG@10")
+        if self.rrf_k < 0 or self.bm25_k1 <= 0 or not 0 <= self.bm25_b <= 1:
+            raise ValueError(f"rrf_k {self.rrf_k}, bm25_k1 {self.bm25_k1}, bm25_b {self.bm25_b}: out of range")
+        if self.bootstrap_samples < 100:
+            raise ValueError(f"bootstrap_samples: {self.bootstrap_samples} is too few for a 95% interval (100 or more)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """All that is retrieved from and with; N chunks and Q questions, chunks in tie order."""
+
+    ids: list[str]  # (N,) of the chunks
+    texts: list[str]  # (N,)
+    questions: list[Record]  # (Q,)
+    relevant: Relevant
+    documents: dict[str, npt.NDArray[np.float32]]  # model -> (N, H)
+    queries: dict[tuple[str, str], npt.NDArray[np.float32]]  # model, instruction -> (Q, H)
+    reranked: dict[tuple[str, str, str], list[Ranking]] = field(default_factory=dict)  # model, reranker, instruction
+
+
+def measure(found: Sequence[Ranking], inputs: Inputs, top_k: Sequence[int]) -> Values:
+    """The measures of each query, (Q, M), of one ranking a query."""
+    columns = {name: column for column, name in enumerate(inputs.ids)}
+    rows = []
+    for question, ranking in zip(inputs.questions, found, strict=True):
+        relevant = inputs.relevant.qrels[question["id"]]
+        gains = np.isin(ranking, [columns[name] for name in relevant]).astype(np.int64)
+        rows.append(list(query_measures(gains, list(relevant.values()), top_k).values()))
+    return np.array(rows)
+
+
+def build_systems(inputs: Inputs, params: Params) -> list[System]:
+    """Runs and measures BM25, then for each embedding and instruction: dense, truncated, reranked, fused with BM25."""
+    index = BM25(inputs.texts, k1=params.bm25_k1, b=params.bm25_b)
+    sparse = rankings.rank_sparse(index.scores([question["question"] for question in inputs.questions]), params.depth)
+    systems = [System(name=BM25_NAME, method="bm25", values=measure(sparse, inputs, params.top_k))]
+    for (model, instruction), queries in inputs.queries.items():
+        documents = inputs.documents[model]
+        size = documents.shape[1]
+        name = f"{model}_{instruction}"
+        row: dict[str, Any] = {"embedding": model, "instruction": instruction, "dimension": size}
+        dense = rankings.rank_dense(queries, documents, inputs.ids, size, params.depth)
+        systems.append(System(name=name, method="dense", **row, values=measure(dense, inputs, params.top_k)))
+        for (embedding, reranker, asked), candidates in inputs.reranked.items():
+            if (embedding, asked) == (model, instruction):
+                reranked = [rankings.put_first(new, old) for new, old in zip(candidates, dense, strict=True)]
+                values = measure(reranked, inputs, params.top_k)
+                systems.append(
+                    System(name=f"{name}_{reranker}", method="reranked", reranker=reranker, **row, values=values)
+                )
+        fused = rankings.fuse_rankings(dense, sparse, inputs.ids, params.rrf_k, params.depth)
+        values = measure(fused, inputs, params.top_k)
+        systems.append(System(name=f"{name}_{BM25_NAME}-rrf", method="fused", **row, values=values))
+        for dimension in params.dimensions:
+            if dimension < size:
+                cut = rankings.rank_dense(queries, documents, inputs.ids, dimension, params.depth)
+                row = {"embedding": model, "instruction": instruction, "dimension": dimension, "full": False}
+                values = measure(cut, inputs, params.top_k)
+                systems.append(System(name=f"{name}_{dimension}", method="dense", **row, values=values))
+    return systems
+
+
+def skipped_dimensions(inputs: Inputs, params: Params) -> dict[str, list[int]]:
+    """The dimensions above each model's size."""
+    return {
+        model: [dimension for dimension in params.dimensions if dimension > vectors.shape[1]]
+        for model, vectors in inputs.documents.items()
+    }
+
+
+def summarise(rows: Sequence[Record], inputs: Inputs, params: Params) -> dict[str, Any]:
+    """The content of metrics/benchmark_results.json: the full-dimension systems; dimensions are in the CSV."""
+    names = measure_names(params.top_k)
+    return {
+        "corpus": len(inputs.ids),
+        "queries": len(inputs.questions),
+        "relevant": inputs.relevant.origins,
+        "questions_without_support": inputs.relevant.without_support,
+        "depth": params.depth,
+        "skipped_dimensions": skipped_dimensions(inputs, params),
+        "systems": {row["system"]: {name: row[name] for name in names} for row in rows if row["full_dimension"]},
+    }
+
+
+def read_inputs(grid: Grid, count_overlaps: bool) -> Inputs:
+    """Reads what the stages before wrote and checks that it belongs together.
+
+    Raises:
+        ValueError: names the file that is missing or does not fit the others, and what to run again.
+    """
+    chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, ["id", "document", "start", "end", "text"])}
+    groups = duplicate_groups(read_jsonl(DEDUPLICATED, ["id", "duplicates"]))
+    questions = read_jsonl(SELECTED, ["id", "chunk", "question", "support"])
+    stored = read_corpus_ids(grid.embeddings, known=chunks.keys())
+    relevant = relevant_chunks(questions, chunks, groups, set(stored), count_overlaps)
+    order = rankings.tie_order(stored)
+    ids = [stored[i] for i in order]
+    question_ids = [question["id"] for question in questions]
+    documents = {model: read_vectors(model, len(stored))[order] for model in grid.embeddings}
+    queries = {
+        (model, instruction): read_queries(model, instruction, question_ids, documents[model].shape[1])
+        for model in grid.embeddings
+        for instruction in grid.instructions
+    }
+    columns = {name: column for column, name in enumerate(ids)}
+    reranked = {
+        (model, reranker, instruction): read_reranking(model, reranker, instruction, question_ids, columns)
+        for model in grid.embeddings
+        for reranker in grid.rerankers
+        for instruction in grid.reranked_instructions
+    }
+    return Inputs(
+        ids=ids,
+        texts=[chunks[name]["text"] for name in ids],
+        questions=questions,
+        relevant=relevant,
+        documents=documents,
+        queries=queries,
+        reranked=reranked,
+    )
+
+
+def main() -> None:
+    """Reads all inputs, measures every system and writes the tables, the metrics and the picture."""
+    watch = Stopwatch("benchmark")
+    params = load(Params, "benchmark")
+    inputs = read_inputs(read_grid(PARAMS_FILE), params.count_overlaps)
+    watch.lap("read")
+    systems = build_systems(inputs, params)
+    watch.lap("retrieve and measure")
+    rows = report.tabulate(systems, params.top_k, params.bootstrap_samples, params.seed)
+    watch.lap("statistics")
+    over_k = report.accuracy_over_k(rows, params.top_k)
+    over_dimension = report.accuracy_over_dimension(rows, params.headline_k)
+    caption = f"{len(inputs.questions)} questions, {len(inputs.ids)} chunks; bars: 95% bootstrap intervals"
+    plots.draw(OUTPUT / "benchmark.png", rows, over_k, over_dimension, headline_k=params.headline_k, caption=caption)
+    watch.lap("draw")
+    write_text(OUTPUT / "benchmark_results.csv", report.to_csv(rows))
+    write_text(OUTPUT / "accuracy_at_k.csv", report.to_csv(over_k))
+    write_text(OUTPUT / "accuracy_by_dimension.csv", report.to_csv(over_dimension))
+    write_metrics("benchmark_results", summarise(rows, inputs, params))
+    watch.write()
+
+
+if __name__ == "__main__":
+    main()
