@@ -3,13 +3,14 @@
 Run: python -m stages.benchmark
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from stages.lib.metrics import Stopwatch, write_metrics
 from stages.lib.params import PARAMS_FILE, load
@@ -83,34 +84,42 @@ def measure(found: Sequence[Ranking], inputs: Inputs, top_k: Sequence[int]) -> V
 
 
 def build_systems(inputs: Inputs, params: Params) -> list[System]:
-    """Runs and measures BM25, then for each embedding and instruction: dense, truncated, reranked, fused with BM25."""
-    index = BM25(inputs.texts, k1=params.bm25_k1, b=params.bm25_b)
-    sparse = rankings.rank_sparse(index.scores([question["question"] for question in inputs.questions]), params.depth)
-    systems = [System(name=BM25_NAME, method="bm25", values=measure(sparse, inputs, params.top_k))]
-    for (model, instruction), queries in inputs.queries.items():
-        documents = inputs.documents[model]
-        size = documents.shape[1]
-        name = f"{model}_{instruction}"
-        row: dict[str, Any] = {"embedding": model, "instruction": instruction, "dimension": size}
-        dense = rankings.rank_dense(queries, documents, inputs.ids, size, params.depth)
-        systems.append(System(name=name, method="dense", **row, values=measure(dense, inputs, params.top_k)))
-        for (embedding, reranker, asked), candidates in inputs.reranked.items():
-            if (embedding, asked) == (model, instruction):
-                reranked = [rankings.put_first(new, old) for new, old in zip(candidates, dense, strict=True)]
-                values = measure(reranked, inputs, params.top_k)
-                systems.append(
-                    System(name=f"{name}_{reranker}", method="reranked", reranker=reranker, **row, values=values)
-                )
-        fused = rankings.fuse_rankings(dense, sparse, inputs.ids, params.rrf_k, params.depth)
-        values = measure(fused, inputs, params.top_k)
-        systems.append(System(name=f"{name}_{BM25_NAME}-rrf", method="fused", **row, values=values))
-        for dimension in params.dimensions:
-            if dimension < size:
-                cut = rankings.rank_dense(queries, documents, inputs.ids, dimension, params.depth)
-                row = {"embedding": model, "instruction": instruction, "dimension": dimension, "full": False}
-                values = measure(cut, inputs, params.top_k)
-                systems.append(System(name=f"{name}_{dimension}", method="dense", **row, values=values))
+    """Runs and measures BM25, then for each embedding and instruction: dense, reranked, fused with BM25, truncated."""
+    with tqdm(desc="benchmark", unit="embedding", total=1 + len(inputs.queries)) as progress:
+        index = BM25(inputs.texts, k1=params.bm25_k1, b=params.bm25_b)
+        asked = [question["question"] for question in inputs.questions]
+        sparse = rankings.rank_sparse(index.scores(asked), params.depth)
+        systems = [System(name=BM25_NAME, method="bm25", values=measure(sparse, inputs, params.top_k))]
+        progress.update()
+        for model, instruction in inputs.queries:
+            systems += systems_of(model, instruction, sparse, inputs, params)
+            progress.update()
     return systems
+
+
+def systems_of(
+    model: str, instruction: str, sparse: Sequence[Ranking], inputs: Inputs, params: Params
+) -> Iterator[System]:
+    """The dense system of an embedding and instruction, and those that are made from it."""
+    queries, documents = inputs.queries[model, instruction], inputs.documents[model]
+    name, size = f"{model}_{instruction}", documents.shape[1]
+
+    def system(name: str, method: str, found: Sequence[Ranking], **differences: Any) -> System:
+        row: dict[str, Any] = {"embedding": model, "instruction": instruction, "dimension": size, **differences}
+        return System(name=name, method=method, **row, values=measure(found, inputs, params.top_k))
+
+    dense = rankings.rank_dense(queries, documents, inputs.ids, size, params.depth)
+    yield system(name, "dense", dense)
+    for (embedding, reranker, asked), candidates in inputs.reranked.items():
+        if (embedding, asked) == (model, instruction):
+            reranked = [rankings.put_first(new, old) for new, old in zip(candidates, dense, strict=True)]
+            yield system(f"{name}_{reranker}", "reranked", reranked, reranker=reranker)
+    fused = rankings.fuse_rankings(dense, sparse, inputs.ids, params.rrf_k, params.depth)
+    yield system(f"{name}_{BM25_NAME}-rrf", "fused", fused)
+    for dimension in params.dimensions:
+        if dimension < size:
+            cut = rankings.rank_dense(queries, documents, inputs.ids, dimension, params.depth)
+            yield system(f"{name}_{dimension}", "dense", cut, dimension=dimension, full=False)
 
 
 def skipped_dimensions(inputs: Inputs, params: Params) -> dict[str, list[int]]:
@@ -185,7 +194,7 @@ def main() -> None:
     watch.lap("statistics")
     over_k = report.accuracy_over_k(rows, params.top_k)
     over_dimension = report.accuracy_over_dimension(rows, params.headline_k)
-    caption = f"{len(inputs.questions)} questions, {len(inputs.ids)} chunks; bars: 95% bootstrap intervals"
+    caption = f"{len(inputs.questions)} questions, {len(inputs.ids):,} chunks, 95% bootstrap intervals over questions"
     plots.draw(OUTPUT / "benchmark.png", rows, over_k, over_dimension, headline_k=params.headline_k, caption=caption)
     watch.lap("draw")
     write_text(OUTPUT / "benchmark_results.csv", report.to_csv(rows))

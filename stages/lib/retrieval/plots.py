@@ -9,11 +9,23 @@ from typing import Any
 
 from stages.lib.records import Record, atomic_path
 
-# Okabe and Ito's palette, told apart with any colour vision; its yellow is too light for lines on white.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-BASELINE_COLOR = "#666666"
-MOST_SYSTEMS = 8  # drawn; the CSV has all
+# Paul Tol's "muted" scheme (SRON/EPS/TN/09-002), told apart with any colour vision; markers say it again.
+COLORS = ("#332288", "#CC6677", "#117733", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499", "#DDCC77")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+BASELINE = {"color": "#555555", "marker": ".", "linestyle": "--"}
+MOST_SYSTEMS = 10  # drawn, the baseline among them; the CSV has all
+STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "legend.frameon": False,
+}
+LINE = {"capsize": 0, "elinewidth": 1.0, "markersize": 5.5, "linewidth": 1.5}
 
 
 def draw(
@@ -44,31 +56,36 @@ def draw(
     shown = shown_systems(full)
     styles = _styles(shown)
     if len(shown) < len(full):
-        caption += f"; the best {len(shown)} of {len(full)} systems, all in benchmark_results.csv"
-    settings = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True}
-    with plt.rc_context({**settings, "grid.color": "#e4e4e4", "axes.axisbelow": True, "legend.frameon": False}):
-        figure = plt.figure(figsize=(12, 5.6 + 0.34 * len(shown)), layout="constrained")
-        grid = figure.add_gridspec(2, 2, height_ratios=[4.4, 0.8 + 0.34 * len(shown)])
-        _draw_over_k(figure.add_subplot(grid[0, 0]), over_k, styles)
-        _draw_over_dimension(figure.add_subplot(grid[0, 1]), over_dimension, styles, headline_k)
-        _draw_bars(figure.add_subplot(grid[1, :]), [row for row in full if row["system"] in styles], styles)
-        figure.suptitle(f"Which system finds the chunk that answers?\n{caption}", fontsize=12)
+        caption += f". Drawn: {len(shown)} of {len(full)} systems; benchmark_results.csv has all."
+    heights = [4.3, 1.0 + 0.3 * len(shown)]  # inches
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=(11, sum(heights) + 0.7), layout="constrained")
+        figure.suptitle(f"Which system finds the chunk that answers?\n{caption}", fontsize=12, x=0.01, ha="left")
+        # Two sub-figures, so that the long names below take no room from the panels above.
+        above, below = figure.subfigures(2, 1, height_ratios=heights)
+        left, right = above.subplots(1, 2)
+        _draw_over_k(left, over_k, styles)
+        _draw_over_dimension(right, over_dimension, styles, headline_k)
+        _draw_mrr(below.subplots(), [row for row in full if row["system"] in styles], styles)
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=130, metadata={"Software": None})
+            figure.savefig(temporary, format="png", dpi=140, metadata={"Software": None})
         plt.close(figure)
 
 
 def shown_systems(full: Sequence[Record]) -> list[str]:
-    """The systems to draw, by descending MRR: all, or the best beside the baseline and the first dense one."""
+    """The systems to draw, by descending MRR: all where they fit.
+
+    Otherwise the baseline and each embedding model with the instruction that serves its dense
+    row best; of these, dense rows before others and the best before the rest, as many as fit.
+    """
     by_mrr = sorted(full, key=lambda row: (-row["mrr"], row["system"]))
-    if len(full) <= MOST_SYSTEMS:
-        return [row["system"] for row in by_mrr]
-    always = [
-        next(row["system"] for row in full if row["method"] == "bm25"),
-        next(row["system"] for row in full if row["method"] == "dense"),
-    ]
-    best = [row["system"] for row in by_mrr if row["system"] not in always][: MOST_SYSTEMS - len(always)]
-    return [row["system"] for row in by_mrr if row["system"] in {*always, *best}]
+    if len(full) > MOST_SYSTEMS:
+        best = {row["embedding"]: row["instruction"] for row in reversed(by_mrr) if row["method"] == "dense"}
+        kept = [row for row in by_mrr if row["method"] == "bm25" or best[row["embedding"]] == row["instruction"]]
+        kept.sort(key=lambda row: ("bm25", "dense").index(row["method"]) if row["method"] in ("bm25", "dense") else 2)
+        names = {row["system"] for row in kept[:MOST_SYSTEMS]}
+        by_mrr = [row for row in by_mrr if row["system"] in names]
+    return [row["system"] for row in by_mrr]
 
 
 def readable(row: Record) -> str:
@@ -82,78 +99,67 @@ def readable(row: Record) -> str:
 
 
 def _styles(shown: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Colour and marker of each system; the baseline is grey and dashed."""
+    """Colour and marker of each system, in the order of `shown`; the baseline is grey and dashed."""
     others = [name for name in shown if name != "bm25"]
-    styles = {
-        name: {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], "linestyle": "-"}
-        for i, name in enumerate(sorted(others))
-    }
-    return styles | {"bm25": {"color": BASELINE_COLOR, "marker": ".", "linestyle": "--"}}
+    return {name: BASELINE if name == "bm25" else _style(others.index(name)) for name in shown}
+
+
+def _style(place: int) -> dict[str, str]:
+    return {"color": COLORS[place % len(COLORS)], "marker": MARKERS[place % len(MARKERS)], "linestyle": "-"}
 
 
 def _draw_over_k(axes: Any, over_k: Sequence[Record], styles: dict[str, dict[str, str]]) -> None:
-    ks = sorted({row["k"] for row in over_k})
-    for place, (name, style) in enumerate(styles.items()):
-        points = [row for row in over_k if row["system"] == name]
-        # The k stand at equal distances, the systems beside each other, so that no interval hides another.
-        shift = (place - (len(styles) - 1) / 2) * 0.5 / len(styles)
-        axes.errorbar(
-            [ks.index(row["k"]) + shift for row in points],
-            [row["accuracy"] for row in points],
-            yerr=_bars(points, "accuracy"),
-            capsize=0,
-            elinewidth=1,
-            markersize=5,
-            linewidth=1.4,
-            **style,
-        )
-    axes.set_xticks(range(len(ks)), [str(k) for k in ks])
-    axes.set(xlabel="k", ylabel="accuracy@k", title="Right chunk among the first k", ylim=(0, 1.02))
+    lines = {name: [row for row in over_k if row["system"] == name] for name in styles}
+    _draw_lines(axes, lines, "k", styles)
+    axes.set(xlabel="k", ylabel="accuracy@k", title="A right chunk among the first k (colours as below)")
 
 
 def _draw_over_dimension(
     axes: Any, over_dimension: Sequence[Record], styles: dict[str, dict[str, str]], headline_k: int
 ) -> None:
-    names = list(dict.fromkeys(row["system"] for row in over_dimension))
-    dimensions = sorted({row["dimension"] for row in over_dimension})
-    for place, name in enumerate(names):
-        points = [row for row in over_dimension if row["system"] == name]
-        style = styles.get(name, {"color": COLORS[place % len(COLORS)], "marker": ".", "linestyle": ":"})
-        shift = (place - (len(names) - 1) / 2) * 0.4 / len(names)
-        axes.errorbar(
-            [dimensions.index(row["dimension"]) + shift for row in points],
-            [row["accuracy"] for row in points],
-            yerr=_bars(points, "accuracy"),
-            capsize=0,
-            elinewidth=1,
-            markersize=5,
-            linewidth=1.4,
-            label=name.replace("_", " (", 1) + ")",
-            **style,
+    names = [name for name in dict.fromkeys(row["system"] for row in over_dimension) if name in styles]
+    lines = {name: [row for row in over_dimension if row["system"] == name] for name in names}
+    _draw_lines(axes, lines, "dimension", styles)
+    axes.set(xlabel="dimensions kept", ylabel=f"accuracy@{headline_k}", title="Vectors cut short (Matryoshka)")
+    # Accuracy grows to the right: whichever of these two corners the curves leave free.
+    mean = sum(row["accuracy"] for row in over_dimension) / len(over_dimension)
+    axes.legend(fontsize=9, loc="lower right" if mean > 0.35 else "upper left")
+
+
+def _draw_lines(axes: Any, lines: dict[str, list[Record]], x: str, styles: dict[str, dict[str, str]]) -> None:
+    """Accuracy over x with intervals; the x stand at equal distances, the systems side by side around them."""
+    ticks = sorted({row[x] for points in lines.values() for row in points})
+    for place, (name, points) in enumerate(lines.items()):
+        shift = (place - (len(lines) - 1) / 2) * 0.6 / len(lines)
+        places = [ticks.index(row[x]) + shift for row in points]
+        label = name.replace("_", " (", 1) + ")"
+        bars = axes.errorbar(
+            places, [row["accuracy"] for row in points], yerr=_bars(points), label=label, **LINE, **styles[name]
         )
-    axes.set_xticks(range(len(dimensions)), [str(dimension) for dimension in dimensions])
-    title = f"accuracy@{headline_k} of vectors cut short"
-    axes.set(xlabel="dimensions kept", ylabel=f"accuracy@{headline_k}", title=title, ylim=(0, 1.02))
-    axes.legend(loc="lower right", fontsize=9)
+        for interval in bars.lines[2]:
+            interval.set_alpha(0.45)
+    axes.set_xticks(range(len(ticks)), [str(tick) for tick in ticks])
+    axes.set_ylim(0, 1.02)
 
 
-def _draw_bars(axes: Any, rows: Sequence[Record], styles: dict[str, dict[str, str]]) -> None:
-    """MRR of each system as a horizontal bar, the best on top; the names are the legend of the colours."""
+def _draw_mrr(axes: Any, rows: Sequence[Record], styles: dict[str, dict[str, str]]) -> None:
+    """MRR of each system with its interval, the best on top; the names are the legend of the colours."""
     ordered = sorted(rows, key=lambda row: (row["mrr"], row["system"]))
-    places = range(len(ordered))
-    axes.barh(places, [row["mrr"] for row in ordered], color=[styles[row["system"]]["color"] for row in ordered])
-    axes.errorbar(
-        [row["mrr"] for row in ordered], places, xerr=_bars(ordered, "mrr"), fmt="none", ecolor="#222222", capsize=3
-    )
-    for place, row in zip(places, ordered, strict=True):
-        axes.text(0.008, place, f"{row['mrr']:.3f}", va="center", color="white", fontweight="bold")
-    axes.set_yticks(places, [readable(row) for row in ordered])
+    for place, row in enumerate(ordered):
+        style = styles[row["system"]]
+        axes.barh(place, row["mrr"], height=0.62, color=style["color"], alpha=0.3)
+        interval = _bars([row], "mrr")
+        axes.errorbar(
+            row["mrr"], place, xerr=interval, color=style["color"], marker=style["marker"], markersize=7, capsize=3
+        )
+        axes.text(row["mrr_high"] + 0.012, place, f"{row['mrr']:.3f}", va="center")
+    axes.set_yticks(range(len(ordered)), [readable(row) for row in ordered])
     axes.grid(visible=False, axis="y")
-    axes.set(xlabel="mean reciprocal rank", xlim=(0, 1))
+    axes.set(xlabel="MRR", title="Mean reciprocal rank of the first right chunk", xlim=(0, 1.06))
+    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
 
 
-def _bars(points: Sequence[Record], name: str) -> list[list[float]]:
-    """Lengths of the interval below and above the value, as errorbar wants them."""
-    low = "low" if "low" in points[0] else f"{name}_low"
-    high = "high" if "high" in points[0] else f"{name}_high"
-    return [[point[name] - point[low] for point in points], [point[high] - point[name] for point in points]]
+def _bars(points: Sequence[Record], name: str = "") -> list[list[float]]:
+    """Lengths of the interval below and above the value, (2, points): what errorbar wants."""
+    value, low, high = (name, f"{name}_low", f"{name}_high") if name else ("accuracy", "low", "high")
+    return [[point[value] - point[low] for point in points], [point[high] - point[value] for point in points]]
