@@ -1,0 +1,173 @@
+"""Document sources -> chunks.jsonl: exact-duplicate documents out, the rest cut into overlapping chunks.
+
+Every chunk carries exact offsets: `document[start:end] == text`. Run: python -m stages.chunk
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from stages.lib.corpus.documents import Document, Drop, Item, Items, duplicate_key
+from stages.lib.corpus.sources import Source, parse_source, read_source, source_size
+from stages.lib.corpus.splitters import Splitter, split
+from stages.lib.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.params import load
+from stages.lib.records import Record, atomic_path
+
+OUTPUT_DIR = Path("data/chunks")
+PERCENTILES = (5, 25, 50, 75, 95)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Section `chunk` of params.yaml."""
+
+    sources: list[dict[str, Any]]  # each a `kind` (hub, files, packages) and the fields of its dataclass
+    chunk_chars: int = 700  # characters a chunk at most, >= 20
+    overlap_fraction: float = 0.1  # of chunk_chars, shared by neighbouring chunks, 0..0.5
+    splitter: Splitter = "recursive"
+    max_document_chars: int = 100_000_000  # longer documents are dropped (`too_long`)
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("sources: no source is named")
+        if self.chunk_chars < 20:
+            raise ValueError(f"chunk_chars: {self.chunk_chars} is below 20")
+        if not 0 <= self.overlap_fraction <= 0.5:
+            raise ValueError(f"overlap_fraction: {self.overlap_fraction} is not in 0..0.5")
+        if self.max_document_chars < 1:
+            raise ValueError(f"max_document_chars: {self.max_document_chars} is below 1")
+        self.parsed_sources()
+
+    def parsed_sources(self) -> list[Source]:
+        """The typed sources. Raises `ValueError` naming the key."""
+        return [parse_source(content, f"sources[{i}]") for i, content in enumerate(self.sources)]
+
+
+@dataclass
+class Tally:
+    """What a run counts, for the metrics."""
+
+    documents: int = 0  # that came in
+    kept: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)  # by reason
+    lengths: Counter[int] = field(default_factory=Counter)  # characters of a chunk -> how many such chunks
+    shared: int = 0  # characters that neighbouring chunks have in common
+    joints: int = 0  # pairs of neighbouring chunks
+
+
+def drop_duplicates(items: Items, tally: Tally) -> Items:
+    """Turns every document whose text came before (see `duplicate_key`) into a drop; counts what passes."""
+    first: dict[bytes, str] = {}
+    for item in items:
+        tally.documents += 1
+        kept: Item = item
+        if isinstance(item, Document):
+            key = duplicate_key(item.text)
+            if key in first:
+                kept = Drop(item.source, "duplicate_document", f"same text as document {first[key]}")
+            else:
+                first[key] = item.id
+        if isinstance(kept, Document):
+            tally.kept += 1
+        else:
+            tally.dropped[kept.reason] += 1
+        yield kept
+
+
+def chunk_document(document: Document, params: Params, tally: Tally) -> Iterator[Record]:
+    """The chunks of one document, in order; counts them."""
+    previous_end: int | None = None
+    for start, end in split(document.text, params.splitter, params.chunk_chars, params.overlap_fraction):
+        yield {
+            "id": f"{document.id}-{start}",
+            "document": document.id,
+            "source": document.source,
+            "start": start,
+            "end": end,
+            "text": document.text[start:end],
+        }
+        tally.lengths[end - start] += 1
+        if previous_end is not None:
+            tally.joints += 1
+            tally.shared += max(0, previous_end - start)
+        previous_end = end
+
+
+def summary(tally: Tally, params: Params) -> dict[str, Any]:
+    """The metrics: documents in = kept + dropped by reason, number and length of chunks, measured overlap."""
+    chunks = tally.lengths.total()
+    characters = sum(length * count for length, count in tally.lengths.items())
+    return {
+        "documents": check_counts(tally.documents, tally.kept, dict(tally.dropped)),
+        "chunks": chunks,
+        "characters": characters,
+        "chunk_chars": {
+            "mean": characters / max(1, chunks),
+            "min": min(tally.lengths, default=0),
+            **{f"p{share}": percentile(tally.lengths, share) for share in PERCENTILES},
+            "max": max(tally.lengths, default=0),
+        },
+        "overlap_fraction": tally.shared / max(1, tally.joints) / params.chunk_chars,
+    }
+
+
+def percentile(lengths: Counter[int], share: int) -> int:
+    """The smallest length such that at least `share` percent of all are no longer (nearest rank)."""
+    rank = -(-share * lengths.total() // 100)
+    seen = 0
+    for length in sorted(lengths):
+        seen += lengths[length]
+        if seen >= rank:
+            return length
+    return 0
+
+
+def read_all(params: Params) -> Items:
+    """All sources one after another, each under its progress bar; what they ask for is checked before any is read."""
+    bars: list[tqdm[Any]] = []
+    streams: list[Items] = []
+    for source in params.parsed_sources():
+        bar = tqdm(total=source_size(source), unit="B", unit_scale=True, desc=f"chunk {source.kind}", disable=None)
+        bars.append(bar)
+        streams.append(read_source(source, params.max_document_chars, bar.update))
+    for bar, stream in zip(bars, streams, strict=True):
+        with bar:
+            yield from stream
+
+
+def main() -> None:
+    """Reads params.yaml, writes data/chunks/{documents,chunks,dropped}.jsonl and metrics/chunk.json."""
+    params = load(Params, "chunk")
+    watch = Stopwatch("chunk")
+    tally = Tally()
+    with ExitStack() as stack:
+
+        def output(name: str) -> TextIO:
+            return stack.enter_context(stack.enter_context(atomic_path(OUTPUT_DIR / name)).open("w", encoding="utf-8"))
+
+        documents, chunks, dropped = output("documents.jsonl"), output("chunks.jsonl"), output("dropped.jsonl")
+        for item in drop_duplicates(read_all(params), tally):
+            if isinstance(item, Drop):
+                _write(dropped, asdict(item))
+            else:
+                _write(documents, {"id": item.id, "source": item.source, "text": item.text})
+                for chunk in chunk_document(item, params, tally):
+                    _write(chunks, chunk)
+    watch.lap("chunk")
+    write_metrics("chunk", summary(tally, params))
+    watch.write(documents=tally.documents, chunks=tally.lengths.total())
+
+
+def _write(file: TextIO, record: Record) -> None:
+    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

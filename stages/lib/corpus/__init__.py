@@ -1,0 +1,1 @@
+"""Where documents come from (hub data sets, files, installed packages) and how they are cut into chunks."""
