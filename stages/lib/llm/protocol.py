@@ -115,7 +115,7 @@ class Backend(Protocol):
     def version(self) -> str:
         """Engine and version, such as `transformers 5.17.0`: part of every ledger key."""
 
-    def render(self, prompt: Prompt) -> str:
+    def render(self, request: GenerateRequest | ScoreRequest) -> str:
         """The text that the model reads, chat template applied: part of the ledger key."""
 
     def generate(

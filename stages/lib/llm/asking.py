@@ -1,0 +1,153 @@
+"""A model by its name in params.yaml, with the ledger between the stage and the backend.
+
+Every request is looked up in `.cache/llm/ledger.sqlite` first; what is missing is asked, each
+distinct request once, and kept batch by batch as soon as it is answered. So a killed stage
+resumes with nothing asked twice, and editing one chunk asks for that chunk alone.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from stages.lib.ledger import Ledger, ledger_key
+from stages.lib.llm.protocol import Backend, GenerateRequest, Reply, Sampling, Score, ScoreRequest
+from stages.lib.models import ModelEntry, cache_dir, file_sha256, load_model_entry
+from stages.lib.params import PARAMS_FILE
+
+R = TypeVar("R", GenerateRequest, ScoreRequest)
+A = TypeVar("A", Reply, Score)
+
+
+@contextmanager
+def open_model(name: str, path: Path = PARAMS_FILE) -> Iterator["AskedModel"]:
+    """Opens `models.<name>`; its weights load when the first request is not in the ledger.
+
+    Raises:
+        ValueError: no such model, a bad entry, weights that are absent or not the pinned ones,
+            or a backend whose package is not installed.
+    """
+    entry = load_model_entry(name, path)
+    with closing(make_backend(entry)) as backend, closing(Ledger(cache_dir() / "llm" / "ledger.sqlite")) as ledger:
+        yield AskedModel(entry, backend, ledger)
+
+
+def make_backend(entry: ModelEntry) -> Backend:
+    """The engine that an entry names.
+
+    Raises:
+        ValueError: the entry is no language model.
+    """
+    if entry.backend == "transformers":
+        from stages.lib.llm.transformers_backend import TransformersBackend
+
+        return TransformersBackend(entry)
+    raise ValueError(f"{entry.source}: backend {entry.backend!r} does not run language models")
+
+
+class AskedModel:
+    """A `LanguageModel` whose answers go through the ledger."""
+
+    def __init__(self, entry: ModelEntry, backend: Backend, ledger: Ledger) -> None:
+        self._entry = entry
+        self._backend = backend
+        self._ledger = ledger
+        self._identity = weights_identity(entry)
+        self.asked = 0  # requests that the backend answered
+        self.reused = 0  # distinct requests that the ledger answered
+
+    @property
+    def entry(self) -> ModelEntry:
+        """The model's entry in params.yaml."""
+        return self._entry
+
+    def generate(self, requests: Sequence[GenerateRequest], progress: str | None = None) -> list[Reply]:
+        """Replies to the requests, in their order. A reply with finish_reason "error" is not kept.
+
+        Raises:
+            RuntimeError: the engine or server failed; what was answered before is kept.
+        """
+        return self._answers(requests, self._backend.generate, Reply, progress)
+
+    def score(self, requests: Sequence[ScoreRequest], progress: str | None = None) -> list[Score]:
+        """Log-probabilities of the requests' choices, in the requests' order.
+
+        Raises:
+            ValueError: a prompt is too long for the model, or the backend cannot score such choices.
+            RuntimeError: the engine or server failed; what was answered before is kept.
+        """
+        return self._answers(requests, self._backend.score, Score, progress)
+
+    def _key(self, request: GenerateRequest | ScoreRequest) -> str:
+        asked: list[Any] = [self._identity, self._backend.version, request.prompt.chat, self._backend.render(request)]
+        if isinstance(request, ScoreRequest):
+            return ledger_key("score", *asked, request.choices)
+        sampling = request.sampling
+        if sampling.temperature == 0:  # a greedy reply depends on neither
+            sampling = dataclasses.replace(sampling, seed=Sampling.seed, top_p=Sampling.top_p)
+        return ledger_key("generate", *asked, dataclasses.asdict(sampling), request.schema)
+
+    def _answers(
+        self,
+        requests: Sequence[R],
+        ask: Callable[[Sequence[R], Sequence[int]], Iterator[list[tuple[int, A]]]],
+        kind: type[A],
+        progress: str | None,
+    ) -> list[A]:
+        keys = [self._key(request) for request in requests]
+        distinct = dict(zip(reversed(keys), reversed(requests), strict=True))  # key -> its first request
+        order = list(dict.fromkeys(keys))
+        answers = {key: _read(kind, value) for key, value in self._ledger.get(order).items()}
+        missing = [i for i, key in enumerate(order) if key not in answers]
+        self.reused += len(answers)
+        bar = tqdm(
+            desc=progress,
+            total=len(order),
+            initial=len(answers),
+            unit="prompt",
+            disable=progress is None or not missing,
+        )
+        with bar:
+            start = time.perf_counter()
+            for batch in ask([distinct[key] for key in order], missing) if missing else ():
+                seconds = (time.perf_counter() - start) / max(1, len(batch))
+                kept = [(i, answer) for i, answer in batch if not (isinstance(answer, Reply) and answer.error)]
+                self._ledger.put((order[i], _written(answer, seconds)) for i, answer in kept)
+                answers.update((order[i], answer) for i, answer in batch)
+                self.asked += len(batch)
+                bar.update(len(batch))
+                start = time.perf_counter()
+        absent = [i for i in missing if order[i] not in answers]
+        assert not absent, f"the backend left {len(absent)} requests unanswered, the first is {absent[:1]}"
+        return [answers[key] for key in keys]
+
+
+def weights_identity(entry: ModelEntry) -> str:
+    """The entry's identity; for weights on a path that nothing pins, with a hash of their files.
+
+    Raises:
+        ValueError: the path does not exist.
+    """
+    kind, _, place = entry.source.partition(":")
+    if kind != "path" or entry.revision or entry.sha256:
+        return entry.identity
+    root = Path(place)
+    if not root.exists():
+        raise ValueError(f"source {entry.source!r}: no such file or directory")
+    files = [root] if root.is_file() else sorted(file for file in root.iterdir() if file.is_file())
+    return entry.identity + " " + ledger_key([(file.name, file_sha256(file)) for file in files])
+
+
+def _read(kind: type[A], value: bytes) -> A:
+    content: dict[str, Any] = json.loads(value)["answer"]
+    fields: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in content.items()}
+    return kind(**fields)
+
+
+def _written(answer: Reply | Score, seconds: float) -> bytes:
+    return json.dumps({"answer": dataclasses.asdict(answer), "seconds": round(seconds, 4)}, ensure_ascii=False).encode()

@@ -1,0 +1,73 @@
+"""From a `Prompt` to the text that a model reads, and from what it wrote to the reply.
+
+Models that think before they answer write `<think>...</think>` (Qwen3, DeepSeek-R1) or an
+`analysis` channel before the `final` one (gpt-oss, the harmony format). With `thinking: false`
+in the model's entry, and wherever the beginning of the reply is fixed (answer_prefix, schema,
+scoring), the prompt skips that part: by the template's own switch, or by opening the final channel.
+"""
+
+import datetime
+from typing import Any
+
+from stages.lib.llm.protocol import GenerateRequest, Prompt, ScoreRequest
+from stages.lib.models import ModelEntry
+
+FINAL_CHANNEL = "<|channel|>final<|message|>"
+HARMONY_ENDS = ("<|return|>", "<|end|>", "<|call|>")
+# Some templates (Llama 3, gpt-oss) print today's date: a prompt that changes overnight would be asked anew.
+TODAY = datetime.date(2026, 1, 1)
+
+
+def may_think(entry: ModelEntry, request: GenerateRequest | ScoreRequest) -> bool:
+    """Whether the model thinks before it answers this request."""
+    fixed_start = isinstance(request, ScoreRequest) or request.schema is not None or request.prompt.answer_prefix != ""
+    return entry.thinking and request.prompt.chat and not fixed_start
+
+
+def messages(prompt: Prompt) -> list[dict[str, str]]:
+    """The turns of a chat prompt."""
+    turns = [{"role": "system", "content": prompt.system}] if prompt.system else []
+    return [*turns, {"role": "user", "content": prompt.text}]
+
+
+def render(tokenizer: Any, prompt: Prompt, thinking: bool) -> str:
+    """The text to continue, by the chat template of a Hugging Face tokenizer.
+
+    Raises:
+        ValueError: the tokenizer has no chat template.
+    """
+    if not prompt.chat:
+        return prompt.system + prompt.text + prompt.answer_prefix
+    if not tokenizer.chat_template:
+        raise ValueError(f"{tokenizer.name_or_path}: no chat template; ask this model with chat=False")
+    text = tokenizer.apply_chat_template(
+        messages(prompt),
+        tokenize=False,
+        add_generation_prompt=True,
+        enable_thinking=thinking,
+        strftime_now=TODAY.strftime,
+    )
+    if "<|channel|>" in tokenizer.chat_template and not thinking:
+        text += FINAL_CHANNEL
+    return str(text) + prompt.answer_prefix
+
+
+def visible(text: str, thinking: bool) -> str:
+    """The reply without the thinking before it; empty when the thinking never ended.
+
+    `text` holds special tokens where the model writes harmony channels.
+    """
+    if "<|channel|>" in text:
+        _, found, text = text.rpartition(FINAL_CHANNEL)
+        text = text if found else ""
+    elif thinking:
+        _, found, after = text.partition("</think>")
+        text = after.lstrip("\n") if found else ""
+    for end in HARMONY_ENDS:
+        text = text.split(end)[0]
+    return text
+
+
+def first_stop(text: str, stop: tuple[str, ...]) -> int:
+    """Where the earliest of the stop strings begins; -1 if none occurs."""
+    return min((place for place in map(text.find, stop) if place >= 0), default=-1)
