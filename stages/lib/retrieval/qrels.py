@@ -61,9 +61,7 @@ def relevant_chunks(
         if name in result.qrels:
             raise ValueError(f"question {name!r} stands twice among the selected ones")
         if question["chunk"] not in chunks:
-            raise ValueError(
-                f"question {name!r} is about chunk {question['chunk']!r}, which chunks.jsonl does not hold"
-            )
+            raise ValueError(f"question {name!r} is about chunk {question['chunk']!r}: not in data/chunks/chunks.jsonl")
         origins = {question["chunk"]: "own_chunk"}
         if count_overlaps and question["support"] is not None:
             own = chunks[question["chunk"]]
