@@ -1,12 +1,17 @@
 """A JSON schema as a restriction of the next token, by llguidance (Rust, no dependencies, no download).
 
-The same library serves vllm and xllamacpp, so that a schema means the same in each.
+The same library serves vllm and xllamacpp. `llguidance.torch` is not used: it compiles its
+masking kernel with torch.compile, which wants a C++ compiler on the user's machine.
 """
 
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
+
+# Blanks as json.dumps writes them: where any are allowed, a weak model writes blanks to the end of its budget.
+STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 @lru_cache(maxsize=1)
@@ -26,22 +31,19 @@ class JsonGrammar:
             ValueError: llguidance is not installed, or cannot express the schema.
         """
         try:
-            import llguidance.torch
+            from llguidance import LLMatcher
         except ImportError as error:
             raise ValueError("a schema with the transformers backend needs `pip install llguidance`") from error
-        self._matcher = llguidance.LLMatcher(
-            _vocabulary(tokenizer), llguidance.LLMatcher.grammar_from_json_schema(schema)
-        )
+        self._matcher = LLMatcher(_vocabulary(tokenizer), LLMatcher.grammar_from_json_schema(schema, defaults=STYLE))
         self._check()
-        self._mask = llguidance.torch.allocate_token_bitmask(1, _vocabulary(tokenizer).vocab_size)
 
     def restrict(self, logits: torch.Tensor) -> None:
         """Sets the logits (V,) of tokens that may not come next to -inf, in place."""
-        import llguidance.torch
-
-        llguidance.torch.fill_next_token_bitmask(self._matcher, self._mask)
-        llguidance.torch.apply_token_bitmask_inplace(logits[None], self._mask.to(logits.device))
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         self._check()
+        allowed = np.unpackbits(bits, bitorder="little", count=min(8 * len(bits), len(logits))).astype(bool)
+        logits[len(allowed) :] = -torch.inf  # rows of the output matrix beyond the vocabulary
+        logits[: len(allowed)].masked_fill_(torch.from_numpy(~allowed).to(logits.device), -torch.inf)
 
     def consume(self, token: int) -> bool:
         """Takes the chosen token; True when the JSON value is complete."""

@@ -1,0 +1,162 @@
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from stages.lib.ledger import Ledger
+from stages.lib.llm.asking import AskedModel, make_backend, open_model, weights_identity
+from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Sampling, Score, ScoreRequest
+from stages.lib.models import ModelEntry
+
+ENTRY = ModelEntry(source="server:echo", backend="openai")
+
+
+class Echo:
+    """Answers with the prompt; remembers what it was asked, dies when told to."""
+
+    version = "echo 1"
+
+    def __init__(self, batch: int = 2, die_after: int = 10**9) -> None:
+        self.batch, self.die_after, self.seen = batch, die_after, list[str]()
+
+    def render(self, request: GenerateRequest | ScoreRequest) -> str:
+        return request.prompt.text
+
+    def generate(
+        self, requests: Sequence[GenerateRequest], missing: Sequence[int]
+    ) -> Iterator[list[tuple[int, Reply]]]:
+        for start in range(0, len(missing), self.batch):
+            if len(self.seen) >= self.die_after:
+                raise RuntimeError("the engine died")
+            part = missing[start : start + self.batch]
+            self.seen += [requests[i].prompt.text for i in part]
+            yield [(i, self.reply(requests[i].prompt.text)) for i in part]
+
+    def reply(self, text: str) -> Reply:
+        error = "refused" if "bad" in text else ""
+        return Reply(
+            text=text, finish_reason="error" if error else "stop", prompt_tokens=1, completion_tokens=1, error=error
+        )
+
+    def score(self, requests: Sequence[ScoreRequest], missing: Sequence[int]) -> Iterator[list[tuple[int, Score]]]:
+        for i in missing:
+            self.seen.append(requests[i].prompt.text)
+            yield [
+                (
+                    i,
+                    Score(
+                        logprobs=tuple(-float(len(c)) for c in requests[i].choices),
+                        tokens=(1,) * len(requests[i].choices),
+                    ),
+                )
+            ]
+
+    def close(self) -> None:
+        pass
+
+
+def asked(backend: Echo, tmp_path: Path, entry: ModelEntry = ENTRY) -> AskedModel:
+    return AskedModel(entry, backend, Ledger(tmp_path / "ledger.sqlite"))
+
+
+def requests_for(*texts: str, **sampling: float) -> list[GenerateRequest]:
+    return [GenerateRequest(prompt=Prompt(text=text), sampling=Sampling(**sampling)) for text in texts]  # type: ignore[arg-type]
+
+
+def test_nothing_is_asked_twice_and_one_edit_asks_for_one(tmp_path: Path) -> None:
+    first = Echo()
+    model = asked(first, tmp_path)
+    assert [reply.text for reply in model.generate(requests_for("a", "b", "a", "c"))] == ["a", "b", "a", "c"]
+    assert first.seen == ["a", "b", "c"]
+    assert (model.asked, model.reused) == (3, 0)
+    second = Echo()
+    model = asked(second, tmp_path)
+    assert [reply.text for reply in model.generate(requests_for("a", "B", "a", "c"))] == ["a", "B", "a", "c"]
+    assert second.seen == ["B"]
+    assert (model.asked, model.reused) == (1, 2)
+
+
+def test_what_was_answered_before_a_failure_is_kept(tmp_path: Path) -> None:
+    texts = [str(i) for i in range(9)]
+    dying = Echo(die_after=4)
+    with pytest.raises(RuntimeError, match="died"):
+        asked(dying, tmp_path).generate(requests_for(*texts))
+    rest = Echo()
+    assert [reply.text for reply in asked(rest, tmp_path).generate(requests_for(*texts))] == texts
+    assert dying.seen + rest.seen == texts
+
+
+def test_an_error_reply_is_returned_and_asked_again(tmp_path: Path) -> None:
+    replies = asked(Echo(), tmp_path).generate(requests_for("a", "bad"))
+    assert [reply.finish_reason for reply in replies] == ["stop", "error"]
+    again = Echo()
+    asked(again, tmp_path).generate(requests_for("a", "bad"))
+    assert again.seen == ["bad"]
+
+
+def test_the_key_holds_what_decides_the_answer_and_no_more(tmp_path: Path) -> None:
+    asked(Echo(), tmp_path).generate(requests_for("a", temperature=0.0, seed=1, top_p=0.5))
+    backend = Echo()
+    model = asked(backend, tmp_path)
+    model.generate(requests_for("a", temperature=0.0, seed=2))  # greedy: the seed decides nothing
+    assert backend.seen == []
+    model.generate(requests_for("a", temperature=1.0, seed=2))
+    model.generate(requests_for("a", temperature=1.0, seed=3))
+    model.generate([GenerateRequest(prompt=Prompt(text="a"), schema={"type": "object"})])
+    model.generate([GenerateRequest(prompt=Prompt(text="a", chat=False))])
+    assert backend.seen == ["a"] * 4
+    other = Echo()
+    asked(other, tmp_path, ModelEntry(source="server:other", backend="openai")).generate(requests_for("a"))
+    assert other.seen == ["a"]
+    newer = Echo()
+    newer.version = "echo 2"
+    asked(newer, tmp_path).generate(requests_for("a"))
+    assert newer.seen == ["a"]
+
+
+def test_scores_come_back_from_the_ledger_as_they_were(tmp_path: Path) -> None:
+    request = ScoreRequest(prompt=Prompt(text="q"), choices=("1", "22"))
+    fresh = asked(Echo(), tmp_path).score([request, request])
+    backend = Echo()
+    assert asked(backend, tmp_path).score([request]) == fresh[:1] == [Score(logprobs=(-1.0, -2.0), tokens=(1, 1))]
+    assert backend.seen == []
+    asked(backend, tmp_path).score([ScoreRequest(prompt=Prompt(text="q"), choices=("22", "1"))])
+    assert backend.seen == ["q"]
+
+
+def test_a_model_on_a_path_is_known_by_its_files(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"one")
+    entry = ModelEntry(source=f"path:{tmp_path / 'model'}", backend="transformers")
+    before = weights_identity(entry)
+    assert weights_identity(entry) == before
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"two")
+    assert weights_identity(entry) != before
+    with pytest.raises(ValueError, match="no such file or directory"):
+        weights_identity(ModelEntry(source="path:nowhere", backend="transformers"))
+
+
+def test_open_model_names_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMILL_CACHE", str(tmp_path / "cache"))
+    params = tmp_path / "params.yaml"
+    params.write_text(
+        "models:\n"
+        "  embedder:\n    source: path:x\n    backend: sentence_transformers\n"
+        "  tampered:\n    source: package:pytest/pytest/__init__.py\n    backend: transformers\n"
+        "    sha256:\n      __init__.py: '00'\n"
+        "  absent:\n    source: package:no-such-weights/x.gguf\n    backend: transformers\n"
+        "    sha256:\n      x.gguf: '00'\n"
+    )
+    request = requests_for("a")
+    with pytest.raises(ValueError, match=r"no model 'smol'.*embedder"), open_model("smol", params):
+        pass
+    with pytest.raises(ValueError, match="does not run language models"), open_model("embedder", params):
+        pass
+    with pytest.raises(ValueError, match="sha256 is"), open_model("tampered", params) as model:
+        model.generate(request)
+    with pytest.raises(ValueError, match="no-such-weights is not installed"), open_model("absent", params) as model:
+        model.generate(request)
+
+
+def test_every_backend_of_an_entry_is_known() -> None:
+    assert make_backend(ModelEntry(source="path:x", backend="transformers")).version.startswith("transformers ")

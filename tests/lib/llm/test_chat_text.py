@@ -1,0 +1,56 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stages.lib.llm import chat_text
+from stages.lib.llm.protocol import GenerateRequest, Prompt, ScoreRequest
+from stages.lib.models import ModelEntry
+
+
+def test_thinking_is_cut_off() -> None:
+    assert chat_text.visible("<think>\nhm\n</think>\n\n42", thinking=True) == "42"
+    assert chat_text.visible("hm, never done", thinking=True) == ""
+    assert chat_text.visible("42", thinking=False) == "42"
+    harmony = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>42<|return|>"
+    assert chat_text.visible(harmony, thinking=True) == "42"
+    assert chat_text.visible("<|channel|>analysis<|message|>hm", thinking=True) == ""
+    assert chat_text.visible("42<|return|>", thinking=False) == "42"
+
+
+def test_a_fixed_beginning_leaves_no_room_for_thinking() -> None:
+    entry = ModelEntry(source="path:x", backend="transformers", thinking=True)
+    assert chat_text.may_think(entry, GenerateRequest(prompt=Prompt(text="a")))
+    for request in (
+        GenerateRequest(prompt=Prompt(text="a", answer_prefix="b")),
+        GenerateRequest(prompt=Prompt(text="a"), schema={}),
+        GenerateRequest(prompt=Prompt(text="a", chat=False)),
+        ScoreRequest(prompt=Prompt(text="a"), choices=("1",)),
+    ):
+        assert not chat_text.may_think(entry, request)
+
+
+def test_first_stop_is_the_earliest() -> None:
+    assert chat_text.first_stop("one two three", ("three", "two", "four")) == 4
+    assert chat_text.first_stop("one", ("x",)) == -1
+
+
+def template(text: str) -> Any:
+    """A tokenizer that renders `text` with what it was given."""
+    return SimpleNamespace(
+        chat_template=text,
+        name_or_path="x",
+        apply_chat_template=lambda turns, **options: text.format(
+            last=turns[-1]["content"], today=options["strftime_now"]("%Y-%m-%d"), thinking=options["enable_thinking"]
+        ),
+    )
+
+
+def test_render_opens_the_final_channel_and_freezes_the_date() -> None:
+    prompt = Prompt(text="q", answer_prefix="A:")
+    assert chat_text.render(template("<|channel|>{last}"), prompt, False) == "<|channel|>q<|channel|>final<|message|>A:"
+    assert chat_text.render(template("<|channel|>{last}"), Prompt(text="q"), True) == "<|channel|>q"
+    assert chat_text.render(template("{today} {thinking}"), Prompt(text="q"), True) == "2026-01-01 True"
+    with pytest.raises(ValueError, match="no chat template"):
+        chat_text.render(template(""), prompt, False)
+    assert chat_text.render(template(""), Prompt(text="q", chat=False, answer_prefix=" A"), False) == "q A"
