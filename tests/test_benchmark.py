@@ -1,0 +1,357 @@
+"""The benchmark stage: on a small project on disk, on broken ones, and on real judgments against trec_eval."""
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from stages import benchmark
+from stages.lib.params import from_mapping
+from stages.lib.records import Record, read_jsonl, write_json, write_jsonl
+from stages.lib.retrieval.bm25 import BM25
+from stages.lib.retrieval.measures import measure_names
+from stages.lib.retrieval.qrels import Relevant
+from stages.lib.retrieval.rankings import tie_order
+from stages.lib.retrieval.report import tabulate
+
+PARAMS = {"top_k": [1, 3], "headline_k": 3, "dimensions": [4, 8, 64], "depth": 10, "bootstrap_samples": 200}
+TREC = {"mrr": "recip_rank", "map": "map", "ndcg_at_10": "ndcg_cut_10", "accuracy_at_1": "success_1"}
+Vectors = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def unit(vectors: Any) -> Vectors:
+    found: Vectors = (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+    return found
+
+
+def write_project(root: Path) -> None:
+    """Three documents of four overlapping chunks; d2-0 is a near-duplicate of d0-0; six questions, 16 dimensions."""
+    generator = np.random.default_rng(0)
+    chunks = []
+    for document in ("d0", "d1", "d2"):
+        words = [f"{document}word{i:02d}" for i in range(30)]
+        text = " ".join(words)  # 8 + 1 characters a word
+        for first in (0, 7, 14, 21):
+            start, end = first * 9, first * 9 + 80
+            chunks.append(
+                {"id": f"{document}-{first}", "document": document, "start": start, "end": end, "text": text[start:end]}
+            )
+    removed = {"d2-0": "d0-0"}
+    kept = [chunk for chunk in chunks if chunk["id"] not in removed]
+    write_jsonl(root / "data/chunks/chunks.jsonl", chunks)
+    write_jsonl(
+        root / "data/chunks/chunks_dedu.jsonl",
+        [{**chunk, "duplicates": [a for a, b in removed.items() if b == chunk["id"]]} for chunk in kept],
+    )
+    asked = ["d0-0", "d0-7", "d1-14", "d1-21", "d2-7", "d2-14"]
+    questions: list[Record] = [
+        {
+            "id": f"g:{chunk}",
+            "chunk": chunk,
+            "question": " ".join(f"{chunk[:2]}word{int(chunk[3:]) + i:02d}" for i in (1, 3)) + "?",
+            "support": {"start": 0, "end": 8} if chunk == "d0-7" else None,  # its first word is in d0-0's last too
+        }
+        for chunk in asked
+    ]
+    write_jsonl(root / "data/selected/qa_selected.jsonl", questions)
+    ids = [chunk["id"] for chunk in chunks]
+    vectors = unit(generator.normal(size=(len(ids), 16)))
+    vectors[ids.index("d2-0")] = unit(vectors[ids.index("d0-0")] + 0.01)
+    embeddings = root / "data/embeddings"
+    write_json(embeddings / "m_chunks_ids.json", ids)
+    np.save(embeddings / "m_chunks.npy", vectors)
+    write_json(embeddings / "m_query_ids.json", [question["id"] for question in reversed(questions)])
+    for instruction, noise in (("base", 0.2), ("ml", 0.3)):
+        targets = [vectors[ids.index(question["chunk"])] for question in reversed(questions)]
+        queries = unit(np.stack(targets) + noise * generator.normal(size=(len(asked), 16)))
+        np.save(embeddings / f"m_{instruction}_query.npy", queries)
+    rerankings = [
+        {
+            "query": question["id"],
+            "candidates": [
+                {"chunk": chunk, "rerank_rank": place}
+                for place, chunk in enumerate([question["chunk"], *sorted(set(ids) - {question["chunk"]})[:3]], start=1)
+            ],
+        }
+        for question in questions
+    ]
+    write_jsonl(root / "data/reranking/m_r_base_reranking.jsonl", rerankings)
+    write_params(root, PARAMS)
+
+
+def write_params(root: Path, params: dict[str, Any]) -> None:
+    content = {
+        "embed": {"models": ["m"], "instructions": {"base": "", "ml": "Find it."}},
+        "rerank": {"rerankers": ["r"], "instructions": ["base"]},
+        "benchmark": params,
+    }
+    (root / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def edit(path: str, change: Callable[[Any], Any]) -> None:
+    """Rewrites a JSON or JSONL file of the project with `change` applied to its content."""
+    file = Path(path)
+    if file.suffix == ".jsonl":
+        write_jsonl(file, change(read_jsonl(file)))
+    else:
+        write_json(file, change(json.loads(file.read_text())))
+
+
+def results() -> dict[str, dict[str, str]]:
+    with Path("data/benchmarks/benchmark_results.csv").open() as file:
+        return {row["system"]: row for row in csv.DictReader(file)}
+
+
+OUTPUTS = [
+    "data/benchmarks/accuracy_at_k.csv",
+    "data/benchmarks/accuracy_by_dimension.csv",
+    "data/benchmarks/benchmark.png",
+    "data/benchmarks/benchmark_results.csv",
+    "metrics/benchmark_results.json",
+]
+
+
+def test_the_stage_writes_every_system_and_the_same_bytes_twice(project: Path) -> None:
+    benchmark.main()
+    first = {path: Path(path).read_bytes() for path in OUTPUTS}
+    benchmark.main()
+    assert first == {path: Path(path).read_bytes() for path in OUTPUTS}
+    assert sorted(str(path) for path in Path("data/benchmarks").iterdir()) == OUTPUTS[:-1]
+
+    rows = results()
+    full = ["bm25", "m_base", "m_base_r", "m_base_bm25-rrf", "m_ml", "m_ml_bm25-rrf"]
+    assert sorted(rows) == sorted([*full, "m_base_4", "m_base_8", "m_ml_4", "m_ml_8"])
+    metrics = json.loads(Path("metrics/benchmark_results.json").read_text())
+    assert list(metrics["systems"]) == full
+    assert (metrics["corpus"], metrics["queries"], metrics["skipped_dimensions"]) == (12, 6, {"m": [64]})
+    # d0-0's question: itself and d2-0. d0-7's: itself, d0-0 which holds the support too, and so d2-0.
+    assert metrics["relevant"] == {"own_chunk": 6, "overlapping": 1, "near_duplicate": 2}
+    assert metrics["questions_without_support"] == 5
+    for name, values in metrics["systems"].items():
+        assert all(float(rows[name][measure]) == value for measure, value in values.items())
+    assert float(rows["m_base_r"]["mrr"]) == 1.0  # the reranker of this project puts the right chunk first
+    assert float(rows["bm25"]["accuracy_at_1"]) > 0.8
+    assert (rows["m_base_r"]["reranker"], rows["m_base_8"]["dimension"], rows["m_base"]["dimension"]) == (
+        "r",
+        "8",
+        "16",
+    )
+    assert rows["bm25"]["compared_with"] == "m_base"
+    timing = json.loads(Path("timings/benchmark.json").read_text())
+    assert set(timing["parts"]) == {"read", "retrieve and measure", "statistics", "draw"}
+
+
+def test_near_duplicates_and_overlaps_count_as_right(project: Path) -> None:
+    # The reranker names d2-0 alone, the near-duplicate of d0-0: right for d0-0's question, and through d0-0,
+    # which holds the support of d0-7's question, right for that one.
+    edit(
+        "data/reranking/m_r_base_reranking.jsonl",
+        lambda records: [{**record, "candidates": [{"chunk": "d2-0", "rerank_rank": 1}]} for record in records],
+    )
+    benchmark.main()
+    assert float(results()["m_base_r"]["accuracy_at_1"]) == pytest.approx(2 / 6, abs=1e-5)
+    write_params(project, {**PARAMS, "count_overlaps": False})
+    benchmark.main()
+    assert float(results()["m_base_r"]["accuracy_at_1"]) == pytest.approx(1 / 6, abs=1e-5)
+    edit("data/chunks/chunks_dedu.jsonl", lambda records: [{**record, "duplicates": []} for record in records])
+    benchmark.main()
+    assert float(results()["m_base_r"]["accuracy_at_1"]) == 0.0
+
+
+def remove(path: str) -> Callable[[], None]:
+    return lambda: Path(path).unlink()
+
+
+def save(path: str, array: Any) -> Callable[[], None]:
+    return lambda: np.save(path, array)
+
+
+EMBED_AGAIN = r"run again: python -m stages\.embed m$"
+RERANK_AGAIN = r"run again: python -m stages\.rerank m r base$"
+QUERY_IDS, CHUNK_IDS = "data/embeddings/m_query_ids.json", "data/embeddings/m_chunks_ids.json"
+CHUNK_VECTORS, QUERY_VECTORS = "data/embeddings/m_chunks.npy", "data/embeddings/m_ml_query.npy"
+RERANKING, SELECTED = "data/reranking/m_r_base_reranking.jsonl", "data/selected/qa_selected.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("breakage", "message"),
+    [
+        (remove(RERANKING), r"m_r_base_reranking\.jsonl: no such file; " + RERANK_AGAIN),
+        (lambda: edit(RERANKING, lambda records: records[1:]), "its 5 queries are not the 6 selected.*" + RERANK_AGAIN),
+        (lambda: edit(RERANKING, lambda records: [*records, records[0]]), "its 7 queries are not.*" + RERANK_AGAIN),
+        (
+            lambda: edit(
+                RERANKING,
+                lambda records: [{**records[0], "candidates": [{"chunk": "x", "rerank_rank": 1}]}, *records[1:]],
+            ),
+            "'g:d0-0': a candidate is repeated or was not embedded.*" + RERANK_AGAIN,
+        ),
+        (remove(CHUNK_IDS), r"m_chunks_ids\.json: no such file; " + EMBED_AGAIN),
+        (lambda: edit(CHUNK_IDS, lambda ids: [*ids[1:], "x"]), "1 ids are not in chunks.jsonl, the first 'x': "),
+        (lambda: edit(CHUNK_IDS, lambda ids: ids[1:]), r"m_chunks\.npy: shape \(12, 16\), expected \(11, H\); "),
+        (lambda: edit(CHUNK_IDS, lambda ids: [ids[0], *ids]), "expected a list of distinct ids; " + EMBED_AGAIN),
+        (lambda: Path(CHUNK_IDS).write_text("[1,") and None, r"m_chunks_ids\.json: not JSON: .*" + EMBED_AGAIN),
+        (lambda: edit(QUERY_IDS, lambda ids: ids[1:]), "5 embedded questions are not the 6 selected ones: "),
+        (save(CHUNK_VECTORS, np.full((12, 16), np.nan)), r"m_chunks\.npy: NaN or infinity among the vectors"),
+        (save(QUERY_VECTORS, np.zeros((6, 8))), r"m_ml_query\.npy: shape \(6, 8\), expected \(6, 16\); "),
+        (remove(QUERY_VECTORS), r"m_ml_query\.npy: no such file; " + EMBED_AGAIN),
+        (lambda: Path(CHUNK_VECTORS).write_bytes(b"junk") and None, r"m_chunks\.npy: not an \.npy file: "),
+        (lambda: Path(SELECTED).write_text("") and None, r"qa_selected\.jsonl is empty"),
+        (lambda: Path(SELECTED).write_text('{"id": 1}\n') and None, r"qa_selected\.jsonl:1: the record lacks chunk"),
+        (remove(SELECTED), r"qa_selected\.jsonl: no such file"),
+    ],
+)
+def test_broken_inputs_name_the_file_and_what_to_run(project: Path, breakage: Callable[[], None], message: str) -> None:
+    breakage()
+    with pytest.raises(ValueError, match=message):
+        benchmark.main()
+    assert not Path("data/benchmarks").exists()
+    assert not Path("metrics").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "content", "message"),
+    [
+        ("embed", {"models": ["m"]}, "embed.instructions: expected names, found None"),
+        ("embed", {"models": [], "instructions": ["base"]}, "need at least one name each"),
+        ("rerank", {"rerankers": "r", "instructions": ["base"]}, "rerank.rerankers: expected names, found 'r'"),
+        ("rerank", {"rerankers": ["r"], "instructions": ["best"]}, r"\['best'\] not among embed.instructions"),
+    ],
+)
+def test_the_grid_is_checked(project: Path, section: str, content: dict[str, Any], message: str) -> None:
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    (project / "params.yaml").write_text(yaml.safe_dump({**params, section: content}))
+    with pytest.raises(ValueError, match=message):
+        benchmark.main()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"top_k": [3, 1]}, "top_k: .* ascending"),
+        ({"top_k": []}, "top_k: .* positive"),
+        ({"dimensions": [0, 4]}, "dimensions: .* positive"),
+        ({"headline_k": 2}, "headline_k: 2 is not one of top_k"),
+        ({"depth": 5}, "depth: 5 is less"),
+        ({"bm25_b": 1.5}, "bm25_b 1.5: out of range"),
+        ({"bootstrap_samples": 10}, "too few"),
+        ({"top_ks": [1]}, "top_ks: unknown key .did you mean 'top_k'"),
+        ({"seed": "0"}, "seed: expected int"),
+    ],
+)
+def test_params_are_strict(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_mapping(benchmark.Params, {**PARAMS, **change}, where="params.yaml: benchmark")
+
+
+def test_models_that_embedded_different_chunks_are_refused(project: Path) -> None:
+    write_json(Path("data/embeddings/n_chunks_ids.json"), ["d0-0"])
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["embed"]["models"] = ["m", "n"]
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    with pytest.raises(ValueError, match=r"n_chunks_ids\.json: other chunks, or another order, than m embedded"):
+        benchmark.main()
+
+
+def assert_equal_to_trec_eval(inputs: benchmark.Inputs, params: benchmark.Params) -> None:
+    """Each dense and truncated row of the benchmark against trec_eval's own code on the raw cosines."""
+    pytrec_eval = pytest.importorskip("pytrec_eval", reason="pytrec_eval-terrier (extra dev) is not installed")
+    evaluator = pytrec_eval.RelevanceEvaluator(inputs.relevant.qrels, {"recip_rank", "map", "ndcg_cut_10", "success_1"})
+    names = measure_names(params.top_k)
+    index = BM25(inputs.texts, k1=params.bm25_k1, b=params.bm25_b)
+    asked = [question["id"] for question in inputs.questions]
+    checked = 0
+    for system in benchmark.build_systems(inputs, params):
+        if system.method == "bm25":
+            scores = index.scores([question["question"] for question in inputs.questions])
+        elif system.method == "dense":
+            documents = inputs.documents[system.embedding][:, : system.dimension].astype(np.float64)
+            queries = inputs.queries[system.embedding, system.instruction][:, : system.dimension].astype(np.float64)
+            documents /= np.linalg.norm(documents, axis=1, keepdims=True)
+            queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+            scores = np.round(queries @ documents.T, 12)
+        else:
+            continue
+        run = {
+            query: {
+                name: float(score)
+                for name, score in zip(inputs.ids, row, strict=True)
+                if system.method == "dense" or score > 0
+            }
+            for query, row in zip(asked, scores, strict=True)
+        }
+        expected = evaluator.evaluate(run)
+        for query, values in zip(asked, system.values, strict=True):
+            found = dict(zip(names, values.tolist(), strict=True))
+            if run[query]:
+                theirs = {ours: expected[query][name] for ours, name in TREC.items()}
+            else:
+                theirs = dict.fromkeys(TREC, 0.0)  # no word in common with any text: trec_eval sees no such query
+            assert {ours: found[ours] for ours in TREC} == pytest.approx(theirs, abs=1e-9), (system.name, query)
+        checked += 1
+    assert checked == 2 + sum(dimension < 384 for dimension in params.dimensions)
+
+
+def beir(folder: Path, qrels_file: str, queries: int) -> benchmark.Inputs:
+    """A data set in BEIR layout, its first `queries` judged queries, embedded with the packaged MiniLM."""
+    from stages.lib.retrieval.embedders import open_embedder
+
+    corpus: list[Record] = read_jsonl(folder / "corpus.jsonl", ["_id", "title", "text"])
+    texts = {record["_id"]: record["text"] for record in read_jsonl(folder / "queries.jsonl", ["_id", "text"])}
+    qrels: dict[str, dict[str, int]] = {}
+    path = folder / qrels_file
+    if path.suffix == ".tsv":
+        judged = [tuple(line.split("\t")) for line in path.read_text().splitlines()[1:]]
+    else:
+        judged = [(record["query-id"], record["corpus-id"], record["score"]) for record in read_jsonl(path)]
+    for query, document, grade in judged:
+        qrels.setdefault(query, {})[document] = int(grade)
+    qrels = {query: qrels[query] for query in sorted(qrels)[:queries]}
+    corpus = [corpus[i] for i in tie_order([record["_id"] for record in corpus])]
+    with open_embedder("minilm-l6", Path(__file__).parent.parent / "params.yaml") as embedder:
+        documents = embedder.encode_documents([record["text"] for record in corpus])
+        asked = embedder.encode_queries([texts[query] for query in qrels])
+    return benchmark.Inputs(
+        ids=[record["_id"] for record in corpus],
+        texts=[record["text"] for record in corpus],
+        questions=[{"id": query, "question": texts[query]} for query in qrels],
+        relevant=Relevant(qrels=qrels),
+        documents={"minilm-l6": documents},
+        queries={("minilm-l6", "base"): asked},
+    )
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "qrels_file", "least_mrr"), [("xquad_en_beir", "qrels/test.tsv", 0.7), ("limit_small", "qrels.jsonl", 0.1)]
+)
+def test_real_judgments_and_real_vectors_equal_trec_eval(
+    name: str, qrels_file: str, least_mrr: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "LLMILL_REAL_DATA" not in os.environ:
+        pytest.skip("LLMILL_REAL_DATA, the folder of real data sets, is not set")
+    monkeypatch.setenv("LLMILL_CACHE", str(tmp_path))
+    inputs = beir(Path(os.environ["LLMILL_REAL_DATA"]) / name, qrels_file, queries=200)
+    params = benchmark.Params(top_k=[1, 10], headline_k=10, dimensions=[32, 128, 384, 512], bootstrap_samples=100)
+    assert_equal_to_trec_eval(inputs, params)
+    rows = {
+        row["system"]: row
+        for row in tabulate(
+            benchmark.build_systems(inputs, params), params.top_k, params.bootstrap_samples, params.seed
+        )
+    }
+    assert rows["minilm-l6_base"]["mrr"] > least_mrr
+    assert rows["minilm-l6_base"]["mrr"] > rows["minilm-l6_base_32"]["mrr"]
