@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from stages.lib.ledger import ledger_key
 from stages.lib.params import PARAMS_FILE, from_mapping, read_yaml
 
 Backend = Literal["transformers", "llama_cpp", "vllm", "openai", "sentence_transformers"]
@@ -111,6 +112,22 @@ def locate(entry: ModelEntry) -> Path:
         if found != expected:
             raise ValueError(f"{file}: sha256 is {found}, params.yaml pins {expected}: another file than was tested")
     return place
+
+
+def weights_identity(entry: ModelEntry) -> str:
+    """The entry's identity; for weights on a path that nothing pins, with a hash of their files.
+
+    Raises:
+        ValueError: the path does not exist.
+    """
+    kind, _, place = entry.source.partition(":")
+    if kind != "path" or entry.revision or entry.sha256:
+        return entry.identity
+    root = Path(place)
+    if not root.exists():
+        raise ValueError(f"source {entry.source!r}: no such file or directory")
+    files = [root] if root.is_file() else sorted(file for file in root.rglob("*") if file.is_file())
+    return entry.identity + " " + ledger_key([(str(file.relative_to(root)), file_sha256(file)) for file in files])
 
 
 def file_sha256(path: Path) -> str:
