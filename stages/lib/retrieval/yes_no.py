@@ -60,13 +60,13 @@ class YesNoReranker:
 
     def _fit(self, body: str) -> str:
         """The body cut at its end, which is the document's, so that the suffix still fits."""
-        limit = self._model.entry.max_length or MAX_LENGTH
+        limit = (self._model.entry.max_length or MAX_LENGTH) - 1  # a backend's limit is for prompt and answer together
         # A token of a byte-level vocabulary is at least one byte: what is short in bytes needs no tokenizer.
         if len((PREFIX + body + SUFFIX).encode()) <= limit:
             return body
         room = limit - len(self._tokenizer.encode(PREFIX + SUFFIX, add_special_tokens=False).ids)
         if room < 1:
-            raise ValueError(f"{self._model.entry.source}: max_length {limit} leaves no room for the document")
+            raise ValueError(f"{self._model.entry.source}: max_length {limit + 1} leaves no room for the document")
         encoding = self._tokenizer.encode(body, add_special_tokens=False)
         return body if len(encoding.ids) <= room else body[: encoding.offsets[room - 1][1]]
 
@@ -81,4 +81,7 @@ class YesNoReranker:
         file = locate(self._model.entry) / "tokenizer.json"
         if not file.is_file():
             raise ValueError(f"{file}: no such file; needed to cut a document that is longer than the model takes")
-        return tokenizers.Tokenizer.from_file(str(file))
+        tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        tokenizer.no_truncation()  # some files carry a limit of their own
+        tokenizer.no_padding()
+        return tokenizer
