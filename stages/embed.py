@@ -1,0 +1,132 @@
+"""chunks.jsonl, qa_selected.jsonl -> {model}_chunks.npy, {model}_{instruction}_query.npy: embed both by one model.
+
+Run: python -m stages.embed MODEL   (one of embed.models)
+
+Each array is (n, d) float32 with rows of length 1; the ids of its rows stand beside it,
+in `{model}_chunks_ids.json` and `{model}_query_ids.json`. Questions are embedded once for
+each instruction of the params: what a model is told about the search it is used for.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from stages.lib.metrics import Stopwatch, write_metrics
+from stages.lib.params import load
+from stages.lib.records import Record, read_jsonl, write_array, write_json
+from stages.lib.retrieval.embedders import Embedder, open_embedder
+
+CORPORA = {"all": Path("data/chunks/chunks.jsonl"), "deduplicated": Path("data/chunks/chunks_dedu.jsonl")}
+SELECTED = Path("data/selected/qa_selected.jsonl")
+OUT = Path("data/embeddings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """The `embed:` section."""
+
+    models: list[str]  # names of models: entries; one process each
+    instructions: dict[str, str]  # name -> text put to each query; "" leaves the query alone
+    corpus: Literal["all", "deduplicated"]  # what is searched: every chunk, or those that dedup kept
+
+    def __post_init__(self) -> None:
+        if not self.models or not self.instructions:
+            raise ValueError("models and instructions must each name at least one")
+        for name in self.instructions:
+            if not re.fullmatch(r"[a-z0-9_]+", name):
+                raise ValueError(f"instructions.{name}: a name is lower-case letters, digits and underscores")
+
+
+def embed(
+    chunks: list[Record], questions: list[Record], embedder: Embedder, params: Params
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, Any]]:
+    """Returns the chunks' vectors (n, d), the questions' vectors (q, d) by instruction, and the metrics.
+
+    Raises:
+        ValueError: no chunks or no questions, an id twice, or a vector that is not finite.
+    """
+    chunk_ids, texts = _column(chunks, "text", "chunk")
+    question_ids, asked = _column(questions, "question", "selected question")
+    if not questions:
+        raise ValueError(
+            f"{SELECTED}: no selected questions, so nothing to search for; see {SELECTED.parent}/funnel.csv"
+        )
+    chunk_vectors = embedder.encode_documents(texts, progress=f"embed chunks {embedder.name}", ids=chunk_ids)
+    query_vectors = {
+        name: embedder.encode_queries(asked, instruction, progress=f"embed {name} {embedder.name}", ids=question_ids)
+        for name, instruction in params.instructions.items()
+    }
+    truncated = embedder.count_truncated(texts)
+    row = {chunk: i for i, chunk in enumerate(chunk_ids)}
+    own = [(i, row[question["chunk"]]) for i, question in enumerate(questions) if question["chunk"] in row]
+    metrics = {
+        "corpus": params.corpus,
+        "chunks": len(texts),
+        "queries": len(asked),
+        "dimension": embedder.dimension,
+        "max_length": embedder.encoder.max_length,
+        "pooling": embedder.encoder.pooling,
+        "dtype": embedder.encoder.dtype,
+        "truncated_chunks": truncated,
+        "truncated_chunks_share": truncated / len(texts),
+        "instructions": {
+            name: {
+                "truncated_queries": embedder.count_truncated([embedder.query_text(q, instruction) for q in asked]),
+                "mean_cosine_to_own_chunk": _mean_cosine(query_vectors[name], chunk_vectors, own),
+            }
+            for name, instruction in params.instructions.items()
+        },
+    }
+    return chunk_vectors, query_vectors, metrics
+
+
+def _column(records: list[Record], key: str, what: str) -> tuple[list[str], list[str]]:
+    """The ids and the texts of records."""
+    ids = [record["id"] for record in records]
+    if len(set(ids)) < len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise ValueError(f"{what} {twice!r}: the id is there more than once")
+    for record in records:
+        if not isinstance(record[key], str) or not record[key].strip():
+            raise ValueError(f"{what} {record['id']!r}: {key} must be a text that is not blank, found {record[key]!r}")
+    return ids, [record[key] for record in records]
+
+
+def _mean_cosine(queries: np.ndarray, chunks: np.ndarray, pairs: Sequence[tuple[int, int]]) -> float | None:
+    """How near questions are to the chunks that they were asked about; None if no such chunk is in the corpus."""
+    if not pairs:
+        return None
+    rows, columns = np.array(pairs).T
+    return float(np.einsum("nd,nd->n", queries[rows].astype(np.float64), chunks[columns].astype(np.float64)).mean())
+
+
+def main() -> None:
+    """Reads chunks and selected questions, writes vectors, ids, metrics and timings of one model."""
+    params = load(Params, "embed")
+    if len(sys.argv) != 2 or sys.argv[1] not in params.models:
+        raise ValueError(f"usage: python -m stages.embed MODEL, one of {params.models}; found {sys.argv[1:]}")
+    name = sys.argv[1]
+    watch = Stopwatch(f"embed_{name}")
+    chunks = read_jsonl(CORPORA[params.corpus], required=("id", "text"))
+    questions = read_jsonl(SELECTED, required=("id", "question", "chunk"))
+    if not chunks:
+        raise ValueError(f"{CORPORA[params.corpus]}: no chunks")
+    with open_embedder(name) as embedder:
+        chunk_vectors, query_vectors, metrics = embed(chunks, questions, embedder, params)
+    watch.lap("embed")
+    write_array(OUT / f"{name}_chunks.npy", chunk_vectors)
+    write_json(OUT / f"{name}_chunks_ids.json", [chunk["id"] for chunk in chunks])
+    for instruction, vectors in query_vectors.items():
+        write_array(OUT / f"{name}_{instruction}_query.npy", vectors)
+    write_json(OUT / f"{name}_query_ids.json", [question["id"] for question in questions])
+    write_metrics(f"embed_{name}", metrics)
+    watch.write(computed=embedder.computed)
+
+
+if __name__ == "__main__":
+    main()
