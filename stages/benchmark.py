@@ -202,6 +202,10 @@ def main() -> None:
     write_text(OUTPUT / "accuracy_by_dimension.csv", report.to_csv(over_dimension))
     write_metrics("benchmark_results", summarise(rows, inputs, params))
     watch.write()
+    for model, skipped in skipped_dimensions(inputs, params).items():
+        if skipped:
+            print(f"{model} has {inputs.documents[model].shape[1]} dimensions; skipped: {', '.join(map(str, skipped))}")
+    print(report.to_text(rows, params.headline_k))
 
 
 if __name__ == "__main__":

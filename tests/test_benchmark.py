@@ -124,8 +124,11 @@ OUTPUTS = [
 ]
 
 
-def test_the_stage_writes_every_system_and_the_same_bytes_twice(project: Path) -> None:
+def test_the_stage_writes_every_system_and_the_same_bytes_twice(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     benchmark.main()
+    assert "m has 16 dimensions; skipped: 64\n" in capsys.readouterr().out
     first = {path: Path(path).read_bytes() for path in OUTPUTS}
     benchmark.main()
     assert first == {path: Path(path).read_bytes() for path in OUTPUTS}

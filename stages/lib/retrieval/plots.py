@@ -92,10 +92,16 @@ def readable(row: Record) -> str:
     """A system's name for a legend."""
     if row["method"] == "bm25":
         return "BM25"
-    dense = f"{row['embedding']} ({row['instruction']})"
+    dense = _dense_name(f"{row['embedding']}_{row['instruction']}")
     return {"dense": dense, "reranked": f"{dense}, reranked by {row['reranker']}", "fused": f"{dense} + BM25 (RRF)"}[
         row["method"]
     ]
+
+
+def _dense_name(system: str) -> str:
+    """The name for readers of a dense system EMBEDDING_INSTRUCTION."""
+    embedding, _, instruction = system.partition("_")
+    return f"{embedding} ({instruction})"
 
 
 def _styles(shown: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -132,9 +138,13 @@ def _draw_lines(axes: Any, lines: dict[str, list[Record]], x: str, styles: dict[
     for place, (name, points) in enumerate(lines.items()):
         shift = (place - (len(lines) - 1) / 2) * 0.6 / len(lines)
         places = [ticks.index(row[x]) + shift for row in points]
-        label = name.replace("_", " (", 1) + ")"
         bars = axes.errorbar(
-            places, [row["accuracy"] for row in points], yerr=_bars(points), label=label, **LINE, **styles[name]
+            places,
+            [row["accuracy"] for row in points],
+            yerr=_bars(points),
+            label=_dense_name(name),
+            **LINE,
+            **styles[name],
         )
         for interval in bars.lines[2]:
             interval.set_alpha(0.45)
@@ -152,10 +162,13 @@ def _draw_mrr(axes: Any, rows: Sequence[Record], styles: dict[str, dict[str, str
         axes.errorbar(
             row["mrr"], place, xerr=interval, color=style["color"], marker=style["marker"], markersize=7, capsize=3
         )
-        axes.text(row["mrr_high"] + 0.012, place, f"{row['mrr']:.3f}", va="center")
+        star = " *" if row["compared_with"] and row["p_holm"] < 0.05 else ""
+        axes.text(row["mrr_high"] + 0.012, place, f"{row['mrr']:.3f}{star}", va="center")
     axes.set_yticks(range(len(ordered)), [readable(row) for row in ordered])
     axes.grid(visible=False, axis="y")
-    axes.set(xlabel="MRR", title="Mean reciprocal rank of the first right chunk", xlim=(0, 1.06))
+    compared_with = next(row["compared_with"] for row in ordered if row["compared_with"])
+    label = f"MRR   (* differs from {_dense_name(compared_with)}: paired randomization test, Holm-corrected p < 0.05)"
+    axes.set(xlabel=label, title="Mean reciprocal rank of the first right chunk", xlim=(0, 1.06))
     axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1])
 
 

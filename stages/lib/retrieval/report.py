@@ -124,3 +124,14 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
     return text.getvalue()
+
+
+def to_text(rows: Sequence[Record], headline_k: int) -> str:
+    """A table of the full-dimension systems for the terminal, the best MRR on top."""
+    full = sorted((row for row in rows if row["full_dimension"]), key=lambda row: (-row["mrr"], row["system"]))
+    lines = [f"{'system':<44}{'MRR':>7}{'95% interval':>16}{f'acc@{headline_k}':>8}{'nDCG@10':>9}"]
+    for row in full:
+        interval = f"{row['mrr_low']:.3f}-{row['mrr_high']:.3f}"
+        accuracy = row[f"accuracy_at_{headline_k}"]
+        lines.append(f"{row['system']:<44}{row['mrr']:>7.3f}{interval:>16}{accuracy:>8.3f}{row['ndcg_at_10']:>9.3f}")
+    return "\n".join(lines)

@@ -20,6 +20,8 @@ def row(method: str, mrr: float, embedding: str = "", instruction: str = "", rer
         "mrr": mrr,
         "mrr_low": mrr - 0.1,
         "mrr_high": mrr + 0.1,
+        "compared_with": "" if (embedding, instruction, method) == ("m", "base", "dense") else "m_base",
+        "p_holm": 0.01,
     }
 
 

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from stages.lib.retrieval.measures import measure_names
-from stages.lib.retrieval.report import System, Values, accuracy_over_dimension, accuracy_over_k, tabulate, to_csv
+from stages.lib.retrieval.report import (
+    System,
+    Values,
+    accuracy_over_dimension,
+    accuracy_over_k,
+    tabulate,
+    to_csv,
+    to_text,
+)
 
 TOP_K = (1, 3)
 
@@ -81,3 +89,9 @@ def test_csv_has_six_significant_digits() -> None:
     assert to_csv([{"a": "x, y", "b": 1 / 3, "c": 12}, {"a": "", "b": 1.0, "c": 0}]) == (
         'a,b,c\n"x, y",0.333333,12\n,1,0\n'
     )
+
+
+def test_table_for_the_terminal_has_the_full_systems_best_first() -> None:
+    lines = to_text(tabulate(SYSTEMS, TOP_K, samples=100, seed=0), headline_k=3).splitlines()
+    assert [line.split()[0] for line in lines] == ["system", "m_base", "m_ml", "bm25"]
+    assert lines[-1].split() == ["bm25", "0.500", "0.500-0.500", "1.000", "0.631"]
