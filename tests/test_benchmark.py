@@ -17,7 +17,7 @@ from stages.lib.records import Record, read_jsonl, write_json, write_jsonl
 from stages.lib.retrieval.bm25 import BM25
 from stages.lib.retrieval.measures import measure_names
 from stages.lib.retrieval.qrels import Relevant
-from stages.lib.retrieval.rankings import tie_order
+from stages.lib.retrieval.rankings import tie_order, truncate
 from stages.lib.retrieval.report import tabulate
 
 PARAMS = {"top_k": [1, 3], "headline_k": 3, "dimensions": [4, 8, 64], "depth": 10, "bootstrap_samples": 200}
@@ -209,6 +209,7 @@ RERANKING, SELECTED = "data/reranking/m_r_base_reranking.jsonl", "data/selected/
         (lambda: Path(CHUNK_IDS).write_text("[1,") and None, r"m_chunks_ids\.json: not JSON: .*" + EMBED_AGAIN),
         (lambda: edit(QUERY_IDS, lambda ids: ids[1:]), "5 embedded questions are not the 6 selected ones: "),
         (save(CHUNK_VECTORS, np.full((12, 16), np.nan)), r"m_chunks\.npy: NaN or infinity among the vectors"),
+        (save(CHUNK_VECTORS, np.ones((12, 16))), r"m_chunks\.npy: vector 0 has length 4, expected 1"),
         (save(QUERY_VECTORS, np.zeros((6, 8))), r"m_ml_query\.npy: shape \(6, 8\), expected \(6, 16\); "),
         (remove(QUERY_VECTORS), r"m_ml_query\.npy: no such file; " + EMBED_AGAIN),
         (lambda: Path(CHUNK_VECTORS).write_bytes(b"junk") and None, r"m_chunks\.npy: not an \.npy file: "),
@@ -281,10 +282,10 @@ def assert_equal_to_trec_eval(inputs: benchmark.Inputs, params: benchmark.Params
         if system.method == "bm25":
             scores = index.scores([question["question"] for question in inputs.questions])
         elif system.method == "dense":
-            documents = inputs.documents[system.embedding][:, : system.dimension].astype(np.float64)
-            queries = inputs.queries[system.embedding, system.instruction][:, : system.dimension].astype(np.float64)
-            documents /= np.linalg.norm(documents, axis=1, keepdims=True)
-            queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+            documents = truncate(inputs.documents[system.embedding], system.dimension).astype(np.float64)
+            queries = truncate(inputs.queries[system.embedding, system.instruction], system.dimension).astype(
+                np.float64
+            )
             scores = np.round(queries @ documents.T, 12)
         else:
             continue

@@ -23,14 +23,17 @@ def tie_order(ids: Sequence[str]) -> list[int]:
     return sorted(range(len(ids)), key=lambda i: ids[i], reverse=True)
 
 
-def truncate(vectors: npt.NDArray[np.float32], dimension: int) -> npt.NDArray[np.float64]:
-    """The first d of H numbers of each vector, L2-normalised again (Matryoshka, Kusupati et al. 2022), (n, d) float64.
+def truncate(vectors: npt.NDArray[np.float32], dimension: int) -> npt.NDArray[np.float32]:
+    """The first d of H numbers of each vector, L2-normalised again (Matryoshka, Kusupati et al. 2022), (n, d).
 
-    A vector whose first d numbers are all zero stays zero: it is similar to nothing.
+    At d = H the vectors (n, H), which are normalised, stay as they are. A vector whose first d
+    numbers are all zero stays zero: it is similar to nothing.
     """
+    if dimension == vectors.shape[1]:
+        return vectors
     head = vectors[:, :dimension].astype(np.float64)
     norms = np.linalg.norm(head, axis=1, keepdims=True)
-    return head / np.where(norms > 0, norms, 1.0)
+    return (head / np.where(norms > 0, norms, 1.0)).astype(np.float32)
 
 
 def rank_dense(

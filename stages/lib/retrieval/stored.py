@@ -83,7 +83,7 @@ def read_vectors(model: str, count: int) -> npt.NDArray[np.float32]:
     """The chunk vectors of a model, (N, H).
 
     Raises:
-        ValueError: the file is missing, not an array of `count` rows, or holds NaN or infinity.
+        ValueError: the file is missing, not an array of `count` rows, or not normalised (NaN and infinity included).
     """
     return _read_array(EMBEDDINGS / f"{model}_chunks.npy", count, None, model)
 
@@ -161,4 +161,8 @@ def _read_array(path: Path, rows: int, dimension: int | None, model: str) -> npt
         raise ValueError(f"{path}: shape {vectors.shape}, expected ({rows}, {dimension or 'H'}); {_again(model)}")
     if not np.isfinite(vectors).all():
         raise ValueError(f"{path}: NaN or infinity among the vectors; {_again(model)}")
+    lengths = np.linalg.norm(vectors, axis=1)
+    far = np.flatnonzero(np.abs(lengths - 1) > 1e-3)
+    if len(far):
+        raise ValueError(f"{path}: vector {far[0]} has length {lengths[far[0]]:.4g}, expected 1; {_again(model)}")
     return vectors
