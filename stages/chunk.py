@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from stages.lib.corpus.documents import Document, Drop, Item, Items, duplicate_key
-from stages.lib.corpus.sources import Source, parse_source, read_source, source_size
+from stages.lib.corpus.sources import Source, parse_source, read_source, work_of
 from stages.lib.corpus.splitters import Splitter, split
 from stages.lib.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.params import load
@@ -131,14 +131,16 @@ def percentile(lengths: Counter[int], share: int) -> int:
 
 def read_all(params: Params) -> Items:
     """All sources one after another, each under its progress bar; what they ask for is checked before any is read."""
-    bars: list[tqdm[Any]] = []
-    streams: list[Items] = []
-    for source in params.parsed_sources():
-        bar = tqdm(total=source_size(source), unit="B", unit_scale=True, desc=f"chunk {source.kind}", disable=None)
-        bars.append(bar)
-        streams.append(read_source(source, params.max_document_chars, bar.update))
-    for bar, stream in zip(bars, streams, strict=True):
-        with bar:
+
+    def advance(amount: int) -> None:
+        bar.update(amount)  # of the source being read
+
+    streams = [
+        (source, work_of(source), read_source(source, params.max_document_chars, advance))
+        for source in params.parsed_sources()
+    ]
+    for source, work, stream in streams:
+        with tqdm(total=work.total, unit=work.unit, unit_scale=True, desc=f"chunk {source.kind}") as bar:
             yield from stream
 
 

@@ -50,7 +50,7 @@ class MarkdownPlan:
     overlap begin inside fenced code.
     """
 
-    def __init__(self, text: str, chunk_chars: int, best_boundary: Callable[[str, int, int], int]) -> None:
+    def __init__(self, text: str, chunk_chars: int, best_boundary: Callable[[str, int, int, int], int]) -> None:
         self.text = text
         self.chunk_chars = chunk_chars
         self.best_boundary = best_boundary
@@ -61,7 +61,7 @@ class MarkdownPlan:
         index = bisect_right(self.headings, high) - 1
         if index >= 0 and self.headings[index] >= max(low, start + 1):
             return self.headings[index]
-        cut = self.best_boundary(self.text, low, high)
+        cut = self.best_boundary(self.text, low, high, high)
         fence = self._fence_around(cut)
         if fence is None or fence[1] - fence[0] > self.chunk_chars:
             return cut
@@ -74,7 +74,7 @@ class MarkdownPlan:
         index = bisect_right(self.headings, following) - 1
         if index >= 0 and self.headings[index] >= low:
             return self.headings[index]
-        begin = self.best_boundary(self.text, low, high)
+        begin = self.best_boundary(self.text, low, high, (low + high) // 2)
         fence = self._fence_around(begin)
         return begin if fence is None else following
 

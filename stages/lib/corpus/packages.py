@@ -28,6 +28,8 @@ class PackagesSource:
     limit: int = 0  # documents at most; 0: all
 
     def __post_init__(self) -> None:
+        if self.limit < 0:
+            raise ValueError(f"limit: {self.limit} is negative")
         if not self.names:
             raise ValueError("names: no package is named")
 

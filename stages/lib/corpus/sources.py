@@ -1,14 +1,24 @@
 """The sources of documents by kind: one mapping of params.yaml -> a lazy stream of documents and drops."""
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from stages.lib.corpus.documents import Advance, Document, Items
+from stages.lib.corpus.files import FilesSource, files_size, read_files
+from stages.lib.corpus.hub import HubSource, read_hub
 from stages.lib.corpus.packages import PackagesSource, packages_size, read_packages
 from stages.lib.params import from_mapping
 
-Source = PackagesSource
-_KINDS: dict[str, type[Source]] = {"packages": PackagesSource}
+Source = FilesSource | HubSource | PackagesSource
+_KINDS: dict[str, type[Source]] = {"files": FilesSource, "hub": HubSource, "packages": PackagesSource}
+
+
+class Work(NamedTuple):
+    """How much there is to read, for a progress bar."""
+
+    total: int | None  # None: not known before the end
+    unit: str  # what `advance` counts: "B" (bytes) or "record"
 
 
 def parse_source(content: Any, where: str) -> Source:
@@ -26,22 +36,39 @@ def parse_source(content: Any, where: str) -> Source:
 
 
 def read_source(source: Source, max_chars: int, advance: Advance = lambda _: None) -> Items:
-    """Yields the source's documents and drops lazily; `advance` hears of every byte read, for a progress bar.
+    """Yields the source's documents and drops lazily, in a fixed order; texts over `max_chars` characters are drops.
 
     Raises:
-        ValueError: what the source asks for is not there (at the call), or it has no document at all (at the end).
+        ValueError: at the call, when what the source asks for is not there; at the end, when no document came of it.
     """
-    return _limited(source, read_packages(source, max_chars, advance))
+    match source:
+        case PackagesSource():
+            items = read_packages(source, max_chars, advance)
+        case FilesSource():
+            items = read_files(source, max_chars, advance)
+        case HubSource():
+            items = read_hub(source, max_chars, advance)
+    return _limited(source, items)
 
 
-def source_size(source: Source) -> int | None:
-    """The sum of what `advance` will be told, or None when that is not known beforehand."""
-    return None if source.limit else packages_size(source)
+def work_of(source: Source) -> Work:
+    """What `advance` will be told.
+
+    Raises:
+        ValueError: what the source asks for is not there.
+    """
+    match source:
+        case HubSource():
+            return Work(source.limit or None, "record")
+        case FilesSource():
+            return Work(None if source.limit else files_size(source), "B")
+        case PackagesSource():
+            return Work(None if source.limit else packages_size(source), "B")
 
 
 def _limited(source: Source, items: Items) -> Items:
     documents = 0
-    reasons: dict[str, int] = {}
+    reasons: Counter[str] = Counter()
     for item in items:
         yield item
         if isinstance(item, Document):
@@ -49,6 +76,6 @@ def _limited(source: Source, items: Items) -> Items:
             if documents == source.limit:
                 return
         else:
-            reasons[item.reason] = reasons.get(item.reason, 0) + 1
+            reasons[item.reason] += 1
     if not documents:
-        raise ValueError(f"no document in {source}; dropped by reason: {reasons}")
+        raise ValueError(f"no document came of {source}; dropped by reason: {dict(reasons)}")

@@ -1,0 +1,192 @@
+"""The stage: documents in, exact chunks and adding counts out; bad input, bad params, a 50 MB document, real pages."""
+
+import json
+import os
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages.chunk import Params, Tally, chunk_document, drop_duplicates, main, percentile, summary
+from stages.lib.corpus.documents import Document, Drop, Item
+from stages.lib.params import from_mapping
+from stages.lib.records import Record, read_jsonl
+
+SOURCES: list[dict[str, Any]] = [{"kind": "files", "patterns": ["docs/*"]}]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project as the current directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    return tmp_path
+
+
+def run(**chunk: Any) -> dict[str, Any]:
+    Path("params.yaml").write_text(yaml.safe_dump({"chunk": {"sources": SOURCES, **chunk}}))
+    main()
+    metrics: dict[str, Any] = json.loads(Path("metrics/chunk.json").read_text())
+    return metrics
+
+
+def outputs() -> dict[str, list[Record]]:
+    return {name: read_jsonl(Path(f"data/chunks/{name}.jsonl")) for name in ("documents", "chunks", "dropped")}
+
+
+def test_chunks_carry_exact_offsets_into_their_document(project: Path) -> None:
+    for i in range(3):
+        Path(f"docs/{i}.md").write_text(f"# Page {i}\r\n\r\n" + f"Sentence of page {i}. " * 200)
+    for splitter in ("chars", "recursive", "markdown"):
+        metrics = run(chunk_chars=300, splitter=splitter)
+        found = outputs()
+        texts = {document["id"]: document for document in found["documents"]}
+        assert metrics["chunks"] == len(found["chunks"]) == len({chunk["id"] for chunk in found["chunks"]}) > 30
+        for chunk in found["chunks"]:
+            document = texts[chunk["document"]]
+            assert document["text"][chunk["start"] : chunk["end"]] == chunk["text"]
+            assert chunk["source"] == document["source"]
+            assert chunk["id"] == f"{document['id']}-{chunk['start']}"
+            assert len(chunk["text"]) <= 300
+
+
+def test_counts_add_up_and_drops_are_kept_aside(project: Path) -> None:
+    Path("docs/a.md").write_text("A page.")
+    Path("docs/b.md").write_bytes(b"A page. \r\n\n")
+    Path("docs/c.md").write_bytes(b"\xff")
+    Path("docs/d.jsonl").write_text('{"text": "A page."}\n{"text": "Another."}\n{"text": ""}\n{\n{"source": "x"}\n')
+    metrics = run()
+    assert metrics["documents"] == {
+        "in": 8,
+        "kept": 2,
+        "dropped": {"broken_json": 1, "duplicate_document": 2, "empty": 1, "invalid_utf8": 1, "no_text": 1},
+    }
+    found = outputs()
+    assert [document["text"] for document in found["documents"]] == ["A page.", "Another."]
+    assert Counter(drop["reason"] for drop in found["dropped"]) == metrics["documents"]["dropped"]
+    assert [drop["source"] for drop in found["dropped"]] == [
+        *("docs/b.md", "docs/c.md", "docs/d.jsonl:1", "docs/d.jsonl:3", "docs/d.jsonl:4", "docs/d.jsonl:5"),
+    ]
+    assert found["dropped"][0]["detail"] == f"same text as document {found['documents'][0]['id']}"
+
+
+def test_two_runs_write_the_same_bytes(project: Path) -> None:
+    def everything() -> dict[str, bytes]:
+        places = [*Path("data/chunks").iterdir(), Path("metrics/chunk.json")]
+        return {str(path): path.read_bytes() for path in sorted(places)}
+
+    sources = [{"kind": "packages", "names": ["accelerate"], "limit": 40}]
+    run(sources=sources)
+    first = everything()
+    assert len(first) == 4
+    run(sources=sources)
+    assert everything() == first
+
+
+def test_several_sources_come_one_after_another(project: Path) -> None:
+    Path("docs/a.md").write_text("A page.")
+    metrics = run(sources=[*SOURCES, {"kind": "packages", "names": ["peft"], "limit": 3}])
+    assert metrics["documents"]["kept"] == 4
+    kinds = [document["source"].split("==")[0] for document in outputs()["documents"]]
+    assert kinds == ["docs/a.md", "peft", "peft", "peft"]
+
+
+def test_nothing_is_written_when_a_later_source_fails(project: Path) -> None:
+    Path("docs/a.md").write_text("A page.")
+    Path("docs/b.jsonl").write_text("{}\n")
+    empty = {"kind": "files", "patterns": ["docs/b.jsonl"]}
+    with pytest.raises(ValueError, match="no document came of"):
+        run(sources=[*SOURCES, empty])
+    with pytest.raises(ValueError, match="'none/\\*' matches no file"):
+        run(sources=[*SOURCES, {"kind": "files", "patterns": ["none/*"]}])
+    assert list(Path("data/chunks").iterdir()) == []
+    assert not Path("metrics").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"chunk_char": 700}, r"chunk\.chunk_char: unknown key \(did you mean 'chunk_chars'\?\)"),
+        ({"chunk_chars": "700"}, r"chunk\.chunk_chars: expected int, found '700'"),
+        ({"chunk_chars": 19}, r"chunk: chunk_chars: 19 is below 20"),
+        ({"overlap_fraction": 0.6}, r"chunk: overlap_fraction: 0\.6 is not in 0\.\.0\.5"),
+        ({"overlap_fraction": -0.1}, r"overlap_fraction"),
+        ({"splitter": "words"}, r"chunk\.splitter: 'words' is not allowed"),
+        ({"max_document_chars": 0}, r"max_document_chars: 0 is below 1"),
+        ({"sources": []}, r"sources: no source is named"),
+        ({"sources": [*SOURCES, {"kind": "web"}]}, r"chunk: sources\[1\]\.kind: 'web' is not allowed"),
+        ({"sources": [{"kind": "files", "pattern": "*"}]}, r"chunk: sources\[0\]\.pattern: unknown key"),
+    ],
+)
+def test_wrong_params_are_errors_that_name_the_key(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_mapping(Params, {"sources": SOURCES, **change}, "params.yaml: chunk")
+
+
+def test_the_params_of_the_project_load_and_name_packages() -> None:
+    content = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["chunk"]
+    assert from_mapping(Params, content, "chunk").parsed_sources()
+
+
+def test_a_document_of_50_megabytes_takes_bounded_time_or_is_a_counted_drop(project: Path) -> None:
+    unit = "A sentence about nothing much, but one that has an end. "
+    Path("docs/big.txt").write_text(unit * (50_000_000 // len(unit)))
+    Path("docs/small.txt").write_text("A small one.")
+    metrics = run(max_document_chars=49_000_000)
+    assert metrics["documents"] == {"in": 2, "kept": 1, "dropped": {"too_long": 1}}
+    start = time.process_time()
+    metrics = run()
+    assert time.process_time() - start < 60  # 8 s seen
+    assert metrics["documents"]["kept"] == 2
+    assert metrics["chunks"] > 70_000
+    assert metrics["chunk_chars"]["max"] <= 700
+
+
+def test_duplicates_are_dropped_whatever_their_source() -> None:
+    tally = Tally()
+    items: list[Item] = [
+        Document("a", "x"),
+        Drop("b", "empty"),
+        Document("c", "x\n"),
+        Document("a", "x"),
+        Document("a", "y"),
+    ]
+    kept = [item for item in drop_duplicates(iter(items), tally) if isinstance(item, Document)]
+    assert kept == [Document("a", "x"), Document("a", "y")]
+    assert (tally.documents, tally.kept, tally.dropped) == (5, 2, Counter(duplicate_document=2, empty=1))
+
+
+def test_the_summary_describes_lengths_and_overlap() -> None:
+    params = Params(sources=SOURCES, chunk_chars=100, overlap_fraction=0.2, splitter="chars")
+    tally = Tally(documents=1, kept=1)
+    chunks = list(chunk_document(Document("s", "x" * 1000), params, tally))
+    figures = summary(tally, params)
+    assert figures["chunks"] == len(chunks)
+    assert figures["characters"] == sum(len(chunk["text"]) for chunk in chunks)
+    assert figures["chunk_chars"]["p50"] == figures["chunk_chars"]["max"] == 100
+    assert figures["overlap_fraction"] == 0.2
+    assert [percentile(Counter({1: 3, 9: 1}), share) for share in (25, 75, 76, 100)] == [1, 1, 9, 9]
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("LLMILL_REAL_DATA" not in os.environ, reason="LLMILL_REAL_DATA is not set")
+@pytest.mark.parametrize("splitter", ["chars", "recursive", "markdown"])
+def test_real_documentation_pages(project: Path, splitter: str) -> None:
+    pages = Path(os.environ["LLMILL_REAL_DATA"]) / "hf_docs/huggingface_doc_2023-12.jsonl"
+    metrics = run(sources=[{"kind": "files", "patterns": [str(pages)]}], splitter=splitter)
+    # 1,364 pages, of which the data set's own page says that 2 are redundant exact copies.
+    assert metrics["documents"] == {"in": 1364, "kept": 1362, "dropped": {"duplicate_document": 2}}
+    assert 14_000 < metrics["chunks"] < 22_000
+    assert 0.07 < metrics["overlap_fraction"] < 0.13
+    found = outputs()
+    texts = {document["id"]: document["text"] for document in found["documents"]}
+    covered: Counter[str] = Counter()
+    for chunk in found["chunks"]:
+        text = texts[chunk["document"]]
+        assert text[chunk["start"] : chunk["end"]] == chunk["text"]
+        assert not text[covered[chunk["document"]] : chunk["start"]].strip()
+        covered[chunk["document"]] = chunk["end"]
+    assert all(not text[covered[document] :].strip() for document, text in texts.items())
