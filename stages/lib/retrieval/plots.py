@@ -56,7 +56,9 @@ def draw(
     shown = shown_systems(full)
     styles = _styles(shown)
     if len(shown) < len(full):
-        caption += f". Drawn: {len(shown)} of {len(full)} systems; benchmark_results.csv has all."
+        caption += (
+            f"\nDrawn: {len(shown)} of {len(full)} systems, each embedding with its best instruction; the CSV has all"
+        )
     heights = [4.3, 1.0 + 0.3 * len(shown)]  # inches
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(11, sum(heights) + 0.7), layout="constrained")
@@ -75,15 +77,19 @@ def draw(
 def shown_systems(full: Sequence[Record]) -> list[str]:
     """The systems to draw, by descending MRR: all where they fit.
 
-    Otherwise the baseline and each embedding model with the instruction that serves its dense
-    row best; of these, dense rows before others and the best before the rest, as many as fit.
+    Otherwise the baseline, the first dense system (which all are compared with), and each embedding
+    with the instruction that serves its dense row best (the caption says so: it is chosen on these very
+    questions); of these, dense rows before others and the best before the rest, as many as fit.
     """
     by_mrr = sorted(full, key=lambda row: (-row["mrr"], row["system"]))
     if len(full) > MOST_SYSTEMS:
+        reference = next(row for row in full if row["method"] == "dense")
         best = {row["embedding"]: row["instruction"] for row in reversed(by_mrr) if row["method"] == "dense"}
-        kept = [row for row in by_mrr if row["method"] == "bm25" or best[row["embedding"]] == row["instruction"]]
-        kept.sort(key=lambda row: ("bm25", "dense").index(row["method"]) if row["method"] in ("bm25", "dense") else 2)
-        names = {row["system"] for row in kept[:MOST_SYSTEMS]}
+        kept = [row for row in by_mrr if row["method"] != "bm25" and best[row["embedding"]] == row["instruction"]]
+        kept.sort(key=lambda row: row["method"] != "dense")
+        always = [row for row in full if row["method"] == "bm25" or row is reference]
+        others = [row for row in kept if row is not reference]
+        names = {row["system"] for row in (always + others)[:MOST_SYSTEMS]}
         by_mrr = [row for row in by_mrr if row["system"] in names]
     return [row["system"] for row in by_mrr]
 
@@ -123,8 +129,11 @@ def _draw_over_k(axes: Any, over_k: Sequence[Record], styles: dict[str, dict[str
 def _draw_over_dimension(
     axes: Any, over_dimension: Sequence[Record], styles: dict[str, dict[str, str]], headline_k: int
 ) -> None:
-    names = [name for name in dict.fromkeys(row["system"] for row in over_dimension) if name in styles]
-    lines = {name: [row for row in over_dimension if row["system"] == name] for name in names}
+    names = list(dict.fromkeys(row["system"] for row in over_dimension))
+    others = [name for name in names if name not in styles]  # other instructions of the models that are drawn
+    if len(styles) + len(others) <= MOST_SYSTEMS:
+        styles = styles | {name: _style(len(styles) - 1 + place) for place, name in enumerate(others)}
+    lines = {name: [row for row in over_dimension if row["system"] == name] for name in names if name in styles}
     _draw_lines(axes, lines, "dimension", styles)
     axes.set(xlabel="dimensions kept", ylabel=f"accuracy@{headline_k}", title="Vectors cut short (Matryoshka)")
     # Accuracy grows to the right: whichever of these two corners the curves leave free.
