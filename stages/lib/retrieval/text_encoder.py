@@ -14,6 +14,7 @@ on what else is embedded, bit for bit, on one machine with one number of threads
 """
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,12 @@ class TextEncoder:
     def identity(self) -> list[str]:
         """What besides weights and text decides a vector: part of the ledger's key."""
         shape = f"{self.pooling} max_length={self.max_length} batch={self.batch_size} step={SHORTEST_STEP}"
-        versions = f"torch {torch.__version__} tokenizers {tokenizers.__version__}"
-        return [self.device, self.dtype, shape, versions]
+        versions = [
+            f"torch {torch.__version__}",
+            f"tokenizers {tokenizers.__version__}",
+            f"transformers {version('transformers')}",
+        ]
+        return [self.device, self.dtype, shape, *versions]
 
     def tokenize(self, texts: list[str], truncate: bool = True) -> list[list[int]]:
         """Token ids with the special tokens that the model's tokenizer adds, cut to `max_length` if asked."""
