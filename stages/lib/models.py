@@ -82,14 +82,17 @@ def locate(entry: ModelEntry) -> Path:
     """
     kind, _, rest = entry.source.partition(":")
     if kind == "hub":
+        import httpx
         from huggingface_hub import snapshot_download  # not needed by the embedded default
 
         # Weights in pickle formats are not even fetched.
-        return Path(
-            snapshot_download(
-                rest, revision=entry.revision, ignore_patterns=["*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack"]
-            )
-        )
+        pickled = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack"]
+        try:
+            return Path(snapshot_download(rest, revision=entry.revision, ignore_patterns=pickled))
+        except (OSError, httpx.HTTPError) as error:
+            raise ValueError(
+                f"source {entry.source!r} at {entry.revision}: not in the hub's cache, and cannot be fetched: {error}"
+            ) from error
     if kind == "path":
         place = Path(rest)
         if not place.exists():

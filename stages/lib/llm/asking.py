@@ -47,6 +47,18 @@ def make_backend(entry: ModelEntry) -> Backend:
         from stages.lib.llm.transformers_backend import TransformersBackend
 
         return TransformersBackend(entry)
+    if entry.backend == "llama_cpp":
+        from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
+
+        return LlamaCppBackend(entry)
+    if entry.backend == "vllm":
+        from stages.lib.llm.vllm_backend import VllmBackend
+
+        return VllmBackend(entry)
+    if entry.backend == "openai":
+        from stages.lib.llm.openai_backend import OpenAiBackend
+
+        return OpenAiBackend(entry)
     raise ValueError(f"{entry.source}: backend {entry.backend!r} does not run language models")
 
 
@@ -112,16 +124,22 @@ class AskedModel:
             unit="prompt",
             disable=progress is None or not missing,
         )
-        with bar:
-            start = time.perf_counter()
-            for batch in ask([distinct[key] for key in order], missing) if missing else ():
-                seconds = (time.perf_counter() - start) / max(1, len(batch))
-                kept = [(i, answer) for i, answer in batch if not (isinstance(answer, Reply) and answer.error)]
-                self._ledger.put((order[i], _written(answer, seconds)) for i, answer in kept)
-                answers.update((order[i], answer) for i, answer in batch)
-                self.asked += len(batch)
-                bar.update(len(batch))
+        try:
+            with bar:
                 start = time.perf_counter()
+                for batch in ask([distinct[key] for key in order], missing) if missing else ():
+                    seconds = (time.perf_counter() - start) / len(batch)
+                    kept = [(i, answer) for i, answer in batch if not (isinstance(answer, Reply) and answer.error)]
+                    self._ledger.put((order[i], _written(answer, seconds)) for i, answer in kept)
+                    answers.update((order[i], answer) for i, answer in batch)
+                    self.asked += len(batch)
+                    bar.update(len(batch))
+                    start = time.perf_counter()
+        except RuntimeError as error:
+            done = sum(order[i] in answers for i in missing)
+            raise RuntimeError(
+                f"{error}; {done} of {len(missing)} requests were answered before, and are kept"
+            ) from error
         absent = [i for i in missing if order[i] not in answers]
         assert not absent, f"the backend left {len(absent)} requests unanswered, the first is {absent[:1]}"
         return [answers[key] for key in keys]

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-# Blanks as json.dumps writes them: where any are allowed, a weak model writes blanks to the end of its budget.
-STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+from stages.lib.llm.json_style import on_one_line
 
 
 @lru_cache(maxsize=1)
@@ -34,7 +33,7 @@ class JsonGrammar:
             from llguidance import LLMatcher
         except ImportError as error:
             raise ValueError("a schema with the transformers backend needs `pip install llguidance`") from error
-        self._matcher = LLMatcher(_vocabulary(tokenizer), LLMatcher.grammar_from_json_schema(schema, defaults=STYLE))
+        self._matcher = LLMatcher(_vocabulary(tokenizer), LLMatcher.grammar_from_json_schema(on_one_line(schema)))
         self._check()
 
     def restrict(self, logits: torch.Tensor) -> None:

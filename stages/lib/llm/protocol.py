@@ -79,6 +79,11 @@ class Reply:
     completion_tokens: int
     error: str = ""  # why there is no reply; such a reply is not kept in the ledger
 
+    @classmethod
+    def refused(cls, error: str, prompt_tokens: int = 0) -> "Reply":
+        """No reply, and why."""
+        return cls(text="", finish_reason="error", prompt_tokens=prompt_tokens, completion_tokens=0, error=error)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score:

@@ -7,37 +7,29 @@ recurrent layers are refused: what is shared between requests here assumes full 
 import importlib.metadata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from stages.lib.llm import chat_text
-from stages.lib.llm.gguf_weights import huggingface_directory
+from stages.lib.llm.hf_prompts import HuggingFacePrompts
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.models import ModelEntry
 
+if TYPE_CHECKING:  # torch loads with the weights, not before
+    from stages.lib.llm.json_grammar import JsonGrammar
+    from stages.lib.llm.transformers_generation import Row
+
 
 class TransformersBackend:
-    """One model of `transformers`; tokenizer and weights load when they are first needed."""
+    """One model of `transformers`; its weights load when they are first needed."""
 
     def __init__(self, entry: ModelEntry) -> None:
         self.entry = entry
+        self.prompts = HuggingFacePrompts(entry)
 
     @cached_property
     def version(self) -> str:
         """Part of every ledger key."""
         return f"transformers {importlib.metadata.version('transformers')}"
-
-    @cached_property
-    def directory(self) -> Path:
-        """Where config, tokenizer and weights are; their sha256 is checked here."""
-        return huggingface_directory(self.entry)
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        """The model's own tokenizer."""
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(self.directory, trust_remote_code=False)
 
     @cached_property
     def model(self) -> Any:
@@ -52,7 +44,7 @@ class TransformersBackend:
 
         logging.disable_progress_bar()
         model = AutoModelForCausalLM.from_pretrained(
-            self.directory,
+            self.prompts.directory,
             dtype=self.entry.dtype if self.entry.dtype == "auto" else getattr(torch, self.entry.dtype),
             attn_implementation="sdpa",
             use_safetensors=True,
@@ -74,25 +66,25 @@ class TransformersBackend:
         """Tokens that prompt and reply may take together."""
         from transformers import AutoConfig
 
-        config = AutoConfig.from_pretrained(self.directory, trust_remote_code=False).get_text_config()
+        config = AutoConfig.from_pretrained(self.prompts.directory, trust_remote_code=False).get_text_config()
         return self.entry.max_length or int(config.max_position_embeddings)
 
     def render(self, request: GenerateRequest | ScoreRequest) -> str:
         """The text that the model reads."""
-        return chat_text.render(self.tokenizer, request.prompt, chat_text.may_think(self.entry, request))
+        return self.prompts.render(request)
 
     def generate(
         self, requests: Sequence[GenerateRequest], missing: Sequence[int]
     ) -> Iterator[list[tuple[int, Reply]]]:
-        """Replies to requests[i] for i in missing, batch by batch."""
+        """Replies to requests[i] for i in missing, batch by batch; those that do not fit are refused first."""
         from stages.lib.llm.transformers_generation import Row, generate_rows
 
-        prompts = [self._tokens(request) for request in requests]
-        fits = [i for i, p in enumerate(prompts) if len(p) + requests[i].sampling.max_tokens <= self.limit]
+        prompts = [self.prompts.tokens(request) for request in requests]
+        fits = [i for i, p in enumerate(prompts) if 0 < len(p) <= self.limit - requests[i].sampling.max_tokens]
         wanted = set(missing)
-        refused = [(i, self._too_long(len(prompts[i]), requests[i])) for i in sorted(wanted - set(fits))]
+        refused = sorted(wanted - set(fits))
         if refused:
-            yield refused
+            yield [(i, self._refusal(len(prompts[i]), requests[i])) for i in refused]
         rows = {
             place: Row(
                 request=place,
@@ -105,15 +97,16 @@ class TransformersBackend:
         }
         if not rows:
             return
-        kept = [prompts[i] for i in fits]
-        max_tokens = [requests[i].sampling.max_tokens for i in fits]
         for batch in generate_rows(
-            self.model, kept, rows, max_tokens=max_tokens, size=self.entry.batch_size, ends=self._ends
+            self.model,
+            [prompts[i] for i in fits],
+            rows,
+            max_tokens=[requests[i].sampling.max_tokens for i in fits],
+            size=self.entry.batch_size,
+            ends=self._ends,
         ):
-            yield [
-                (fits[row.request], self._reply(prompts[fits[row.request]], row, requests[fits[row.request]]))
-                for row in batch
-            ]
+            places = [fits[row.request] for row in batch]
+            yield [(i, self._reply(prompts[i], row, requests[i])) for i, row in zip(places, batch, strict=True)]
 
     def score(self, requests: Sequence[ScoreRequest], missing: Sequence[int]) -> Iterator[list[tuple[int, Score]]]:
         """Scores of requests[i] for i in missing, pack by pack.
@@ -123,16 +116,9 @@ class TransformersBackend:
         """
         from stages.lib.llm.transformers_scoring import score_tokens
 
-        prompts = [self._tokens(request) for request in requests]
-        known = {c: self._encode(c, special=False) for request in requests for c in request.choices}
-        choices = [[known[choice] for choice in request.choices] for request in requests]
-        for i, (prompt, options) in enumerate(zip(prompts, choices, strict=True)):
-            longest = len(prompt) + max(map(len, options))
-            if longest > self.limit or not prompt:
-                raise ValueError(
-                    f"{self.entry.source}: request {i} has {longest} tokens with its longest choice, {len(prompt)} "
-                    f"of them the prompt; it takes 1 to {self.limit}: {requests[i].prompt.text[:80]!r}..."
-                )
+        prompts = [self.prompts.tokens(request) for request in requests]
+        choices = self.prompts.choices(requests)
+        self.prompts.check_lengths(requests, prompts, choices, self.limit)
         yield from score_tokens(self.model, prompts, choices, missing)
 
     def close(self) -> None:
@@ -143,39 +129,20 @@ class TransformersBackend:
     def _ends(self) -> set[int]:
         ends = self.model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
-        return {end for end in [*ends, self.tokenizer.eos_token_id] if end is not None}
-
-    def _encode(self, text: str, special: bool) -> list[int]:
-        return cast(list[int], self.tokenizer.encode(text, add_special_tokens=special))
-
-    def _tokens(self, request: GenerateRequest | ScoreRequest) -> list[int]:
-        # A chat template writes its special tokens itself.
-        return self._encode(self.render(request), special=not request.prompt.chat)
-
-    def _text(self, prompt: list[int], tokens: list[int], request: GenerateRequest) -> str:
-        """The text of the new tokens, decoded behind the prompt's last ones (some decoders drop a leading blank)."""
-        options = {"skip_special_tokens": not self._has_channels, "clean_up_tokenization_spaces": False}
-        head = prompt[-4:]
-        before = self.tokenizer.decode(head, **options)
-        text = self.tokenizer.decode([*head, *tokens], **options)[len(before) :]
-        return chat_text.visible(text, chat_text.may_think(self.entry, request))
-
-    @cached_property
-    def _has_channels(self) -> bool:
-        return "<|channel|>" in (self.tokenizer.chat_template or "")
+        return {end for end in [*ends, self.prompts.tokenizer.eos_token_id] if end is not None}
 
     def _stop(self, prompt: list[int], tokens: list[int], request: GenerateRequest) -> int:
-        return chat_text.first_stop(self._text(prompt, tokens, request), request.sampling.stop)
+        return chat_text.first_stop(self.prompts.reply(prompt, tokens, request), request.sampling.stop)
 
-    def _grammar(self, request: GenerateRequest) -> Any:
+    def _grammar(self, request: GenerateRequest) -> "JsonGrammar | None":
         if request.schema is None:
             return None
         from stages.lib.llm.json_grammar import JsonGrammar
 
-        return JsonGrammar(self.tokenizer, request.schema)
+        return JsonGrammar(self.prompts.tokenizer, request.schema)
 
-    def _reply(self, prompt: list[int], row: Any, request: GenerateRequest) -> Reply:
-        text = self._text(prompt, row.tokens, request)
+    def _reply(self, prompt: list[int], row: "Row", request: GenerateRequest) -> Reply:
+        text = self.prompts.reply(prompt, row.tokens, request)
         place = chat_text.first_stop(text, request.sampling.stop)
         return Reply(
             text=text if place < 0 else text[:place],
@@ -184,11 +151,6 @@ class TransformersBackend:
             completion_tokens=len(row.tokens),
         )
 
-    def _too_long(self, length: int, request: GenerateRequest) -> Reply:
-        return Reply(
-            text="",
-            finish_reason="error",
-            prompt_tokens=length,
-            completion_tokens=0,
-            error=f"{length} tokens of prompt and {request.sampling.max_tokens} of reply: the model takes {self.limit}",
-        )
+    def _refusal(self, length: int, request: GenerateRequest) -> Reply:
+        size = f"{length} tokens of prompt and {request.sampling.max_tokens} of reply"
+        return Reply.refused(f"{size}: the model takes {self.limit}", length)

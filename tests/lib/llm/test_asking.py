@@ -1,3 +1,4 @@
+import importlib.metadata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -158,5 +159,21 @@ def test_open_model_names_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Monk
         model.generate(request)
 
 
-def test_every_backend_of_an_entry_is_known() -> None:
-    assert make_backend(ModelEntry(source="path:x", backend="transformers")).version.startswith("transformers ")
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_installed(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", nothing_installed)
+    with pytest.raises(ValueError, match="backend llama_cpp needs `pip install xllamacpp`"):
+        make_backend(ModelEntry(source="path:x.gguf", backend="llama_cpp"))
+    with pytest.raises(ValueError, match=r"backend vllm needs `pip install llmill\[gpu\]`"):
+        make_backend(ModelEntry(source="path:x", backend="vllm"))
+
+
+def test_a_hub_model_without_network_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    backend = make_backend(ModelEntry(source="hub:nobody/nothing", revision="0" * 40, backend="transformers"))
+    with pytest.raises(ValueError, match=r"hub:nobody/nothing.*0000.*cannot be fetched"):
+        backend.render(requests_for("a")[0])

@@ -1,0 +1,82 @@
+"""From requests to token ids with a Hugging Face tokenizer, for the engines that take token ids."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from stages.lib.llm import chat_text
+from stages.lib.llm.gguf_weights import huggingface_directory
+from stages.lib.llm.protocol import GenerateRequest, ScoreRequest
+from stages.lib.models import ModelEntry
+
+Tokens = list[int]
+
+
+class HuggingFacePrompts:
+    """The tokenizer and chat template of an entry; they load when they are first needed."""
+
+    def __init__(self, entry: ModelEntry) -> None:
+        self.entry = entry
+
+    @cached_property
+    def directory(self) -> Path:
+        """Where config, tokenizer and weights are; their sha256 is checked here."""
+        return huggingface_directory(self.entry)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's own tokenizer; no code that comes with a model is run."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.directory, trust_remote_code=False)
+
+    @cached_property
+    def has_channels(self) -> bool:
+        """Whether the model writes harmony channels: then special tokens belong to its text."""
+        return "<|channel|>" in (self.tokenizer.chat_template or "")
+
+    def render(self, request: GenerateRequest | ScoreRequest) -> str:
+        """The text that the model reads."""
+        return chat_text.render(self.tokenizer, request.prompt, chat_text.may_think(self.entry, request))
+
+    def encode(self, text: str, special: bool = False) -> Tokens:
+        """Token ids of a text; `special` puts the tokenizer's own beginning before it."""
+        return cast(Tokens, self.tokenizer.encode(text, add_special_tokens=special))
+
+    def tokens(self, request: GenerateRequest | ScoreRequest) -> Tokens:
+        """Token ids of what the model reads. A chat template writes its special tokens itself."""
+        return self.encode(self.render(request), special=not request.prompt.chat)
+
+    def choices(self, requests: Sequence[ScoreRequest]) -> list[list[Tokens]]:
+        """Token ids of each choice of each request, tokenized apart from the prompt."""
+        known = {choice: self.encode(choice) for request in requests for choice in request.choices}
+        return [[known[choice] for choice in request.choices] for request in requests]
+
+    def reply(self, prompt: Tokens, tokens: Tokens, request: GenerateRequest) -> str:
+        """The text of new tokens, decoded behind the prompt's last ones: some decoders drop a leading blank."""
+        options = {"skip_special_tokens": not self.has_channels, "clean_up_tokenization_spaces": False}
+        head = prompt[-4:]
+        before = self.tokenizer.decode(head, **options)
+        text = self.tokenizer.decode([*head, *tokens], **options)[len(before) :]
+        return chat_text.visible(text, chat_text.may_think(self.entry, request))
+
+    def check_lengths(
+        self,
+        requests: Sequence[ScoreRequest],
+        prompts: Sequence[Tokens],
+        choices: Sequence[Sequence[Tokens]],
+        limit: int,
+    ) -> None:
+        """Checks that each prompt has a token and fits with its choices.
+
+        Raises:
+            ValueError: names the first request that does not.
+        """
+        for i, (request, prompt, options) in enumerate(zip(requests, prompts, choices, strict=True)):
+            longest = len(prompt) + max(map(len, options))
+            if longest > limit or not prompt:
+                raise ValueError(
+                    f"{self.entry.source}: request {i} has {longest} tokens with its longest choice, {len(prompt)} "
+                    f"of them the prompt; it takes 1 to {limit}: {request.prompt.text[:80]!r}..."
+                )

@@ -1,0 +1,182 @@
+"""The engine `llama_cpp`: a GGUF file in llama.cpp's own server, inside this process (xllamacpp).
+
+The server computes `concurrency` requests at once, `context` tokens each, and keeps what it read
+of a prompt for the next one with the same beginning. Its threads are OMP_NUM_THREADS, or all
+cores: on a machine that others use, 1 thread is many times faster than 2.
+
+A schema binds every token (llguidance, as in the transformers backend). Scores are exact for
+choices of any length: each token of a choice is forced in turn (logit_bias) and its probability
+read before the bias, one small request a token. What llama.cpp computes together depends on
+timing, so that replies may differ between runs where two tokens are almost equally likely; the
+ledger keeps the first.
+"""
+
+import importlib.metadata
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+
+from stages.lib.llm import chat_text
+from stages.lib.llm.in_flight import answers_in_flight
+from stages.lib.llm.json_style import on_one_line
+from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
+from stages.lib.models import ModelEntry, locate
+
+FORCED = 1000.0  # added to a logit: above any that a model gives
+DIGITS = 5  # of a log-probability, after the point
+
+
+class LlamaCppBackend:
+    """One GGUF model; its server starts when it is first needed, which the chat template already does."""
+
+    def __init__(self, entry: ModelEntry) -> None:
+        self.entry = entry
+        try:
+            self.version = f"llama_cpp xllamacpp {importlib.metadata.version('xllamacpp')}"
+        except importlib.metadata.PackageNotFoundError as error:
+            raise ValueError(f"{entry.source}: backend llama_cpp needs `pip install xllamacpp`") from error
+
+    @cached_property
+    def file(self) -> Path:
+        """The GGUF file; its sha256 is checked here.
+
+        Raises:
+            ValueError: the source is not one GGUF file, or not the pinned one.
+        """
+        place = locate(self.entry)
+        files = sorted(place.glob("*.gguf")) if place.is_dir() else [place]
+        if len(files) != 1 or files[0].suffix != ".gguf":
+            raise ValueError(f"{self.entry.source}: backend llama_cpp needs one .gguf file, found {files}")
+        return files[0]
+
+    @cached_property
+    def client(self) -> httpx.Client:
+        """The connection to the server in this process, which this starts.
+
+        Raises:
+            RuntimeError: llama.cpp cannot load the file.
+        """
+        import xllamacpp
+
+        params = xllamacpp.CommonParams()
+        params.model.path = str(self.file)
+        params.n_parallel = self.entry.concurrency
+        params.n_ctx = self.entry.context * self.entry.concurrency
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
+        params.warmup = False
+        params.verbosity = 0
+        params.ui = False
+        params.port = 0  # any free one, on 127.0.0.1
+        self._server = xllamacpp.Server(params)
+        limits = httpx.Limits(max_connections=self.entry.concurrency)
+        return httpx.Client(base_url=self._server.listening_address, timeout=None, limits=limits)
+
+    def render(self, request: GenerateRequest | ScoreRequest) -> str:
+        """The text that the model reads, by the chat template in the GGUF file."""
+        prompt = request.prompt
+        if not prompt.chat:
+            return prompt.system + prompt.text + prompt.answer_prefix
+        thinking = chat_text.may_think(self.entry, request)
+        options = {"enable_thinking": thinking, "date_string": chat_text.TODAY.strftime("%d %b %Y")}
+        body = {"messages": chat_text.messages(prompt), "chat_template_kwargs": options}
+        text = str(self._post("/apply-template", body)["prompt"])
+        if "<|start|>assistant" in text and not thinking:
+            text += chat_text.FINAL_CHANNEL
+        return text + prompt.answer_prefix
+
+    def generate(
+        self, requests: Sequence[GenerateRequest], missing: Sequence[int]
+    ) -> Iterator[list[tuple[int, Reply]]]:
+        """Replies to requests[i] for i in missing, as they come."""
+        return answers_in_flight(lambda i: self._reply(requests[i]), missing, self.entry.concurrency)
+
+    def score(self, requests: Sequence[ScoreRequest], missing: Sequence[int]) -> Iterator[list[tuple[int, Score]]]:
+        """Scores of requests[i] for i in missing, as they come.
+
+        Raises:
+            ValueError: a prompt with its choice is longer than `context`.
+        """
+        return answers_in_flight(lambda i: self._score(requests[i]), missing, self.entry.concurrency)
+
+    def close(self) -> None:
+        """Stops the server."""
+        if "client" in self.__dict__:
+            self.__dict__.pop("client").close()
+            del self._server
+
+    def _reply(self, request: GenerateRequest) -> Reply:
+        sampling = request.sampling
+        tokens = self._tokens(request)
+        room = self.entry.context - sampling.max_tokens
+        if not 0 < len(tokens) <= room:
+            error = f"{len(tokens)} tokens of prompt: beside {sampling.max_tokens} of reply there is room for {room}"
+            return Reply.refused(error, len(tokens))
+        body: dict[str, Any] = {
+            "prompt": tokens,
+            "n_predict": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "samplers": ["top_p", "temperature"],  # none of llama.cpp's own defaults
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+            "stop": list(sampling.stop),
+            "cache_prompt": True,
+        }
+        if request.schema is not None:
+            body["json_schema"] = on_one_line(request.schema)
+        answer = self._post("/completion", body)
+        return Reply(
+            text=chat_text.visible(str(answer["content"]), chat_text.may_think(self.entry, request)),
+            finish_reason="length" if answer["stop_type"] == "limit" else "stop",
+            prompt_tokens=len(tokens),
+            completion_tokens=int(answer["tokens_predicted"]),
+        )
+
+    def _score(self, request: ScoreRequest) -> Score:
+        prompt = self._tokens(request)
+        choices = [self._encode(choice, special=False) for choice in request.choices]
+        longest = len(prompt) + max(map(len, choices))
+        if not prompt or longest > self.entry.context:
+            raise ValueError(
+                f"{self.entry.source}: {longest} tokens with the longest choice, {len(prompt)} of them the prompt; "
+                f"`context` is {self.entry.context}: {request.prompt.text[:80]!r}..."
+            )
+        logprobs = []
+        for choice in choices:
+            steps = [self._logprob([*prompt, *choice[:k]], token) for k, token in enumerate(choice)]
+            logprobs.append(round(sum(steps), DIGITS))
+        return Score(logprobs=tuple(logprobs), tokens=tuple(map(len, choices)))
+
+    def _logprob(self, tokens: list[int], following: int) -> float:
+        body = {
+            "prompt": tokens,
+            "n_predict": 1,
+            "temperature": 0.0,
+            "logit_bias": [[following, FORCED]],
+            "n_probs": 1,
+            "cache_prompt": True,
+        }
+        found = self._post("/completion", body)["completion_probabilities"][0]
+        assert found["id"] == following, (found, following)
+        return float(found["logprob"])
+
+    def _encode(self, text: str, special: bool) -> list[int]:
+        body = {"content": text, "add_special": special, "parse_special": True}
+        return cast(list[int], self._post("/tokenize", body)["tokens"])
+
+    def _tokens(self, request: GenerateRequest | ScoreRequest) -> list[int]:
+        # A chat template writes its special tokens itself.
+        return self._encode(self.render(request), special=not request.prompt.chat)
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        response = self.client.post(path, json=body)
+        if response.status_code != 200:
+            raise RuntimeError(f"llama.cpp{path}: status {response.status_code}: {response.text[:300]}")
+        return cast(dict[str, Any], response.json())
+
+
+def _threads() -> int:
+    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)

@@ -1,0 +1,225 @@
+"""The words that a question about a fact begins with, found by rule, for generators too small to choose them.
+
+A 135M model that is shown a fact and asked for a question mostly asks about something else. Given the
+first words (question word, auxiliary, subject), what is left to it is to finish the question, and
+that it can. Some openings are whole but for the question mark; to those the model may add nothing of
+its own. A fact for which no rule applies has no opening and is not asked about.
+"""
+
+import re
+from dataclasses import dataclass
+
+from stages.lib.llm.facts import Fact
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A question's first words."""
+
+    text: str
+    whole: bool = False  # nothing is missing but the question mark
+
+
+def third_person(base: str) -> str:
+    """apply -> applies, push -> pushes, set -> sets."""
+    if re.search(r"[^aeou]y$", base):
+        return base[:-1] + "ies"
+    return base + ("es" if re.search(r"(s|sh|ch|x|o)$", base) else "s")
+
+
+_CONDITION = re.compile(r"^(if|when|unless|once)\s+(?!not\b)", re.IGNORECASE)
+_CLAUSE = re.compile(  # what a main clause begins with
+    r"(then|the|an?|it|they|you|this|all|no|only|both|each|any|every|we|there|use|set)\b|"
+    r"\S+( \S+)? (is|are|will|can|must|should|does|has|have|may)\b"
+)
+_DEFINITION = re.compile(r"(?!\w+(ing|s)\b)((A|An|The) )?([\w\-]+ |`\w+` ){1,4}(that|which|to|for|under)\b")
+_LATE_CONDITION = re.compile(
+    r"\b(if|when|whenever|unless|until|before|after|once|only (?:if|when|for))\b", re.IGNORECASE
+)
+_REASON = re.compile(r"\b(because|since|due to|in order to|so that|to avoid|to prevent)\b", re.IGNORECASE)
+_MODALS = ("can", "cannot", "must", "may", "should", "will", "could", "might")
+_BE = ("is", "are", "was", "were")
+# What a sentence's main verb may be, in the base form
+_VERB_BASES = """
+    accept achieve add allow apply attach avoid build call cast check clip compute concatenate consist contain control
+    convert copy correspond create decode default define delete depend describe determine disable dispatch do download
+    enable encode end ensure estimate expand expect extend filter find flatten freeze fuse gather generate get give
+    handle hold ignore implement improve include increase infer inherit initialize inject insert instantiate interleave
+    introduce iterate keep launch lead load log map mean merge move need offload pad parse perform prepare prevent
+    produce provide prune push quantize raise read reduce refer register remove rename repeat replace represent require
+    reset reshard resolve retie return run save select set shard shuffle skip sort specify split start stop store
+    support take train transform unload update use verify work wrap write
+"""
+_BASES = frozenset(_VERB_BASES.split())
+# Third person -> base form
+_VERBS = {third_person(base): base for base in _VERB_BASES.split()} | {"has": "have"}
+_SUBJECT_STOP = re.compile(
+    r"[,;:()]|^(it|they|this|that|these|those|there|he|she|which|who|we|you|i|and|or|but|if|when|to|in|for|by|with|at|"
+    r"on|from|as|because|since|while|although|not|note|after|before|during|once|unless|where|how|what|some|also|each)$|"
+    r"^(that|who|whose)$",
+    re.IGNORECASE,
+)
+_VAGUE = re.compile(
+    r"^(some|it|they|this|not|so|any|either|neither|none|possible|needed|necessary|set|given)\b", re.IGNORECASE
+)
+_DETERMINERS = (
+    "the",
+    "a",
+    "an",
+    "any",
+    "all",
+    "every",
+    "other",
+    "both",
+    "no",
+    "only",
+    "most",
+    "many",
+    "several",
+    "its",
+)
+
+
+def openings(fact: Fact, topic: str, leads: bool) -> list[Opening]:
+    """The openings of questions that the fact answers, best first; empty where no rule applies.
+
+    `topic` names what the document is about; `leads`: the fact stands in the document's first
+    paragraph, so that what it states without a subject ("Returns the ...") is about the topic.
+    """
+    if fact.entry:
+        return _entry_openings(fact, topic)
+    text = re.sub(
+        r"^(note that|by default|in general|usually|internally|currently|now),?\s+", "", fact.text, flags=re.I
+    )
+    text = text[:1].upper() + text[1:]
+    found = [_condition_opening(text), _subject_opening(text)]
+    if fact.parameter:  # prose about a parameter: the question must say which
+        named = f"the parameter {fact.parameter}{_of(topic)}"
+        if re.match(r"Defaults? (is|to|value)\b", text):
+            return [Opening(f"What is the default value of {named}", whole=True)]
+        return [Opening(f"For {named}, {o.text[:1].lower()}{o.text[1:]}", o.whole) for o in found if o]
+    if leads and topic:
+        found.append(_summary_opening(text, topic))
+    return [opening for opening in found if opening]
+
+
+def _entry_openings(fact: Fact, topic: str) -> list[Opening]:
+    """An entry of a parameter list is asked for by its default, by its effect, or for its name by what it does."""
+    description = re.sub(r"^Whether or not\b", "Whether", fact.text.partition(":")[2].strip())
+    parameter = f"the parameter {fact.parameter}{_of(topic)}"
+    which = f"Which parameter{_of(topic)}"
+    default = re.search(r"\bdefaults? (?:to|is|=|:)?\s*[`\"']*([^`\"')\s,]+)", fact.text, re.IGNORECASE)
+    if default and re.search(r"\d", default[1]):
+        return [Opening(f"What is the default value of {parameter}", whole=True)]
+    if match := re.match(r"If `?(True|False)`?\b|If (provided|passed|specified)\b", description):
+        return [Opening(f"What happens if {parameter} is {match[1] or match[2]}", whole=True)]
+    if match := re.match(r"Set (?:this|it )?\s*to `?(True|False)`? if (\w+)", description):
+        return [Opening(f"Which parameter{_of(topic)} should be set to {match[1]} if {match[2]}")]
+    words = description.split()
+    first, second = words[0].strip("`'\""), words[1] if len(words) > 1 else ""
+    if first == "Whether":
+        return [Opening(f"{which} decides whether {second}")] if re.fullmatch(r"[\w`]+", second) else []
+    if first.lower() in ("the", "a", "an"):
+        return [Opening(f"{which} {'is' if first != 'The' else 'specifies'} {first.lower()} {second}")]
+    if _is_action(first, second):
+        base = _VERBS.get(first.lower()) or (first.lower() if first.lower() in _BASES else _base_form(first.lower()))
+        return [Opening(f"{which} is used to {base}")]
+    if re.fullmatch(r"[A-Z][a-z]+", first) and not re.match(
+        r"(Use|Can|Must|Should|Will|Only|When|In|For|Do|Not)$", first
+    ):
+        return [Opening(f"{which} specifies the {first.lower()}")]
+    return []
+
+
+def _condition_opening(text: str) -> Opening | None:
+    """`If CONDITION, CONSEQUENCE.` -> What happens if CONDITION."""
+    start = _CONDITION.match(text)
+    for comma in re.finditer(r",\s+", text) if start else ():
+        condition, consequence = text[len(start[0]) if start else 0 : comma.start()], text[comma.end() :]
+        if len(condition) > 90 or _VAGUE.match(condition):
+            break
+        if start and len(condition) >= 12 and _CLAUSE.match(consequence):
+            return Opening(f"What happens {start[1].lower()} {condition}", whole=True)
+    return None
+
+
+def _subject_opening(text: str) -> Opening | None:
+    """`SUBJECT VERB REST.` -> question word, auxiliary and subject; None when the subject is not plain."""
+    words = text.split()
+    if _is_action(*words[:2]) or words[0] in ("Will", "Should", "Can", "Must", "May"):
+        return None
+    for place, word in enumerate(words[1:11], start=1):
+        if _SUBJECT_STOP.search(words[place - 1]):
+            return None
+        subject, rest = _lowered(" ".join(words[:place])), " ".join(words[place + 1 :])
+        if word in _BE or word in _MODALS:
+            return _auxiliary_opening(subject, word, rest)
+        takes_object = bool(re.match(r"(an?|the|`\S*)(\s|$)", rest))
+        base = _VERBS.get(word) or (_base_form(word) if takes_object and place < 4 else "")
+        if not base and word not in ("default", "need", "require"):
+            continue
+        if re.match(r"(been|not|\w+ed)\b", rest):
+            return None
+        asked = _asked_for(rest) if base not in ("default", "need", "require") else ""
+        return Opening(f"{asked or 'What'} {'does' if base else 'do'} {subject} {base or word}", whole=not asked)
+    return None
+
+
+def _auxiliary_opening(subject: str, auxiliary: str, rest: str) -> Opening | None:
+    """`SUBJECT is|can REST` -> the auxiliary before the subject."""
+    asked = _asked_for(rest)
+    if auxiliary in _BE:
+        if re.match(r"(an?|the|one|\d)\b", rest):
+            return Opening(f"What {auxiliary} {subject}", whole=True)
+        if re.match(r"(only |always )?\w+(ed|en|t)\b", rest):
+            return Opening(f"{asked or 'How'} {auxiliary} {subject}")
+        return Opening(f"Why {auxiliary} {subject}") if asked == "Why" else None
+    if asked and auxiliary != "cannot":
+        return Opening(f"{asked} {auxiliary} {subject}")
+    verb, _, after = rest.partition(" ")
+    if verb in _BASES and auxiliary != "cannot" and not re.match(r"(to|in|on|at|with|for|as|by|from)\b", after):
+        return Opening(f"What {auxiliary} {subject} {verb}", whole=True)
+    return None
+
+
+def _summary_opening(text: str, topic: str) -> Opening | None:
+    """`Returns ...`, `Recursively apply ...`, `A class that ...`: the subject is the topic itself."""
+    words = text.split()
+    if words[0].endswith("ly"):
+        words = words[1:]
+    if words[0] == "Will" and (words[1] in _BASES or _base_form(words[1] + "s")):
+        return Opening(f"What will {topic} do", whole=True)
+    if words[0] not in ("Use", "Set", "Make", "Call", "Pass") and _is_action(*words[:2]):
+        return Opening(f"What does {topic} do", whole=True)
+    return Opening(f"What is {topic}", whole=True) if _DEFINITION.match(text) else None
+
+
+def _asked_for(rest: str) -> str:
+    """When, Why or "": what the rest of a sentence after its verb tells."""
+    return "When" if _LATE_CONDITION.search(rest) else "Why" if _REASON.search(rest) else ""
+
+
+def _base_form(word: str) -> str:
+    """The base of a regular third person ("inserts" -> "insert"); "" for words that are none."""
+    if not re.fullmatch(r"[a-z]{3,}s", word) or re.search(r"(ss|us|is|ous|ings)$", word):
+        return ""
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    return word[:-2] if re.search(r"(ss|sh|ch|x)es$", word) else word[:-1]
+
+
+def _is_action(word: str, following: str = "") -> bool:
+    """Whether a sentence's first word is what its topic does: `Wraps a ...`, `Compute the ...`."""
+    if word.lower() in _BASES or word.lower() in _VERBS:
+        return True
+    return bool(re.match(r"(an?|the|all|`.*)$", following)) and bool(_base_form(word.lower()))
+
+
+def _lowered(phrase: str) -> str:
+    """The phrase as it reads inside a sentence: a determiner in front loses its capital."""
+    first = phrase.split(" ", 1)[0]
+    return phrase[:1].lower() + phrase[1:] if first.lower() in _DETERMINERS else phrase
+
+
+def _of(topic: str) -> str:
+    return f" of {topic}" if topic else ""

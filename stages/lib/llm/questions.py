@@ -1,0 +1,103 @@
+"""What is wrong with a question, by rule, and which questions ask the same."""
+
+import re
+from collections.abc import Sequence
+
+from stages.lib.llm.openings import Opening
+from stages.lib.llm.words import content_words, normalised
+
+MAX_QUESTION_CHARS = 300
+LEAK_COVERAGE = 0.85  # a question that holds this share of the answer's content words gives the answer away
+
+_QUESTION_START = re.compile(
+    r"^(what|which|when|where|who|whom|whose|why|how|is|are|was|were|do|does|did|can|could|should|must|may|will|would|"
+    r"has|have|in|on|for|at|by|to|under|from|with|according|if|given|during|after|before|as|within|between|into|of)\b",
+    re.IGNORECASE,
+)
+_POINTS_OUTSIDE = re.compile(
+    r"\b(this|that|these|those|the (above|below|following|given|provided|preceding|current)) (function|method|class|"
+    r"example|case|text|context|passage|paragraph|document|documentation|code|section|fact|statement|article|snippet|"
+    r"excerpt|chunk|page)\b|\b(according to|in|from|by) the (text|context|passage|paragraph|document|fact|statement|"
+    r"excerpt|article|snippet)\b|\b(mentioned|described|stated|given|shown|listed) (above|below|here|in the)\b|"
+    r"\b(above|below)\?$",
+    re.IGNORECASE,
+)
+# Words that the end of a question may add to the fact that it asks about
+_ADDED = content_words("do done give given make made happen work mean need have use get set")
+
+
+def question_fault(question: str) -> str | None:
+    """Why a text cannot serve as a question that stands on its own; None if it can.
+
+    Reasons: not_a_question, repeats_itself, refers_to_context.
+    """
+    if not question.endswith("?") or len(question.split()) < 4 or len(question) > MAX_QUESTION_CHARS:
+        return "not_a_question"
+    if question.count("?") > 1 or not _QUESTION_START.match(question.strip("\"'`* ")):
+        return "not_a_question"
+    words = normalised(question).split()
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    if len(triples) - len(set(triples)) >= 2:
+        return "repeats_itself"
+    return "refers_to_context" if _POINTS_OUTSIDE.search(question) else None
+
+
+def finish_fault(opening: Opening, rest: str, fact: str, topic: str) -> str | None:
+    """Why `rest` does not finish the opening to a question about the fact; None if it seems to.
+
+    Reasons: unfinished (nothing was added to an opening that is not whole), off_fact (a content word
+    was added that neither fact nor topic holds; to a whole opening, any that it and the topic do
+    not hold), gives_answer_away (the question says all that the fact says).
+    """
+    if not rest.strip(" ?") and not opening.whole:
+        return "unfinished"
+    held = content_words(f"{opening.text} {topic}")
+    stated = content_words(fact)
+    if content_words(rest) - held - (set() if opening.whole else stated | _ADDED):
+        return "off_fact"
+    asked = content_words(f"{opening.text} {rest}")
+    return "gives_answer_away" if _share(stated - content_words(topic), asked) >= LEAK_COVERAGE else None
+
+
+def answer_fault(question: str, answer: str) -> str | None:
+    """Reason gives_answer_away: the question holds the answer word by word, or all of a longer one."""
+    held = f" {normalised(question)} "
+    wording = normalised(answer)
+    if wording and f" {wording} " in held and wording not in ("true", "false", "none", "yes", "no"):
+        return "gives_answer_away"
+    words = content_words(answer)
+    return "gives_answer_away" if len(words) >= 6 and _share(words, content_words(question)) >= LEAK_COVERAGE else None
+
+
+def repeats(question: str, answer: str, prompt: str) -> bool:
+    """Whether the question, or a long answer, is a piece of the prompt's own words (its template or its shots)."""
+    own = f" {normalised(prompt)} "
+    asked, said = normalised(question), normalised(answer)
+    return f" {asked} " in own or (len(said.split()) >= 4 and f" {said} " in own)
+
+
+def mark_duplicates(questions: Sequence[str], threshold: float) -> list[int | None]:
+    """For each question the first earlier one that asks the same; None for those that ask something new.
+
+    The same: equal words, or a Jaccard similarity of the content words at or above `threshold` (0..1].
+    Marks always point to a question that is no duplicate itself.
+    """
+    words = [content_words(question) for question in questions]
+    wordings = [normalised(question) for question in questions]
+    marks: list[int | None] = []
+    firsts: list[int] = []
+    for i in range(len(questions)):
+        same = (j for j in firsts if wordings[i] == wordings[j] or _jaccard(words[i], words[j]) >= threshold)
+        mark = next(same, None)
+        marks.append(mark)
+        if mark is None:
+            firsts.append(i)
+    return marks
+
+
+def _jaccard(a: set[str], b: set[str]) -> float:
+    return len(a & b) / len(a | b) if a or b else 0.0
+
+
+def _share(part: set[str], whole: set[str]) -> float:
+    return len(part & whole) / len(part) if part else 0.0
