@@ -70,7 +70,7 @@ class TextEncoder:
 
         The longest come first, so that what does not fit into memory fails at once; ties by position.
         """
-        lengths = [self._padded_length(ids) for ids in token_ids]
+        lengths = [self.padded_length(ids) for ids in token_ids]
         order = sorted(range(len(token_ids)), key=lambda i: (-lengths[i], i))
         batches: list[list[int]] = []
         for i in order:
@@ -87,7 +87,7 @@ class TextEncoder:
         """
         if self._network is None:
             self._network = self._load()
-        length = max(map(self._padded_length, token_ids))
+        length = max(map(self.padded_length, token_ids))
         left = self.pooling == "lasttoken"
         ids = torch.full((self.batch_size, length), self.padding_token)  # (B, T)
         mask = torch.zeros_like(ids)
@@ -104,7 +104,8 @@ class TextEncoder:
         normalised: np.ndarray = torch.nn.functional.normalize(vectors, dim=1)[: len(token_ids)].cpu().numpy()
         return normalised
 
-    def _padded_length(self, tokens: list[int]) -> int:
+    def padded_length(self, tokens: list[int]) -> int:
+        """Tokens of a text with its padding; never beyond `max_length`, where a model may have no positions left."""
         return min(padded_length(len(tokens)), max(self.max_length, len(tokens)))
 
     def _load(self) -> Any:
