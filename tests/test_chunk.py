@@ -139,7 +139,7 @@ def test_a_document_of_50_megabytes_takes_bounded_time_or_is_a_counted_drop(proj
     assert metrics["documents"] == {"in": 2, "kept": 1, "dropped": {"too_long": 1}}
     start = time.process_time()
     metrics = run()
-    assert time.process_time() - start < 60  # 8 s seen
+    assert time.process_time() - start < 60  # 7 s seen
     assert metrics["documents"]["kept"] == 2
     assert metrics["chunks"] > 70_000
     assert metrics["chunk_chars"]["max"] <= 700
@@ -177,10 +177,10 @@ def test_the_summary_describes_lengths_and_overlap() -> None:
 def test_real_documentation_pages(project: Path, splitter: str) -> None:
     pages = Path(os.environ["LLMILL_REAL_DATA"]) / "hf_docs/huggingface_doc_2023-12.jsonl"
     metrics = run(sources=[{"kind": "files", "patterns": [str(pages)]}], splitter=splitter)
-    # 1,364 pages, of which the data set's own page says that 2 are redundant exact copies.
-    assert metrics["documents"] == {"in": 1364, "kept": 1362, "dropped": {"duplicate_document": 2}}
+    # 1,364 pages: 2 redundant exact copies, and 2 more that differ in nothing but white space at line ends.
+    assert metrics["documents"] == {"in": 1364, "kept": 1360, "dropped": {"duplicate_document": 4}}
     assert 14_000 < metrics["chunks"] < 22_000
-    assert 0.07 < metrics["overlap_fraction"] < 0.13
+    assert (0.04 if splitter == "markdown" else 0.09) < metrics["overlap_fraction"] < 0.11  # none over a heading
     found = outputs()
     texts = {document["id"]: document["text"] for document in found["documents"]}
     covered: Counter[str] = Counter()

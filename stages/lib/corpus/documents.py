@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,7 @@ class Document:
     source: str
     text: str
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The first 12 hex digits of the SHA-256 of source and text."""
         return hashlib.sha256(f"{self.source}\0{self.text}".encode()).hexdigest()[:12]
