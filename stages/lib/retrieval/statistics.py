@@ -29,14 +29,13 @@ def bootstrap_intervals(values: Floats, samples: int, seed: int, level: float = 
     """
     queries, _ = values.shape
     generator = np.random.default_rng(seed)
-    # Drawing Q queries with replacement = how often each is drawn: one matrix product a block.
-    means = np.concatenate(
-        [
-            generator.multinomial(queries, np.full(queries, 1 / queries), size=size) @ values / queries  # (size, M)
-            for size in _block_sizes(samples)
-        ]
-    )
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    means = []
+    for size in _block_sizes(samples):
+        drawn = generator.integers(0, queries, size=(size, queries)) + queries * np.arange(size)[:, None]
+        # How often each query is drawn, (size, Q): the means of all columns are one matrix product.
+        counts = np.bincount(drawn.ravel(), minlength=size * queries).reshape(size, queries)
+        means.append(counts.astype(np.float64) @ values / queries)
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
 
 
