@@ -114,7 +114,7 @@ def systems_of(
         if (embedding, asked) == (model, instruction):
             reranked = [rankings.put_first(new, old) for new, old in zip(candidates, dense, strict=True)]
             yield system(f"{name}_{reranker}", "reranked", reranked, reranker=reranker)
-    fused = rankings.fuse_rankings(dense, sparse, inputs.ids, params.rrf_k, params.depth)
+    fused = rankings.fuse_rankings(dense, sparse, len(inputs.ids), params.rrf_k, params.depth)
     yield system(f"{name}_{BM25_NAME}-rrf", "fused", fused)
     for dimension in params.dimensions:
         if dimension < size:

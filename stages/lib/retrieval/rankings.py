@@ -11,8 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.retrieval.fusion import reciprocal_rank_fusion
-from stages.lib.retrieval.measures import rank
 from stages.lib.retrieval.search import exact_top_k
 
 Ranking = npt.NDArray[np.int64]
@@ -82,12 +80,16 @@ def put_first(candidates: Ranking, dense: Ranking) -> Ranking:
 
 
 def fuse_rankings(
-    first: Sequence[Ranking], second: Sequence[Ranking], ids: Sequence[str], k: int, depth: int
+    first: Sequence[Ranking], second: Sequence[Ranking], documents: int, k: int, depth: int
 ) -> list[Ranking]:
-    """Reciprocal rank fusion with constant k of two systems' rankings, query by query; ids (N,) in tie order."""
-    columns = {name: column for column, name in enumerate(ids)}
+    """Reciprocal rank fusion of two systems' rankings of N documents, query by query (Cormack et al., SIGIR 2009).
+
+    A document's score is the sum of 1 / (k + rank) over the rankings that hold it; one that neither holds is left out.
+    """
     fused = []
     for pair in zip(first, second, strict=True):
-        scores = dict(reciprocal_rank_fusion([[ids[column] for column in ranking] for ranking in pair], k=k))
-        fused.append(np.array([columns[name] for name in rank(scores)[:depth]], dtype=np.int64))
+        scores = np.zeros(documents)  # (N,)
+        for ranking in pair:
+            scores[ranking] += 1.0 / (k + np.arange(1, len(ranking) + 1))
+        fused.append(rank_scores(scores.astype(np.float32), depth, retrieved=scores > 0))
     return fused

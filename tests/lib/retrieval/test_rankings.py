@@ -75,9 +75,10 @@ def test_reranked_candidates_come_first_and_the_rest_keeps_the_dense_order() -> 
 
 
 def test_fused_rankings() -> None:
-    ids = ["d", "c", "b", "a"]
-    # d: 1/61 + 1/62, c: 1/62 + 1/61 (a tie, d is the larger id), b: 1/63, a: 1/63 (a tie)
-    fused = fuse_rankings([np.array([0, 1, 2])], [np.array([1, 0, 3])], ids, k=60, depth=10)
+    # Four documents. 0: 1/61 + 1/62, 1: 1/62 + 1/61 (a tie, the first column wins), 2 and 3: 1/63 (a tie).
+    fused = fuse_rankings([np.array([0, 1, 2])], [np.array([1, 0, 3])], 4, k=60, depth=10)
     assert [ranking.tolist() for ranking in fused] == [[0, 1, 2, 3]]
-    assert fuse_rankings([np.array([2])], [np.array([], dtype=np.int64)], ids, k=60, depth=10)[0].tolist() == [2]
-    assert len(fuse_rankings([np.array([0, 1, 2])], [np.array([1, 0, 3])], ids, k=60, depth=2)[0]) == 2
+    # k = 0: 2 has 1/1 + 1/3, 0 has 1/2 + 1/1, 1 has 1/3 + 1/2, and 3 is in neither ranking.
+    assert fuse_rankings([np.array([2, 0, 1])], [np.array([0, 1, 2])], 4, k=0, depth=10)[0].tolist() == [0, 2, 1]
+    assert fuse_rankings([np.array([2])], [np.array([], dtype=np.int64)], 4, k=60, depth=10)[0].tolist() == [2]
+    assert fuse_rankings([np.array([0, 1, 2])], [np.array([1, 0, 3])], 4, k=60, depth=2)[0].tolist() == [0, 1]
