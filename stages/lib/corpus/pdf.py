@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import pymupdf
-
 from stages.lib.corpus.documents import BrokenInputError
 
 _TEXT_BLOCK = 0
@@ -18,6 +16,8 @@ def pdf_pages(path: Path) -> Iterator[str]:
     Raises:
         BrokenInputError: reason `encrypted_pdf` (a password is needed) or `broken_pdf`.
     """
+    import pymupdf  # over a second, which sources without PDFs need not wait
+
     pymupdf.TOOLS.mupdf_display_errors(False)  # they come as exceptions
     pymupdf.TOOLS.mupdf_display_warnings(False)
     try:
