@@ -55,12 +55,18 @@ _BASES = frozenset(_VERB_BASES.split())
 _VERBS = {third_person(base): base for base in _VERB_BASES.split()} | {"has": "have"}
 _SUBJECT_STOP = re.compile(
     r"[,;:()]|^(it|they|this|that|these|those|there|he|she|which|who|we|you|i|and|or|but|if|when|to|in|for|by|with|at|"
-    r"on|from|as|because|since|while|although|not|note|after|before|during|once|unless|where|how|what|some|also|each)$|"
+    r"on|from|as|because|since|while|although|not|note|only|after|before|during|once|unless|where|how|what|some|also|each)$|"
     r"^(that|who|whose)$",
     re.IGNORECASE,
 )
 _VAGUE = re.compile(
     r"^(some|it|they|this|not|so|any|either|neither|none|possible|needed|necessary|set|given)\b", re.IGNORECASE
+)
+_NO_NOUN = re.compile(
+    r"(Can|Must|Should|Will|Only|When|If|In|For|On|Do|Not|No|Turn|Track|Note|May|How|Where|Which|What|\w+ly)$"
+)
+_PARTICIPLE = re.compile(
+    r"(only |always |\w+ly )?(\w+ed|\w+en|set|kept|built|sent|cast|split|put|run|made|done|found|held|left)\b"
 )
 _DETERMINERS = (
     "the",
@@ -80,11 +86,12 @@ _DETERMINERS = (
 )
 
 
-def openings(fact: Fact, topic: str, leads: bool) -> list[Opening]:
+def openings(fact: Fact, topic: str, continued: bool = False) -> list[Opening]:
     """The openings of questions that the fact answers, best first; empty where no rule applies.
 
-    `topic` names what the document is about; `leads`: the fact stands in the document's first
-    paragraph, so that what it states without a subject ("Returns the ...") is about the topic.
+    `topic` names what the document is about. What a document's first paragraph states without a
+    subject ("Returns the ...") is about the topic. `continued`: the text is a later piece of its
+    document; its first paragraph may go on about something that is not named any more.
     """
     if fact.entry:
         return _entry_openings(fact, topic)
@@ -92,13 +99,16 @@ def openings(fact: Fact, topic: str, leads: bool) -> list[Opening]:
         r"^(note that|by default|in general|usually|internally|currently|now),?\s+", "", fact.text, flags=re.I
     )
     text = text[:1].upper() + text[1:]
-    found = [_condition_opening(text), _subject_opening(text)]
+    unnamed = continued and fact.leads and not fact.parameter
+    found = [None if unnamed else _condition_opening(text), _subject_opening(text)]
     if fact.parameter:  # prose about a parameter: the question must say which
         named = f"the parameter {fact.parameter}{_of(topic)}"
         if re.match(r"Defaults? (is|to|value)\b", text):
             return [Opening(f"What is the default value of {named}", whole=True)]
+        if match := re.match(r"(?:If|When) [`'\"]?(True|False|None)\b", text):
+            return [Opening(f"What happens if {named} is {match[1]}", whole=True)]
         return [Opening(f"For {named}, {o.text[:1].lower()}{o.text[1:]}", o.whole) for o in found if o]
-    if leads and topic:
+    if fact.leads and not continued and topic:
         found.append(_summary_opening(text, topic))
     return [opening for opening in found if opening]
 
@@ -111,8 +121,9 @@ def _entry_openings(fact: Fact, topic: str) -> list[Opening]:
     default = re.search(r"\bdefaults? (?:to|is|=|:)?\s*[`\"']*([^`\"')\s,]+)", fact.text, re.IGNORECASE)
     if default and re.search(r"\d", default[1]):
         return [Opening(f"What is the default value of {parameter}", whole=True)]
-    if match := re.match(r"If `?(True|False)`?\b|If (provided|passed|specified)\b", description):
-        return [Opening(f"What happens if {parameter} is {match[1] or match[2]}", whole=True)]
+    if match := re.match(r"(?:If|When) (?:set to )?`?(true|false|provided|passed|specified)\b", description, re.I):
+        state = match[1].capitalize() if match[1].lower() in ("true", "false") else match[1]
+        return [Opening(f"What happens if {parameter} is {state}", whole=True)]
     if match := re.match(r"Set (?:this|it )?\s*to `?(True|False)`? if (\w+)", description):
         return [Opening(f"Which parameter{_of(topic)} should be set to {match[1]} if {match[2]}")]
     words = description.split()
@@ -123,10 +134,8 @@ def _entry_openings(fact: Fact, topic: str) -> list[Opening]:
         return [Opening(f"{which} {'is' if first != 'The' else 'specifies'} {first.lower()} {second}")]
     if _is_action(first, second):
         base = _VERBS.get(first.lower()) or (first.lower() if first.lower() in _BASES else _base_form(first.lower()))
-        return [Opening(f"{which} is used to {base}")]
-    if re.fullmatch(r"[A-Z][a-z]+", first) and not re.match(
-        r"(Use|Can|Must|Should|Will|Only|When|In|For|Do|Not)$", first
-    ):
+        return [Opening(f"{which} is used to {base}")] if base != "use" else []
+    if re.fullmatch(r"[A-Z][a-z]+", first) and not _NO_NOUN.match(first):
         return [Opening(f"{which} specifies the {first.lower()}")]
     return []
 
@@ -138,7 +147,8 @@ def _condition_opening(text: str) -> Opening | None:
         condition, consequence = text[len(start[0]) if start else 0 : comma.start()], text[comma.end() :]
         if len(condition) > 90 or _VAGUE.match(condition):
             break
-        if start and len(condition) >= 12 and _CLAUSE.match(consequence):
+        whole = bool(re.search(r"[<>=]|\b(is|are|has|have|\w+(s|ed|ing))\b|\b(you|we|users) \w+", condition))
+        if start and len(condition) >= 12 and whole and _CLAUSE.match(consequence):
             return Opening(f"What happens {start[1].lower()} {condition}", whole=True)
     return None
 
@@ -160,8 +170,10 @@ def _subject_opening(text: str) -> Opening | None:
             continue
         if re.match(r"(been|not|\w+ed)\b", rest):
             return None
-        asked = _asked_for(rest) if base not in ("default", "need", "require") else ""
-        return Opening(f"{asked or 'What'} {'does' if base else 'do'} {subject} {base or word}", whole=not asked)
+        asked = _asked_for(rest) if (base or word) not in ("default", "need", "require") else ""
+        particle = re.match(r"(to (be|have)|to|of|on|from|with|in)\b", rest) if not asked else None
+        verb = f"{base or word} {particle[0]}" if particle else base or word
+        return Opening(f"{asked or 'What'} {'does' if base else 'do'} {subject} {verb}", whole=not asked)
     return None
 
 
@@ -171,10 +183,10 @@ def _auxiliary_opening(subject: str, auxiliary: str, rest: str) -> Opening | Non
     if auxiliary in _BE:
         if re.match(r"(an?|the|one|\d)\b", rest):
             return Opening(f"What {auxiliary} {subject}", whole=True)
-        if re.match(r"(only |always )?\w+(ed|en|t)\b", rest):
+        if _PARTICIPLE.match(rest):
             return Opening(f"{asked or 'How'} {auxiliary} {subject}")
         return Opening(f"Why {auxiliary} {subject}") if asked == "Why" else None
-    if asked and auxiliary != "cannot":
+    if asked == "When" and auxiliary != "cannot":
         return Opening(f"{asked} {auxiliary} {subject}")
     verb, _, after = rest.partition(" ")
     if verb in _BASES and auxiliary != "cannot" and not re.match(r"(to|in|on|at|with|for|as|by|from)\b", after):
