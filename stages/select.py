@@ -1,0 +1,226 @@
+"""Judgments -> qa_selected.jsonl: questions that pass every threshold of every judge, the best one a chunk.
+
+Run: python -m stages.select
+
+The funnel (funnel.csv) takes the questions through one test after another: what one row keeps
+is what the next row gets, so that `in = kept + dropped` in each row and over all of them.
+"""
+
+import csv
+import io
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from stages.lib.metrics import Stopwatch, write_metrics
+from stages.lib.params import PARAMS_FILE, load, read_yaml
+from stages.lib.records import Record, read_jsonl, write_jsonl, write_text
+
+JUDGMENTS = Path("data/judgments")
+OUT = Path("data/selected")
+CRITERIA = ("groundedness", "relevance", "standalone")
+REQUIRED = ("id", "chunk", "generator", "question", "answer", "support", "duplicate_of", "judge", "failure")
+FUNNEL_COLUMNS = ("generator", "judge", "criterion", "in", "kept", "dropped", "reason")
+Judged = dict[str, dict[str, Record]]  # judge -> question id -> judgment, of one generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Section `select` of params.yaml: the least score (1..5) that each judge must give."""
+
+    groundedness: float  # the chunk answers the question
+    relevance: float  # somebody who uses these documents would ask it
+    standalone: float  # it is understood without the chunk
+
+    def __post_init__(self) -> None:
+        for criterion in CRITERIA:
+            if not 1.0 <= getattr(self, criterion) <= 5.0:
+                raise ValueError(f"{criterion}: {getattr(self, criterion)} is not in 1..5")
+
+
+@dataclass
+class Funnel:
+    """The tests that the questions went through, one row each."""
+
+    rows: list[dict[str, Any]]
+
+    def keep(self, records: list[Record], kept: list[Record], generator: str, judge: str, test: str, why: str) -> None:
+        """Adds the row of one test."""
+        counts = {"in": len(records), "kept": len(kept), "dropped": len(records) - len(kept)}
+        self.rows.append({"generator": generator, "judge": judge, "criterion": test, **counts, "reason": why})
+
+    def text(self) -> str:
+        """The rows as CSV."""
+        out = io.StringIO()
+        writer = csv.DictWriter(out, FUNNEL_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return out.getvalue()
+
+
+def passes(judgment: Record, criterion: str, params: Params) -> bool:
+    """Whether the judge's score reaches the threshold; a missing score does not."""
+    score = judgment[f"{criterion}_score"]
+    return score is not None and score >= getattr(params, criterion)
+
+
+def mean_score(judgments: Sequence[Record]) -> float:
+    """Mean over judges and criteria of the scores, 1..5; the expected score where the judge gives one."""
+    scores = []
+    for judgment in judgments:
+        for criterion in CRITERIA:
+            expected = judgment[f"{criterion}_expected"]
+            scores.append(judgment[f"{criterion}_score"] if expected is None else expected)
+    return sum(scores) / len(scores)
+
+
+def select(judged: dict[str, Judged], params: Params) -> tuple[list[Record], Funnel]:
+    """The selected questions, in the order of the first judge's file, and the funnel. `judged`: by generator."""
+    funnel = Funnel([])
+    passed: list[Record] = []
+    for generator, by_judge in judged.items():
+        questions = list(next(iter(by_judge.values())).values())
+        kept = [question for question in questions if question["duplicate_of"] is None]
+        funnel.keep(questions, kept, generator, "", "unique", "duplicate_question")
+        for judge, judgments in by_judge.items():
+            kept, before = [question for question in kept if judgments[question["id"]]["failure"] is None], kept
+            funnel.keep(before, kept, generator, judge, "judged", "judge_failed")
+            for criterion in CRITERIA:
+                before = kept
+                kept = [question for question in kept if passes(judgments[question["id"]], criterion, params)]
+                funnel.keep(before, kept, generator, judge, criterion, f"{criterion}_below_threshold")
+        passed += [_selected(question, by_judge) for question in kept]
+    best = _best_of_each_chunk(passed)
+    for generator in judged:
+        before = [question for question in passed if question["generator"] == generator]
+        after = [question for question in best if question["generator"] == generator]
+        funnel.keep(before, after, generator, "", "best_of_chunk", "another_generator_scored_higher")
+    return best, funnel
+
+
+def _selected(question: Record, by_judge: Judged) -> Record:
+    """The QA record with the mean score and each judge's scores."""
+    judged_fields = ("judge", "method", "failure")
+    fields = {
+        key: value
+        for key, value in question.items()
+        if key not in judged_fields and not key.startswith(tuple(f"{criterion}_" for criterion in CRITERIA))
+    }
+    judgments = {judge: by_id[question["id"]] for judge, by_id in by_judge.items()}
+    scores = {
+        judge: {criterion: judgment[f"{criterion}_score"] for criterion in CRITERIA}
+        for judge, judgment in judgments.items()
+    }
+    return fields | {"mean_score": round(mean_score(list(judgments.values())), 6), "scores": scores}
+
+
+def _best_of_each_chunk(questions: list[Record]) -> list[Record]:
+    """One question a chunk: the highest mean score, ties to the generator named first."""
+    best: dict[str, Record] = {}
+    for question in questions:
+        held = best.get(question["chunk"])
+        if held is None or question["mean_score"] > held["mean_score"]:
+            best[question["chunk"]] = question
+    return [question for question in questions if best[question["chunk"]] is question]
+
+
+def agreement(judged: dict[str, Judged], params: Params) -> dict[str, dict[str, dict[str, float]]]:
+    """For each pair of judges and criterion, over the questions that both scored.
+
+    `spearman`: rank correlation of the scores (0 where one judge gives all the same score);
+    `same_verdict`: share of questions that both pass or both fail; `kappa`: Cohen's kappa of
+    these verdicts (Cohen 1960), 0 where chance alone agrees as often.
+    """
+    judges = list(dict.fromkeys(judge for by_judge in judged.values() for judge in by_judge))
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for one, other in itertools.combinations(judges, 2):
+        for criterion in CRITERIA:
+            pairs = [
+                (by_judge[one][question], by_judge[other][question])
+                for by_judge in judged.values()
+                for question in by_judge[one]
+            ]
+            key = f"{criterion}_score"
+            both = [(a, b) for a, b in pairs if a[key] is not None and b[key] is not None]
+            found.setdefault(f"{one}_{other}", {})[criterion] = _pair_agreement(
+                np.array([[a[key], b[key]] for a, b in both], dtype=np.float64).reshape(-1, 2),
+                getattr(params, criterion),
+            )
+    return found
+
+
+def _pair_agreement(scores: np.ndarray, threshold: float) -> dict[str, float]:
+    """Agreement of two judges; scores (n, 2)."""
+    if len(scores) == 0:
+        return {"questions": 0, "spearman": 0.0, "same_verdict": 0.0, "kappa": 0.0}
+    verdicts = scores >= threshold  # (n, 2)
+    same = float(np.mean(verdicts[:, 0] == verdicts[:, 1]))
+    rates = verdicts.mean(axis=0)
+    chance = float(rates[0] * rates[1] + (1 - rates[0]) * (1 - rates[1]))
+    varied = len(scores) > 1 and all(len(np.unique(column)) > 1 for column in scores.T)
+    return {
+        "questions": len(scores),
+        "spearman": float(spearmanr(scores[:, 0], scores[:, 1]).statistic) if varied else 0.0,
+        "same_verdict": same,
+        "kappa": (same - chance) / (1 - chance) if chance < 1 else 0.0,
+    }
+
+
+def read_judgments(generators: Sequence[str], judges: Sequence[str], directory: Path = JUDGMENTS) -> dict[str, Judged]:
+    """All judgments by generator, judge and question id.
+
+    Raises:
+        ValueError: a file is absent or broken, or two judges' files are not about the same questions.
+    """
+    columns = [f"{criterion}_{part}" for criterion in CRITERIA for part in ("score", "expected")]
+    judged: dict[str, Judged] = {}
+    for generator in generators:
+        first: list[str] | None = None
+        for judge in judges:
+            file = directory / f"{judge}_{generator}_qa.jsonl"
+            by_id = {record["id"]: record for record in read_jsonl(file, required=[*REQUIRED, *columns])}
+            first = list(by_id) if first is None else first
+            if list(by_id) != first:
+                raise ValueError(f"{file}: not the questions of the other judges' files; run the judge stages again")
+            judged.setdefault(generator, {})[judge] = by_id
+    return judged
+
+
+def main() -> None:
+    """Reads params.yaml and data/judgments, writes data/selected and metrics/select.json."""
+    params = load(Params, "select")
+    watch = Stopwatch("select")
+    lists = read_yaml(PARAMS_FILE)
+    judged = read_judgments(lists["qa"]["generators"], lists["judge"]["judges"])
+    selected, funnel = select(judged, params)
+    if not selected:
+        raise ValueError(f"no question passes every test; lower a threshold in params.yaml: select\n{funnel.text()}")
+    write_jsonl(OUT / "qa_selected.jsonl", selected)
+    write_text(OUT / "funnel.csv", funnel.text())
+    total = sum(row["in"] for row in funnel.rows if row["criterion"] == "unique")
+    dropped: dict[str, int] = {}
+    for row in funnel.rows:
+        dropped[row["reason"]] = dropped.get(row["reason"], 0) + row["dropped"]
+    assert total == len(selected) + sum(dropped.values())
+    per_generator = {
+        generator: sum(question["generator"] == generator for question in selected) for generator in judged
+    }
+    write_metrics(
+        "select",
+        {
+            "questions": {"in": total, "kept": len(selected), "dropped": dropped},
+            "selected_by_generator": per_generator,
+            "mean_score": float(np.mean([question["mean_score"] for question in selected])),
+            "agreement": agreement(judged, params),
+        },
+    )
+    watch.write(questions=total)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.lib.records import Record, write_jsonl
+from stages.select import Params, agreement, mean_score, read_judgments, select
+
+PARAMS = Params(groundedness=4.0, relevance=3.0, standalone=3.0)
+
+
+def judgment(name: str, chunk: str, scores: tuple[float | None, ...] = (5.0, 5.0, 5.0), **fields: Any) -> Record:
+    """A judged question of generator `name`."""
+    record: Record = {"id": f"{name}:{chunk}", "chunk": chunk, "generator": name, "question": "Q?", "answer": "A"}
+    record |= {"support": None, "duplicate_of": None, "judge": "j", "method": "rating", "failure": None}
+    for criterion, score in zip(("groundedness", "relevance", "standalone"), scores, strict=True):
+        record |= {f"{criterion}_score": score, f"{criterion}_expected": None, f"{criterion}_rationale": ""}
+    return record | fields
+
+
+def by_id(*records: Record) -> dict[str, Record]:
+    return {record["id"]: record for record in records}
+
+
+def test_every_question_is_kept_or_dropped_for_one_reason() -> None:
+    judged = {
+        "g": {
+            "j": by_id(
+                judgment("g", "1"),
+                judgment("g", "2", duplicate_of="g:1"),
+                judgment("g", "3", (None, None, None), failure="unparsable"),
+                judgment("g", "4", (3.9, 5.0, 5.0)),
+                judgment("g", "5", (5.0, 2.9, 5.0)),
+                judgment("g", "6", (5.0, 5.0, 1.0)),
+                judgment("g", "7", (4.0, 3.0, 3.0)),
+            )
+        }
+    }
+    selected, funnel = select(judged, PARAMS)
+    assert [question["chunk"] for question in selected] == ["1", "7"]
+    assert [(row["criterion"], row["in"], row["kept"], row["dropped"]) for row in funnel.rows] == [
+        ("unique", 7, 6, 1),
+        ("judged", 6, 5, 1),
+        ("groundedness", 5, 4, 1),
+        ("relevance", 4, 3, 1),
+        ("standalone", 3, 2, 1),
+        ("best_of_chunk", 2, 2, 0),
+    ]
+    assert all(row["in"] == row["kept"] + row["dropped"] for row in funnel.rows)
+
+
+def test_every_judge_must_pass_a_question() -> None:
+    one = by_id(judgment("g", "1"), judgment("g", "2"))
+    other = by_id(judgment("g", "1", (5.0, 5.0, 2.0)), judgment("g", "2"))
+    selected, _ = select({"g": {"a": one, "b": other}}, PARAMS)
+    assert [question["chunk"] for question in selected] == ["2"]
+    assert selected[0]["scores"]["b"] == {"groundedness": 5.0, "relevance": 5.0, "standalone": 5.0}
+
+
+def test_the_best_generator_of_a_chunk_wins_and_ties_go_to_the_first() -> None:
+    judged = {
+        "a": {"j": by_id(judgment("a", "1", (4.0, 4.0, 4.0)), judgment("a", "2"))},
+        "b": {"j": by_id(judgment("b", "1", (5.0, 4.0, 4.0)), judgment("b", "2"))},
+    }
+    selected, funnel = select(judged, PARAMS)
+    assert {(question["chunk"], question["generator"]) for question in selected} == {("1", "b"), ("2", "a")}
+    assert [row["dropped"] for row in funnel.rows if row["criterion"] == "best_of_chunk"] == [1, 1]
+
+
+def test_the_expected_score_counts_where_there_is_one() -> None:
+    record = judgment("g", "1", (4.0, 4.0, 4.0), groundedness_expected=4.6)
+    assert mean_score([record]) == pytest.approx((4.6 + 4 + 4) / 3)
+
+
+def test_agreement_of_equal_opposite_and_constant_judges() -> None:
+    def judged(first: list[float], second: list[float]) -> dict[str, dict[str, dict[str, Record]]]:
+        return {
+            "g": {
+                "a": by_id(*(judgment("g", str(i), (score, 5.0, 5.0)) for i, score in enumerate(first))),
+                "b": by_id(*(judgment("g", str(i), (score, 5.0, 5.0)) for i, score in enumerate(second))),
+            }
+        }
+
+    equal = agreement(judged([1, 2, 4, 5], [1, 2, 4, 5]), PARAMS)["a_b"]["groundedness"]
+    assert equal == pytest.approx({"questions": 4, "spearman": 1.0, "same_verdict": 1.0, "kappa": 1.0})
+    opposite = agreement(judged([1, 2, 4, 5], [5, 4, 2, 1]), PARAMS)["a_b"]["groundedness"]
+    assert opposite == pytest.approx({"questions": 4, "spearman": -1.0, "same_verdict": 0.0, "kappa": -1.0})
+    constant = agreement(judged([5, 5, 5, 5], [1, 2, 4, 5]), PARAMS)["a_b"]["groundedness"]
+    assert constant == pytest.approx({"questions": 4, "spearman": 0.0, "same_verdict": 0.5, "kappa": 0.0})
+
+
+def test_judges_about_different_questions_are_refused(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a_g_qa.jsonl", [judgment("g", "1")])
+    write_jsonl(tmp_path / "b_g_qa.jsonl", [judgment("g", "2")])
+    with pytest.raises(ValueError, match=r"b_g_qa\.jsonl: not the questions"):
+        read_judgments(["g"], ["a", "b"], tmp_path)
+
+
+def test_thresholds_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"standalone: 6\.0 is not in 1\.\.5"):
+        Params(groundedness=4.0, relevance=3.0, standalone=6.0)
