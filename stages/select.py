@@ -49,7 +49,9 @@ class Funnel:
 
     rows: list[dict[str, Any]]
 
-    def keep(self, records: list[Record], kept: list[Record], generator: str, judge: str, test: str, why: str) -> None:
+    def keep(
+        self, records: list[Record], kept: list[Record], *, generator: str, judge: str = "", test: str, why: str
+    ) -> None:
         """Adds the row of one test."""
         counts = {"in": len(records), "kept": len(kept), "dropped": len(records) - len(kept)}
         self.rows.append({"generator": generator, "judge": judge, "criterion": test, **counts, "reason": why})
@@ -86,20 +88,21 @@ def select(judged: dict[str, Judged], params: Params) -> tuple[list[Record], Fun
     for generator, by_judge in judged.items():
         questions = list(next(iter(by_judge.values())).values())
         kept = [question for question in questions if question["duplicate_of"] is None]
-        funnel.keep(questions, kept, generator, "", "unique", "duplicate_question")
+        funnel.keep(questions, kept, generator=generator, test="unique", why="duplicate_question")
         for judge, judgments in by_judge.items():
             kept, before = [question for question in kept if judgments[question["id"]]["failure"] is None], kept
-            funnel.keep(before, kept, generator, judge, "judged", "judge_failed")
+            funnel.keep(before, kept, generator=generator, judge=judge, test="judged", why="judge_failed")
             for criterion in CRITERIA:
                 before = kept
                 kept = [question for question in kept if passes(judgments[question["id"]], criterion, params)]
-                funnel.keep(before, kept, generator, judge, criterion, f"{criterion}_below_threshold")
+                why = f"{criterion}_below_threshold"
+                funnel.keep(before, kept, generator=generator, judge=judge, test=criterion, why=why)
         passed += [_selected(question, by_judge) for question in kept]
     best = _best_of_each_chunk(passed)
     for generator in judged:
         before = [question for question in passed if question["generator"] == generator]
         after = [question for question in best if question["generator"] == generator]
-        funnel.keep(before, after, generator, "", "best_of_chunk", "another_generator_scored_higher")
+        funnel.keep(before, after, generator=generator, test="best_of_chunk", why="another_generator_scored_higher")
     return best, funnel
 
 
