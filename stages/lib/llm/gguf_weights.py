@@ -7,6 +7,7 @@ de-quantized weights are kept as safetensors under `.cache/models/<sha256 of the
 import importlib.metadata
 import os
 import shutil
+import struct
 from pathlib import Path
 
 from stages.lib.models import ModelEntry, cache_dir, file_sha256, locate
@@ -32,7 +33,11 @@ def huggingface_directory(entry: ModelEntry) -> Path:
 
 
 def convert_gguf(file: Path, target: Path) -> None:
-    """De-quantizes a GGUF file to a float32 safetensors directory; it appears whole or not at all."""
+    """De-quantizes a GGUF file to a float32 safetensors directory; it appears whole or not at all.
+
+    Raises:
+        ValueError: transformers cannot read the file.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -52,5 +57,7 @@ def convert_gguf(file: Path, target: Path) -> None:
         model.save_pretrained(temporary, safe_serialization=True)
         if not target.is_dir():  # another process may have been faster
             temporary.rename(target)
+    except (ValueError, KeyError, struct.error) as error:
+        raise ValueError(f"{file}: not a GGUF file that transformers can read: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -54,8 +54,8 @@ class LlamaCppBackend:
         return files[0]
 
     @cached_property
-    def client(self) -> httpx.Client:
-        """The connection to the server in this process, which this starts.
+    def server(self) -> Any:
+        """The server in this process, which this starts.
 
         Raises:
             RuntimeError: llama.cpp cannot load the file.
@@ -71,9 +71,13 @@ class LlamaCppBackend:
         params.verbosity = 0
         params.ui = False
         params.port = 0  # any free one, on 127.0.0.1
-        self._server = xllamacpp.Server(params)
+        return xllamacpp.Server(params)
+
+    @cached_property
+    def client(self) -> httpx.Client:
+        """The connection to the server."""
         limits = httpx.Limits(max_connections=self.entry.concurrency)
-        return httpx.Client(base_url=self._server.listening_address, timeout=None, limits=limits)
+        return httpx.Client(base_url=self.server.listening_address, timeout=None, limits=limits)
 
     def render(self, request: GenerateRequest | ScoreRequest) -> str:
         """The text that the model reads, by the chat template in the GGUF file."""
@@ -106,7 +110,7 @@ class LlamaCppBackend:
         """Stops the server."""
         if "client" in self.__dict__:
             self.__dict__.pop("client").close()
-            del self._server
+        self.__dict__.pop("server", None)
 
     def _reply(self, request: GenerateRequest) -> Reply:
         sampling = request.sampling

@@ -42,11 +42,13 @@ class TransformersBackend:
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
+        from stages.lib.llm import grouped_attention
+
         logging.disable_progress_bar()
         model = AutoModelForCausalLM.from_pretrained(
             self.prompts.directory,
             dtype=self.entry.dtype if self.entry.dtype == "auto" else getattr(torch, self.entry.dtype),
-            attn_implementation="sdpa",
+            attn_implementation=grouped_attention.NAME,
             use_safetensors=True,
             trust_remote_code=False,
         )
