@@ -30,14 +30,17 @@ def messages(prompt: Prompt) -> list[dict[str, str]]:
     return [*turns, {"role": "user", "content": prompt.text}]
 
 
+def plain(prompt: Prompt) -> str:
+    """The text to continue of a prompt without a chat template."""
+    return prompt.system + prompt.text + prompt.answer_prefix
+
+
 def render(tokenizer: Any, prompt: Prompt, thinking: bool) -> str:
-    """The text to continue, by the chat template of a Hugging Face tokenizer.
+    """The text to continue of a chat prompt, by the chat template of a Hugging Face tokenizer.
 
     Raises:
         ValueError: the tokenizer has no chat template.
     """
-    if not prompt.chat:
-        return prompt.system + prompt.text + prompt.answer_prefix
     if not tokenizer.chat_template:
         raise ValueError(f"{tokenizer.name_or_path}: no chat template; ask this model with chat=False")
     text = tokenizer.apply_chat_template(

@@ -38,6 +38,8 @@ class HuggingFacePrompts:
 
     def render(self, request: GenerateRequest | ScoreRequest) -> str:
         """The text that the model reads."""
+        if not request.prompt.chat:
+            return chat_text.plain(request.prompt)
         return chat_text.render(self.tokenizer, request.prompt, chat_text.may_think(self.entry, request))
 
     def encode(self, text: str, special: bool = False) -> Tokens:

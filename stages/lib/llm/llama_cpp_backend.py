@@ -23,7 +23,7 @@ import httpx
 from stages.lib.llm import chat_text
 from stages.lib.llm.in_flight import answers_in_flight
 from stages.lib.llm.json_style import on_one_line
-from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
+from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Score, ScoreRequest
 from stages.lib.models import ModelEntry, locate
 
 FORCED = 1000.0  # added to a logit: above any that a model gives
@@ -35,6 +35,7 @@ class LlamaCppBackend:
 
     def __init__(self, entry: ModelEntry) -> None:
         self.entry = entry
+        self._rendered: dict[tuple[Prompt, bool], str] = {}  # for the key, and again to be asked
         try:
             self.version = f"llama_cpp xllamacpp {importlib.metadata.version('xllamacpp')}"
         except importlib.metadata.PackageNotFoundError as error:
@@ -83,14 +84,11 @@ class LlamaCppBackend:
         """The text that the model reads, by the chat template in the GGUF file."""
         prompt = request.prompt
         if not prompt.chat:
-            return prompt.system + prompt.text + prompt.answer_prefix
+            return chat_text.plain(prompt)
         thinking = chat_text.may_think(self.entry, request)
-        options = {"enable_thinking": thinking, "date_string": chat_text.TODAY.strftime("%d %b %Y")}
-        body = {"messages": chat_text.messages(prompt), "chat_template_kwargs": options}
-        text = str(self._post("/apply-template", body)["prompt"])
-        if "<|start|>assistant" in text and not thinking:
-            text += chat_text.FINAL_CHANNEL
-        return text + prompt.answer_prefix
+        if (prompt, thinking) not in self._rendered:
+            self._rendered[prompt, thinking] = self._apply_template(prompt, thinking)
+        return self._rendered[prompt, thinking]
 
     def generate(
         self, requests: Sequence[GenerateRequest], missing: Sequence[int]
@@ -111,6 +109,14 @@ class LlamaCppBackend:
         if "client" in self.__dict__:
             self.__dict__.pop("client").close()
         self.__dict__.pop("server", None)
+
+    def _apply_template(self, prompt: Prompt, thinking: bool) -> str:
+        options = {"enable_thinking": thinking, "date_string": chat_text.TODAY.strftime("%d %b %Y")}
+        body = {"messages": chat_text.messages(prompt), "chat_template_kwargs": options}
+        text = str(self._post("/apply-template", body)["prompt"])
+        if "<|start|>assistant" in text and not thinking:
+            text += chat_text.FINAL_CHANNEL
+        return text + prompt.answer_prefix
 
     def _reply(self, request: GenerateRequest) -> Reply:
         sampling = request.sampling

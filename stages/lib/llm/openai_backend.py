@@ -110,7 +110,7 @@ class OpenAiBackend:
     def _prompt(self, request: GenerateRequest | ScoreRequest) -> dict[str, Any]:
         prompt = request.prompt
         if not prompt.chat:
-            return {"prompt": prompt.system + prompt.text + prompt.answer_prefix}
+            return {"prompt": chat_text.plain(prompt)}
         forced = [{"role": "assistant", "content": prompt.answer_prefix}] if prompt.answer_prefix else []
         return {"messages": [*chat_text.messages(prompt), *forced]}
 

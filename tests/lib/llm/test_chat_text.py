@@ -53,4 +53,4 @@ def test_render_opens_the_final_channel_and_freezes_the_date() -> None:
     assert chat_text.render(template("{today} {thinking}"), Prompt(text="q"), True) == "2026-01-01 True"
     with pytest.raises(ValueError, match="no chat template"):
         chat_text.render(template(""), prompt, False)
-    assert chat_text.render(template(""), Prompt(text="q", chat=False, answer_prefix=" A"), False) == "q A"
+    assert chat_text.plain(Prompt(text="q", chat=False, answer_prefix=" A")) == "q A"
