@@ -1,0 +1,272 @@
+"""{generator}_qa.jsonl -> {judge}_{generator}_qa.jsonl: groundedness, relevance and standalone scores of each question.
+
+Run: python -m stages.judge JUDGE GENERATOR
+
+Two methods, named in the judge's entry in params.yaml (`judge_method`): `rating` asks the three
+critique prompts for a rationale and a score (lib/llm/rating.py); `likelihood`, for models too small
+for that, measures likelihoods (lib/llm/likelihood.py). With each run goes a check of the judge
+itself: true items against items made wrong on purpose (lib/llm/validity.py), their AUC in the metrics.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.lib.llm.asking import open_model
+from stages.lib.llm.likelihood import NULL, calibrated, measure, word_rarity
+from stages.lib.llm.protocol import LanguageModel, Sampling
+from stages.lib.llm.rating import Rating, rate
+from stages.lib.llm.validity import PROBES, Item, Probe, auc_report, make_probes
+from stages.lib.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.params import load, load_prompts
+from stages.lib.records import Record, read_jsonl, write_jsonl
+
+CHUNKS = Path("data/chunks/chunks_dedu.jsonl")
+QA_DIR = Path("data/qa")
+OUT = Path("data/judgments")
+CRITERIA = tuple(PROBES)
+CRITIQUE_PROMPTS = {criterion: f"question_{criterion}_critique_prompt" for criterion in CRITERIA}
+LIKELIHOOD_PROMPTS = ["answer_with_context_prompt", "answer_without_context_prompt"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Section `judge` of params.yaml."""
+
+    judges: list[str]  # names under models:; each judges each generator's questions in a stage of its own
+    max_tokens: int  # of a rationale with its score (rating), >= 1
+    expected_scores: bool  # also the expectation over the tokens 1..5 (rating; needs log-probabilities)
+    validity_pairs: int  # items that are made wrong in each way, to check (and to calibrate likelihood) by, >= 1
+    seed: int  # of the draw of these items
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        if not self.judges:
+            raise ValueError("judges: no judge is named")
+        if self.max_tokens < 1 or self.validity_pairs < 1:
+            raise ValueError("max_tokens and validity_pairs must be >= 1")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a judge said of the items and of the probes."""
+
+    fields: list[Record]  # for each item: its columns, without the record's own
+    measures: dict[str, list[float | None]]  # criterion -> a number for each item, on the judge's own scale
+    probe_measures: dict[tuple[str, str], list[float | None]]  # (criterion, kind) -> a number for each such probe
+
+
+def judge_by_rating(
+    items: Sequence[Item],
+    probes: Sequence[Probe],
+    model: LanguageModel,
+    *,
+    prompts: Mapping[str, str],
+    params: Params,
+    name: str,
+) -> Judged:
+    """Asks for ratings of items and probes; the expected score, where there is one, is what the check compares."""
+    asked = _plan(items, probes)
+    sampling = Sampling(max_tokens=params.max_tokens)
+    by_criterion = {criterion: prompts[CRITIQUE_PROMPTS[criterion]] for criterion in CRITERIA}
+    ratings = rate(
+        [part[-1] for part in asked],
+        model,
+        prompts=by_criterion,
+        sampling=sampling,
+        expected_scores=params.expected_scores,
+        progress=name,
+    )
+    found = {part[:-1]: rating for part, rating in zip(asked, ratings, strict=True)}
+    fields = []
+    for i in range(len(items)):
+        record: Record = {}
+        failures = []
+        for criterion in CRITERIA:
+            rating = found[criterion, "", i]
+            record |= _columns(criterion, rating.score, rating.expected, rating.rationale, None)
+            if rating.failure:
+                failures.append(f"{criterion} {rating.failure}")
+        fields.append(record | {"failure": "; ".join(failures) or None})
+    return _judged(items, probes, fields, {key: _number(rating) for key, rating in found.items()})
+
+
+def judge_by_likelihood(
+    items: Sequence[Item],
+    probes: Sequence[Probe],
+    model: LanguageModel,
+    *,
+    prompts: Mapping[str, str],
+    rarity: Mapping[str, float],
+    name: str,
+) -> Judged:
+    """Measures items and probes, and maps the items' measures to 1..5 by the probes'."""
+    asked = _plan(items, probes)
+    measures = measure([part[-1] for part in asked], model, prompts=prompts, rarity=rarity, progress=name)
+    found = {part[:-1]: value for part, value in zip(asked, measures, strict=True)}
+    scores = {}
+    for criterion in CRITERIA:
+        null = [value for key, value in found.items() if key[:2] == (criterion, NULL[criterion])]
+        scores[criterion] = calibrated([found[criterion, "", i] for i in range(len(items))], null)
+    fields = []
+    for i in range(len(items)):
+        record: Record = {}
+        for criterion in CRITERIA:
+            record |= _columns(criterion, scores[criterion][i], None, None, found[criterion, "", i])
+        fields.append(record | {"failure": None})
+    return _judged(items, probes, fields, dict(found))
+
+
+def make_metrics(method: str, judged: Judged, probes: Sequence[Probe], params: Params) -> dict[str, Any]:
+    """Counts of judgments, means and spread of the scores, and the AUCs of the validity check."""
+    failures = Counter(part for record in judged.fields for part in (record["failure"] or "").split("; ") if part)
+    failed = sum(record["failure"] is not None for record in judged.fields)
+    validity: dict[str, Any] = {}
+    for criterion, kinds in PROBES.items():
+        for kind in kinds:
+            places = [probe.index for probe in probes if probe.kind == kind]
+            true = [value for i in places if (value := judged.measures[criterion][i]) is not None]
+            wrong = [value for value in judged.probe_measures[criterion, kind] if value is not None]
+            validity.setdefault(criterion, {})[kind] = auc_report(true, wrong, params.seed)
+    scores = {
+        criterion: [score for record in judged.fields if (score := record[f"{criterion}_score"]) is not None]
+        for criterion in CRITERIA
+    }
+    return {
+        "method": method,
+        "questions": check_counts(len(judged.fields), len(judged.fields) - failed, {"judge_failed": failed}),
+        "failures": dict(sorted(failures.items())),
+        "scores": {
+            criterion: {
+                "mean": float(np.mean(values)) if values else None,
+                "standard_deviation": float(np.std(values)) if values else None,
+                "at_least_4": sum(value >= 4 for value in values),
+            }
+            for criterion, values in scores.items()
+        },
+        "validity": validity,
+    }
+
+
+def main(judge: str, generator: str) -> None:
+    """Reads questions and chunks, judges, writes judgments and metrics.
+
+    Raises:
+        ValueError: a question's chunk is not there, or not one question could be judged.
+    """
+    name = f"{judge}_{generator}"
+    watch = Stopwatch(f"judge_{name}")
+    params = load(Params, "judge")
+    if judge not in params.judges:
+        raise ValueError(f"params.yaml: judge.judges: {judge!r} is not among {params.judges}")
+    qa_file = QA_DIR / f"{generator}_qa.jsonl"
+    records = read_jsonl(qa_file, required=["id", "chunk", "question", "answer", "duplicate_of"])
+    chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, required=["id", "document", "source", "text"])}
+    items = make_items(records, chunks, qa_file)
+    probes = make_probes(items, params.validity_pairs, params.seed)
+    with open_model(judge) as model:
+        method = model.entry.judge_method
+        if method == "rating":
+            prompts = load_prompts(list(CRITIQUE_PROMPTS.values()))
+            judged = judge_by_rating(items, probes, model, prompts=prompts, params=params, name=f"judge {name}")
+        else:
+            prompts = load_prompts(LIKELIHOOD_PROMPTS)
+            rarity = word_rarity([f"{chunk['source']} {chunk['text']}" for chunk in chunks.values()])
+            judged = judge_by_likelihood(items, probes, model, prompts=prompts, rarity=rarity, name=f"judge {name}")
+    watch.lap("judge")
+    metrics = make_metrics(method, judged, probes, params)
+    out = [
+        record | {"judge": judge, "method": method} | fields
+        for record, fields in zip(records, judged.fields, strict=True)
+    ]
+    write_jsonl(OUT / f"{name}_qa.jsonl", out)
+    write_metrics(f"judge_{name}", metrics)
+    if not metrics["questions"]["kept"]:
+        raise ValueError(
+            f"{judge} could judge none of {len(records)} questions: {metrics['failures']}; its replies are in "
+            f"{OUT / f'{name}_qa.jsonl'}. Is it too small for judge_method {method!r} (params.yaml, models:)?"
+        )
+    watch.lap("write")
+    watch.write(questions_per_second=round(len(records) / max(watch.parts["judge"], 1e-9), 3))
+    for criterion, kinds in metrics["validity"].items():
+        for kind, found in kinds.items():
+            if found["auc"] is not None:
+                interval = f"[{found['low']:.2f}, {found['high']:.2f}]"
+                print(f"{name}: {criterion} against {kind}: AUC {found['auc']:.2f} {interval}")
+
+
+def make_items(records: Sequence[Record], chunks: Mapping[str, Record], qa_file: Path) -> list[Item]:
+    """What is judged, in the order of the records.
+
+    Raises:
+        ValueError: there is no question, or a question's chunk is not there.
+    """
+    if not records:
+        raise ValueError(f"{qa_file}: no questions to judge")
+    items = []
+    for line, record in enumerate(records, start=1):
+        chunk = chunks.get(record["chunk"])
+        if chunk is None:
+            raise ValueError(f"{qa_file}:{line}: its chunk {record['chunk']!r} is not in {CHUNKS}; run qa again")
+        items.append(
+            Item(
+                question=record["question"],
+                answer=record["answer"],
+                context=chunk["text"],
+                document=chunk["document"],
+            )
+        )
+    return items
+
+
+def _plan(items: Sequence[Item], probes: Sequence[Probe]) -> list[tuple[str, str, int, tuple[str, Item]]]:
+    """(criterion, probe kind or "", number, what is asked) of all that is judged, in a fixed order."""
+    plan = [(criterion, "", i, (criterion, item)) for i, item in enumerate(items) for criterion in CRITERIA]
+    for number, probe in enumerate(probes):
+        plan += [(c, probe.kind, number, (c, probe.item)) for c in CRITERIA if probe.kind in PROBES[c]]
+    return plan
+
+
+def _judged(
+    items: Sequence[Item],
+    probes: Sequence[Probe],
+    fields: list[Record],
+    found: Mapping[tuple[str, str, int], float | None],
+) -> Judged:
+    return Judged(
+        fields,
+        {criterion: [found[criterion, "", i] for i in range(len(items))] for criterion in CRITERIA},
+        {
+            (criterion, kind): [
+                found[criterion, kind, number] for number, probe in enumerate(probes) if probe.kind == kind
+            ]
+            for criterion, kinds in PROBES.items()
+            for kind in kinds
+        },
+    )
+
+
+def _columns(
+    criterion: str, score: float | None, expected: float | None, rationale: str | None, measured: float | None
+) -> Record:
+    return {
+        f"{criterion}_score": score,
+        f"{criterion}_expected": expected,
+        f"{criterion}_rationale": rationale,
+        f"{criterion}_measure": measured,
+    }
+
+
+def _number(rating: Rating) -> float | None:
+    return rating.score if rating.expected is None else rating.expected
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m stages.judge JUDGE GENERATOR")
+    main(sys.argv[1], sys.argv[2])
