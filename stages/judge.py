@@ -192,7 +192,8 @@ def main(judge: str, generator: str) -> None:
             f"{OUT / f'{name}_qa.jsonl'}. Is it too small for judge_method {method!r} (params.yaml, models:)?"
         )
     watch.lap("write")
-    watch.write(questions_per_second=round(len(records) / max(watch.parts["judge"], 1e-9), 3))
+    rate_per_second = round(len(records) / max(watch.parts["judge"], 1e-9), 3)
+    watch.write(questions_per_second=rate_per_second, asked=model.asked, reused=model.reused)
     for criterion, kinds in metrics["validity"].items():
         for kind, found in kinds.items():
             if found["auc"] is not None:

@@ -219,7 +219,9 @@ def main(generator: str) -> None:
     write_jsonl(QA_DIR / f"{generator}_qa.jsonl", records)
     write_metrics(f"qa_{generator}", metrics)
     watch.lap("write")
-    watch.write(chunks_per_second=round(len(chunks) / max(watch.parts["ask"], 1e-9), 3))
+    watch.write(
+        chunks_per_second=round(len(chunks) / max(watch.parts["ask"], 1e-9), 3), asked=model.asked, reused=model.reused
+    )
     print(f"{generator}: {len(records)} questions from {len(chunks)} chunks; dropped {metrics['chunks']['dropped']}")
 
 
