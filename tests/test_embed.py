@@ -47,7 +47,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("LLMILL_CACHE", raising=False)
     monkeypatch.chdir(tmp_path)
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content["models"]["minilm-l6"]["batch_size"] = 2
     content["embed"] = {"models": ["minilm-l6"], "instructions": INSTRUCTIONS, "corpus": "all"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     write_jsonl(tmp_path / "data/chunks/chunks.jsonl", CHUNKS)

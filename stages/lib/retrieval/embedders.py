@@ -9,7 +9,7 @@ Letters: n texts asked for, H the model's hidden size.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -98,9 +98,9 @@ class Embedder:
         token_ids = self.encoder.tokenize(texts)
         todo = [batch for batch in self.encoder.plan(token_ids) if any(keys[i] not in known for i in batch)]
         tokens = [sum(len(token_ids[i]) for i in batch) for batch in todo]
-        with tqdm(total=sum(tokens), desc=progress, unit="token", unit_scale=True) as bar:
-            for batch, size in zip(todo, tokens, strict=True):
-                vectors = self.encoder.forward([token_ids[i] for i in batch])  # (B, H)
+        results = self.encoder.encode([[token_ids[i] for i in batch] for batch in todo])
+        with tqdm(total=sum(tokens), desc=progress, unit="token", unit_scale=True) as bar, closing(results):
+            for batch, size, vectors in zip(todo, tokens, results, strict=True):  # vectors: (B, H)
                 lengths = np.linalg.norm(vectors, axis=1)
                 for row, i in enumerate(batch):
                     if not abs(lengths[row] - 1) < 1e-3:  # also true of NaN

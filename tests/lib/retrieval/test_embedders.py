@@ -59,7 +59,7 @@ def test_an_edited_text_costs_that_text_and_gives_what_a_run_from_scratch_gives(
 
 def test_what_decides_a_vector_is_in_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = load_model_entry("minilm-l6")
-    changed = {"max_length": 8, "pooling": "last_token", "dtype": "bfloat16", "batch_size": 3}
+    changed = {"max_length": 8, "pooling": "last_token", "dtype": "bfloat16"}
     ledger = Ledger(cache_dir() / LEDGER_FILE)
     seen = [Embedder("a", entry, ledger).encode_documents(TEXTS)]
     for key, value in changed.items():
@@ -98,14 +98,14 @@ def test_counts_texts_longer_than_the_model_takes() -> None:
 
 
 def test_a_vector_that_is_not_finite_names_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = TextEncoder.forward
+    forward = TextEncoder._forward
 
     def broken(self: TextEncoder, token_ids: list[list[int]]) -> np.ndarray:
         vectors = forward(self, token_ids)
         vectors[[len(tokens) > 100 for tokens in token_ids], 5] = np.nan
         return vectors
 
-    monkeypatch.setattr(TextEncoder, "forward", broken)
+    monkeypatch.setattr(TextEncoder, "_forward", broken)
     with open_embedder("minilm-l6") as embedder:
         with pytest.raises(ValueError, match=r"minilm-l6: the vector of text 'chunk-d' has length nan"):
             embedder.encode_documents(TEXTS, ids=["chunk-a", "chunk-b", "chunk-c", "chunk-d"])

@@ -23,17 +23,15 @@ def texts_of(lengths: list[int], seed: int = 0) -> list[str]:
 def vectors_of(encoder: TextEncoder, texts: list[str]) -> np.ndarray:
     token_ids = encoder.tokenize(texts)
     vectors = np.full((len(texts), encoder.dimension), np.nan, dtype=np.float32)
-    for batch in encoder.plan(token_ids):
-        vectors[batch] = encoder.forward([token_ids[i] for i in batch])
+    plan = encoder.plan(token_ids)
+    for batch, found in zip(plan, encoder.encode([[token_ids[i] for i in batch] for batch in plan]), strict=True):
+        vectors[batch] = found
     return vectors
 
 
-def minilm(batch_size: int = 4) -> TextEncoder:
+def minilm() -> TextEncoder:
     entry = load_model_entry("minilm-l6")
-    return TextEncoder(
-        ModelEntry(source=entry.source, sha256=entry.sha256, backend=entry.backend, batch_size=batch_size),
-        locate(entry),
-    )
+    return TextEncoder(entry, locate(entry))
 
 
 def test_equals_sentence_transformers() -> None:
@@ -57,11 +55,26 @@ def test_a_vector_does_not_depend_on_what_else_is_embedded() -> None:
     assert together.tobytes() == alone.tobytes() == others.tobytes()
 
 
+def test_a_vector_does_not_depend_on_the_number_of_cores() -> None:
+    encoder = minilm()
+    texts = texts_of([2, 5, 5, 8, 40, 90, 150] * 3, seed=8)
+    cores = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(vectors_of(encoder, texts).tobytes())
+            assert torch.get_num_threads() == threads  # as it was before
+    finally:
+        torch.set_num_threads(cores)
+    assert found[0] == found[1] == found[2]
+
+
 def test_batches_hold_texts_of_one_shape_the_longest_first() -> None:
-    encoder = minilm(batch_size=3)
-    token_ids = [[7] * length for length in [3, 250, 16, 17, 5, 9, 256, 1]]
-    # Padded to 16: 0, 2, 4, 5, 7; to 32: 3; to 256: 1, 6.
-    assert encoder.plan(token_ids) == [[1, 6], [3], [0, 2, 4], [5, 7]]
+    encoder = minilm()
+    token_ids = [[7] * length for length in [3, 250, 16, 17, 5, 9, 256, 1, 2]]
+    # Padded to 16: 0, 2, 4, 5, 7, 8; to 32: 3; to 256: 1, 6.
+    assert encoder.plan(token_ids) == [[1, 6], [3], [0, 2, 4, 5], [7, 8]]
     assert encoder.plan([]) == []
 
 
@@ -107,7 +120,7 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def qwen_entry(directory: Path, **changes: Any) -> ModelEntry:
-    settings: dict[str, Any] = {"max_length": 200, "batch_size": 4, "pooling": "last_token"}
+    settings: dict[str, Any] = {"max_length": 200, "pooling": "last_token"}
     return ModelEntry(source=f"path:{directory}", backend="sentence_transformers", **(settings | changes))
 
 
