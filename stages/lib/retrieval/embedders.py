@@ -8,7 +8,7 @@ whole, so a killed run resumes with the batches that it would have had anyway.
 Letters: n texts asked for, H the model's hidden size.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from stages.lib.params import PARAMS_FILE, fill
 from stages.lib.retrieval.text_encoder import TextEncoder
 
 LEDGER_FILE = Path("embeddings") / "ledger.sqlite"
+READ_AT_ONCE = 10_000  # vectors taken from the ledger at a time
 
 
 class Embedder:
@@ -79,37 +80,52 @@ class Embedder:
         return sum(len(ids) > self.encoder.max_length for ids in self.encoder.tokenize(list(texts), truncate=False))
 
     def _encode(self, texts: list[str], progress: str, ids: Sequence[str] | None) -> np.ndarray:
-        first = {text: i for i, text in reversed(list(enumerate(texts)))}  # where each text is first asked for
-        unique = sorted(first, key=first.__getitem__)
-        keys = {text: ledger_key(*self._identity, text) for text in unique}
-        known = self._ledger.get(list(keys.values()))
-        if len(known) < len(unique):
-            names = [repr(ids[first[text]]) if ids else f"{first[text]} ({text[:60]!r}...)" for text in unique]
-            self._compute(unique, [keys[text] for text in unique], known, names, progress)
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        for row, text in enumerate(texts):
-            vectors[row] = np.frombuffer(known[keys[text]], dtype="<f4")
+        first: dict[str, int] = {}  # text -> the row where it is first asked for
+        origin = [first.setdefault(text, row) for row, text in enumerate(texts)]
+        rows = list(first.values())
+        keys = [ledger_key(*self._identity, texts[row]) for row in rows]
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)  # (n, H)
+        missing = self._read(rows, keys, vectors)
+        if missing:
+            names = [repr(ids[row]) if ids else f"{row} ({texts[row][:60]!r}...)" for row in rows]
+            with closing(self._missing_batches([texts[row] for row in rows], missing, progress)) as batches:
+                for batch, found in batches:  # places in `rows`, (B, H)
+                    for i, vector in zip(batch, found, strict=True):
+                        if not abs(np.linalg.norm(vector) - 1) < 1e-3:  # also true of NaN
+                            raise ValueError(f"{self.name}: the vector of text {names[i]} is not finite: {vector[:4]}")
+                    new = [(i, vector) for i, vector in zip(batch, found, strict=True) if i in missing]
+                    self._ledger.put((keys[i], vector.astype("<f4").tobytes()) for i, vector in new)
+                    for i, vector in new:
+                        vectors[rows[i]] = vector
+                    self.computed += len(new)
+        for row, source in enumerate(origin):
+            if row != source:
+                vectors[row] = vectors[source]
         return vectors
 
-    def _compute(
-        self, texts: list[str], keys: list[str], known: dict[str, bytes], names: list[str], progress: str
-    ) -> None:
-        """Computes the batches in which a vector is missing and adds what was missing to `known` and the ledger."""
+    def _read(self, rows: list[int], keys: list[str], vectors: np.ndarray) -> set[int]:
+        """Fills the rows that the ledger knows; returns the places in `rows` of the others."""
+        missing: set[int] = set()
+        for start in range(0, len(rows), READ_AT_ONCE):
+            known = self._ledger.get(keys[start : start + READ_AT_ONCE])
+            for i in range(start, min(start + READ_AT_ONCE, len(rows))):
+                if keys[i] in known:
+                    vectors[rows[i]] = np.frombuffer(known[keys[i]], dtype="<f4")
+                else:
+                    missing.add(i)
+        return missing
+
+    def _missing_batches(
+        self, texts: list[str], missing: set[int], progress: str
+    ) -> Generator[tuple[list[int], np.ndarray], None, None]:
+        """Yields each batch of the plan over all texts in which one is missing, with its vectors (B, H)."""
         token_ids = self.encoder.tokenize(texts)
-        todo = [batch for batch in self.encoder.plan(token_ids) if any(keys[i] not in known for i in batch)]
-        tokens = [sum(len(token_ids[i]) for i in batch) for batch in todo]
+        todo = [batch for batch in self.encoder.plan(token_ids) if not missing.isdisjoint(batch)]
+        sizes = [sum(len(token_ids[i]) for i in batch) for batch in todo]
         results = self.encoder.encode([[token_ids[i] for i in batch] for batch in todo])
-        with tqdm(total=sum(tokens), desc=progress, unit="token", unit_scale=True) as bar, closing(results):
-            for batch, size, vectors in zip(todo, tokens, results, strict=True):  # vectors: (B, H)
-                lengths = np.linalg.norm(vectors, axis=1)
-                for row, i in enumerate(batch):
-                    if not abs(lengths[row] - 1) < 1e-3:  # also true of NaN
-                        raise ValueError(f"{self.name}: the vector of text {names[i]} has length {lengths[row]}")
-                new = {keys[i]: vectors[row].astype("<f4").tobytes() for row, i in enumerate(batch)}
-                new = {key: vector for key, vector in new.items() if key not in known}
-                self._ledger.put(new.items())
-                known.update(new)
-                self.computed += len(new)
+        with tqdm(total=sum(sizes), desc=progress, unit="token", unit_scale=True) as bar, closing(results):
+            for batch, size, vectors in zip(todo, sizes, results, strict=True):
+                yield batch, vectors
                 bar.update(size)
 
 

@@ -107,7 +107,7 @@ def test_a_vector_that_is_not_finite_names_its_text(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(TextEncoder, "_forward", broken)
     with open_embedder("minilm-l6") as embedder:
-        with pytest.raises(ValueError, match=r"minilm-l6: the vector of text 'chunk-d' has length nan"):
+        with pytest.raises(ValueError, match=r"minilm-l6: the vector of text 'chunk-d' is not finite"):
             embedder.encode_documents(TEXTS, ids=["chunk-a", "chunk-b", "chunk-c", "chunk-d"])
         with pytest.raises(ValueError, match=r"the vector of text 3 \('Cats sleep"):
             embedder.encode_documents(TEXTS)
