@@ -39,6 +39,7 @@ from stages.lib.records import Record, read_jsonl, write_jsonl
 CHUNKS = Path("data/chunks/chunks_dedu.jsonl")
 QA_DIR = Path("data/qa")
 PROMPTS = {"direct": "QA_generation_prompt", "fact_first": "fact_first_question_prompt"}
+BROAD_LOSS = 1.5  # specificity that a fact loses when all that can be asked is what its topic does
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -141,12 +142,13 @@ def ask_fact_first(chunks: Sequence[Record], prompt: str, model: LanguageModel, 
 
 
 def plan_questions(chunk: Record, limit: int) -> list[tuple[Fact, Opening]]:
-    """The facts of a chunk that there is an opening for, best first, each with its best opening."""
+    """The facts of a chunk that there is an opening for, most specific first, each with its best opening."""
     planned = []
     for fact in pick_facts(chunk["text"], limit=100):
         found = openings(fact, topic_phrase(chunk["source"]), continued=chunk["start"] > 0)
         if found:
             planned.append((fact, found[0]))
+    planned.sort(key=lambda plan: plan[0].specificity - BROAD_LOSS * plan[1].broad, reverse=True)  # stable
     return planned[:limit]
 
 
@@ -160,9 +162,7 @@ def read_fact_question(
     fault = (None if mark else _reply_fault(reply)) or question_fault(question)
     if fault is None and repeats(question, "", prompt):
         fault = "repeats_prompt"
-    return question, fault or finish_fault(
-        opening, rest, fact.text, f"{topic_phrase(chunk['source'])} {fact.parameter}"
-    )
+    return question, fault or finish_fault(opening, rest, fact, topic_phrase(chunk["source"]))
 
 
 def mark_same_questions(records: list[Record], similarity: float) -> list[Record]:

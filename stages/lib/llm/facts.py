@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stages.lib.llm.verbs import AUXILIARIES, DEFINITION, THIRD_PERSONS, base_form, is_action
+
 MIN_CHARS, MAX_CHARS = 40, 240
 
 _FENCE = re.compile(r"^\s*(```|~~~)(.*)$")
@@ -63,16 +65,6 @@ _EMPTY = """
     all object function call calling model module tensor input inputs config configuration
 """
 _EMPTY_WORDS = frozenset(_EMPTY.split())
-_FINITE = re.compile(
-    r"\b(is|are|was|were|has|have|can|cannot|can't|could|must|may|might|will|won't|should|does|doesn't|do|don't|isn't|"
-    r"aren't|defaults?|returns?|raises?|uses?|requires?|supports?|allows?|contains?|takes?|accepts?|applies|apply|"
-    r"creates?|loads?|saves?|computes?|provides?|enables?|disables?|controls?|determines?|specifies|specify|sets?|"
-    r"reduces?|increases?|converts?|removes?|adds?|replaces?|keeps?|holds?|stores?|makes?|works?|needs?|ensures?|"
-    r"corresponds?|refers?|represents?|describes?|defines?|denotes?|performs?|runs?|gets?|gives?|leads?|means?|"
-    r"prevents?|avoids?|ignores?|expects?|depends?|happens?|occurs?|includes?|excludes?|consists?|wraps?|implements?|"
-    r"splits?|maps?|moves?|copies|copy|iterates?|decodes?|encodes?|resolves?|handles?|calls?|inherits?|extends?|"
-    r"produces?|generates?|introduces?|improves?|outperforms?|achieves?|belongs?|remains?|starts?|stops?|ends?)\b"
-)
 _CODE = re.compile(r"`[^`]*`")
 _NUMBER = re.compile(r"(?<![\w.])\d[\d.,_]*\w{0,3}\b")
 _CODE_NAME = re.compile(r"`[^`]+`|\b\w+_\w+\b|\b[a-z]+[A-Z]\w*|\b[A-Z]\w*[a-z]\w*[A-Z]\w*\b")
@@ -191,7 +183,11 @@ def _is_statement(fact: str) -> bool:
         return False
     if _POINTS_ELSEWHERE.search(fact) or _POINTS_INSIDE.search(fact) or _CODE_SIGN.search(_CODE.sub("", fact)):
         return False
-    return bool(_FINITE.search(fact)) and len(fact.split()) >= 7
+    words = fact.rstrip(".!").split()
+    if len(words) < 6:
+        return False
+    known = any(word in AUXILIARIES or word in THIRD_PERSONS for word in words) or is_action(*words[:2])
+    return known or any(base_form(word) for word in words[1:5]) or bool(DEFINITION.match(fact))
 
 
 def _is_entry(fact: str, parameter: str) -> bool:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from stages.lib.llm.facts import Fact
+from stages.lib.llm.verbs import AUXILIARIES, BASES, DEFINITION, THIRD_PERSONS, base_form, is_action
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,12 @@ class Opening:
 
     text: str
     whole: bool = False  # nothing is missing but the question mark
+    broad: bool = False  # it asks what its topic is or does as a whole
 
-
-def third_person(base: str) -> str:
-    """apply -> applies, push -> pushes, set -> sets."""
-    if re.search(r"[^aeou]y$", base):
-        return base[:-1] + "ies"
-    return base + ("es" if re.search(r"(s|sh|ch|x|o)$", base) else "s")
+    @property
+    def asks_for_name(self) -> bool:
+        """Whether the answer is the name of the fact's parameter."""
+        return self.text.startswith("Which parameter")
 
 
 _CONDITION = re.compile(r"^(if|when|unless|once)\s+(?!not\b)", re.IGNORECASE)
@@ -32,27 +32,12 @@ _CLAUSE = re.compile(  # what a main clause begins with
     r"(then|the|an?|it|they|you|this|all|no|only|both|each|any|every|we|there|use|set)\b|"
     r"\S+( \S+)? (is|are|will|can|must|should|does|has|have|may)\b"
 )
-_DEFINITION = re.compile(r"(?!\w+(ing|s)\b)((A|An|The) )?([\w\-]+ |`\w+` ){1,4}(that|which|to|for|under)\b")
 _LATE_CONDITION = re.compile(
     r"\b(if|when|whenever|unless|until|before|after|once|only (?:if|when|for))\b", re.IGNORECASE
 )
 _REASON = re.compile(r"\b(because|since|due to|in order to|so that|to avoid|to prevent)\b", re.IGNORECASE)
 _MODALS = ("can", "cannot", "must", "may", "should", "will", "could", "might")
 _BE = ("is", "are", "was", "were")
-# What a sentence's main verb may be, in the base form
-_VERB_BASES = """
-    accept achieve add allow apply attach avoid build call cast check clip compute concatenate consist contain control
-    convert copy correspond create decode default define delete depend describe determine disable dispatch do download
-    enable encode end ensure estimate expand expect extend filter find flatten freeze fuse gather generate get give
-    handle hold ignore implement improve include increase infer inherit initialize inject insert instantiate interleave
-    introduce iterate keep launch lead load log map mean merge move need offload pad parse perform prepare prevent
-    produce provide prune push quantize raise read reduce refer register remove rename repeat replace represent require
-    reset reshard resolve retie return run save select set shard shuffle skip sort specify split start stop store
-    support take train transform unload update use verify work wrap write
-"""
-_BASES = frozenset(_VERB_BASES.split())
-# Third person -> base form
-_VERBS = {third_person(base): base for base in _VERB_BASES.split()} | {"has": "have"}
 _SUBJECT_STOP = re.compile(
     r"[,;:()]|^(it|they|this|that|these|those|there|he|she|which|who|we|you|i|and|or|but|if|when|to|in|for|by|with|at|"
     r"on|from|as|because|since|while|although|not|note|only|after|before|during|once|unless|where|how|what|some|also|each)$|"
@@ -131,9 +116,9 @@ def _entry_openings(fact: Fact, topic: str) -> list[Opening]:
     if first == "Whether":
         return [Opening(f"{which} decides whether {second}")] if re.fullmatch(r"[\w`]+", second) else []
     if first.lower() in ("the", "a", "an"):
-        return [Opening(f"{which} {'is' if first != 'The' else 'specifies'} {first.lower()} {second}")]
-    if _is_action(first, second):
-        base = _VERBS.get(first.lower()) or (first.lower() if first.lower() in _BASES else _base_form(first.lower()))
+        return [Opening(f"{which} {'takes' if first != 'The' else 'specifies'} {first.lower()} {second}")]
+    if is_action(first, second):
+        base = first.lower() if first.lower() in BASES else base_form(first.lower())
         return [Opening(f"{which} is used to {base}")] if base != "use" else []
     if re.fullmatch(r"[A-Z][a-z]+", first) and not _NO_NOUN.match(first):
         return [Opening(f"{which} specifies the {first.lower()}")]
@@ -156,7 +141,9 @@ def _condition_opening(text: str) -> Opening | None:
 def _subject_opening(text: str) -> Opening | None:
     """`SUBJECT VERB REST.` -> question word, auxiliary and subject; None when the subject is not plain."""
     words = text.split()
-    if _is_action(*words[:2]) or words[0] in ("Will", "Should", "Can", "Must", "May"):
+    if words[0].endswith("ly"):
+        words = words[1:]
+    if is_action(*words[:2]) or words[0] in ("Will", "Should", "Can", "Must", "May"):
         return None
     for place, word in enumerate(words[1:11], start=1):
         if _SUBJECT_STOP.search(words[place - 1]):
@@ -165,8 +152,11 @@ def _subject_opening(text: str) -> Opening | None:
         if word in _BE or word in _MODALS:
             return _auxiliary_opening(subject, word, rest)
         takes_object = bool(re.match(r"(an?|the|`\S*)(\s|$)", rest))
-        base = _VERBS.get(word) or (_base_form(word) if takes_object and place < 4 else "")
-        if not base and word not in ("default", "need", "require"):
+        if words[place + 1 : place + 2] and (words[place + 1] in AUXILIARIES or words[place + 1] == "of"):
+            continue  # a plural: `The other processes will ...`
+        base = THIRD_PERSONS.get(word) or (base_form(word) if takes_object and place < 4 else "")
+        plural = words[place - 1].endswith("s") and word in ("default", "need", "require", "use", "have")
+        if not base and not plural:
             continue
         if re.match(r"(been|not|\w+ed)\b", rest):
             return None
@@ -189,7 +179,7 @@ def _auxiliary_opening(subject: str, auxiliary: str, rest: str) -> Opening | Non
     if asked == "When" and auxiliary != "cannot":
         return Opening(f"{asked} {auxiliary} {subject}")
     verb, _, after = rest.partition(" ")
-    if verb in _BASES and auxiliary != "cannot" and not re.match(r"(to|in|on|at|with|for|as|by|from)\b", after):
+    if verb in BASES and auxiliary != "cannot" and not re.match(r"(to|in|on|at|with|for|as|by|from)\b", after):
         return Opening(f"What {auxiliary} {subject} {verb}", whole=True)
     return None
 
@@ -199,32 +189,18 @@ def _summary_opening(text: str, topic: str) -> Opening | None:
     words = text.split()
     if words[0].endswith("ly"):
         words = words[1:]
-    if words[0] == "Will" and (words[1] in _BASES or _base_form(words[1] + "s")):
-        return Opening(f"What will {topic} do", whole=True)
-    if words[0] not in ("Use", "Set", "Make", "Call", "Pass") and _is_action(*words[:2]):
-        return Opening(f"What does {topic} do", whole=True)
-    return Opening(f"What is {topic}", whole=True) if _DEFINITION.match(text) else None
+    if words[0] == "Will" and (words[1] in BASES or base_form(words[1] + "s")):
+        return Opening(f"What will {topic} do", whole=True, broad=True)
+    if words[0] not in ("Use", "Set", "Make", "Call", "Pass", "Requires", "Needs", "Has", "Supports") and is_action(
+        *words[:2]
+    ):
+        return Opening(f"What does {topic} do", whole=True, broad=True)
+    return Opening(f"What is {topic}", whole=True, broad=True) if DEFINITION.match(text) else None
 
 
 def _asked_for(rest: str) -> str:
     """When, Why or "": what the rest of a sentence after its verb tells."""
     return "When" if _LATE_CONDITION.search(rest) else "Why" if _REASON.search(rest) else ""
-
-
-def _base_form(word: str) -> str:
-    """The base of a regular third person ("inserts" -> "insert"); "" for words that are none."""
-    if not re.fullmatch(r"[a-z]{3,}s", word) or re.search(r"(ss|us|is|ous|ings)$", word):
-        return ""
-    if word.endswith("ies"):
-        return word[:-3] + "y"
-    return word[:-2] if re.search(r"(ss|sh|ch|x)es$", word) else word[:-1]
-
-
-def _is_action(word: str, following: str = "") -> bool:
-    """Whether a sentence's first word is what its topic does: `Wraps a ...`, `Compute the ...`."""
-    if word.lower() in _BASES or word.lower() in _VERBS:
-        return True
-    return bool(re.match(r"(an?|the|all|`.*)$", following)) and bool(_base_form(word.lower()))
 
 
 def _lowered(phrase: str) -> str:

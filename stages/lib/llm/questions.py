@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from stages.lib.llm.facts import Fact
 from stages.lib.llm.openings import Opening
 from stages.lib.llm.words import content_words, normalised
 
@@ -42,20 +43,23 @@ def question_fault(question: str) -> str | None:
     return "refers_to_context" if _POINTS_OUTSIDE.search(question) else None
 
 
-def finish_fault(opening: Opening, rest: str, fact: str, topic: str) -> str | None:
+def finish_fault(opening: Opening, rest: str, fact: Fact, topic: str) -> str | None:
     """Why `rest` does not finish the opening to a question about the fact; None if it seems to.
 
     Reasons: unfinished (nothing was added to an opening that is not whole), off_fact (a content word
     was added that neither fact nor topic holds; to a whole opening, any that it and the topic do
-    not hold), gives_answer_away (the question says all that the fact says).
+    not hold), gives_answer_away (the question says all that the fact says; an entry of a parameter
+    list says its parameter's name).
     """
     if not rest.strip(" ?") and not opening.whole:
         return "unfinished"
     held = content_words(f"{opening.text} {topic}")
-    stated = content_words(fact)
+    stated = content_words(fact.text)
     if content_words(rest) - held - (set() if opening.whole else stated | _ADDED):
         return "off_fact"
     asked = content_words(f"{opening.text} {rest}")
+    if opening.asks_for_name:
+        return "gives_answer_away" if fact.parameter in re.findall(r"[\w.]+", rest) else None
     return "gives_answer_away" if _share(stated - content_words(topic), asked) >= LEAK_COVERAGE else None
 
 

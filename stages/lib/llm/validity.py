@@ -20,7 +20,7 @@ from stages.lib.llm.words import content_words
 
 BOOTSTRAP_SAMPLES = 2000
 _NAME = re.compile(
-    r"\b[\w\-]+(?:'s?)? (?=[A-Z]\w*[a-z]\w*[A-Z.])|`[^`]+`|\"[^\"]+\"|'[^' ]+'|\b\w+[._]\w[\w.]*|"
+    r"\b[\w\-]+'s? [\w.]+|`[^`]+`|\"[^\"]+\"|'[^' ]+'|\b\w+[._]\w[\w.]*|"
     r"\b[A-Za-z]+[a-z]+[A-Z]\w*|\b[A-Z]{2,}\w*|\b[A-Za-z]+\d\w*|(?<=[a-z,] )[A-Z]\w+"
 )
 
@@ -77,15 +77,19 @@ def make_probes(items: Sequence[Item], pairs: int, seed: int) -> list[Probe]:
 
 
 def wrong_answers(item: Item) -> list[str]:
-    """Other sentences of the chunk that share less than half of their content words with the answer."""
+    """Other facts of the chunk (other sentences, if it has none) that share less than half of the answer's words."""
     answer = content_words(item.answer)
-    candidates = [fact.text for fact in pick_facts(item.context, limit=100)]
-    candidates = candidates or [readable(item.context[start:end]) for start, end in sentences(item.context)]
-    return [
-        text
-        for text in candidates
-        if 20 <= len(text) <= 300 and len(answer & content_words(text)) < len(content_words(text) | answer) / 2
-    ]
+    facts = [fact.text for fact in pick_facts(item.context, limit=100)]
+    pieces = [readable(item.context[start:end]) for start, end in sentences(item.context)]
+    for candidates in (facts, pieces):
+        wrong = [
+            text
+            for text in candidates
+            if 20 <= len(text) <= 300 and len(answer & content_words(text)) < len(answer | content_words(text)) / 2
+        ]
+        if wrong:
+            return wrong
+    return []
 
 
 def vague_question(question: str) -> str:

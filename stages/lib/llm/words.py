@@ -29,22 +29,16 @@ def content_words(text: str) -> set[str]:
 
 def stem(word: str) -> str:
     """A crude stem: enough for "layers"/"layer", "applied"/"apply", "saving"/"save"/"saves" to meet."""
-    if len(word) > 4 and word.isalpha():
-        for ending, instead in (
-            ("ies", "y"),
-            ("ied", "y"),
-            ("sses", "ss"),
-            ("ing", ""),
-            ("ed", ""),
-            ("es", ""),
-            ("s", ""),
-        ):
-            if word.endswith(ending) and not word.endswith(("ss", "us")) and len(word) - len(ending) >= 3:
-                word = word[: -len(ending)] + instead
-                break
-        word = word.rstrip("e") if len(word) > 3 else word
-        if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "ls":
-            word = word[:-1]
+    if len(word) < 4 or not word.isalpha():
+        return word
+    for ending, instead in _ENDINGS:
+        if word.endswith(ending) and not word.endswith(("ss", "us")) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)] + instead
+            break
+    if len(word) > 3 and word.endswith("e"):
+        word = word[:-1]
+    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "ls":
+        word = word[:-1]
     return word
 
 

@@ -1,0 +1,204 @@
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stages.judge
+from stages.judge import CRITERIA, CRITIQUE_PROMPTS, Params, main
+from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
+from stages.lib.models import ModelEntry
+from stages.lib.params import load
+from stages.lib.records import Record, read_jsonl, write_jsonl
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass
+class Reader:
+    """Sees whether the answer's words stand in the passage; `blind`: sees nothing."""
+
+    method: str
+    blind: bool = False
+    garbage: str = ""  # a word: what is asked about it is answered with nonsense
+    asked: int = 0
+    reused: int = 0
+    generated: list[GenerateRequest] = field(default_factory=list)
+
+    @property
+    def entry(self) -> ModelEntry:
+        return ModelEntry(source="server:x", backend="openai", judge_method=self.method)  # type: ignore[arg-type]
+
+    def generate(self, requests: Sequence[GenerateRequest], progress: str | None = None) -> list[Reply]:
+        self.generated += requests
+        return [self._rated(request.prompt.text) for request in requests]
+
+    def score(self, requests: Sequence[ScoreRequest], progress: str | None = None) -> list[Score]:
+        if self.method == "rating":
+            likely = [3 if self.blind else json.loads(self._rated(r.prompt.text).text)["score"] for r in requests]
+            rows = [tuple(-abs(i - score) * 5.0 for i in range(1, 6)) for score in likely]
+            return [Score(logprobs=row, tokens=(1,) * 5) for row in rows]
+        return [self._likelihood(request) for request in requests]
+
+    def _rated(self, text: str) -> Reply:
+        score = 5
+        if "Proposed answer: " in text:
+            passage, _, rest = text.partition("Question: ")
+            answer = rest.partition("Proposed answer: ")[2].split("\n")[0]
+            score = 5 if answer in passage else 1
+        elif " it " in text.partition("Question: ")[2].split("\n")[0]:
+            score = 2
+        out = json.dumps({"rationale": "So it is.", "score": 3 if self.blind else score})
+        if self.garbage and self.garbage in text:
+            out = "I love it!"
+        return Reply(text=out, finish_reason="stop", prompt_tokens=1, completion_tokens=1)
+
+    def _likelihood(self, request: ScoreRequest) -> Score:
+        words = request.choices[0].split()
+        known = 0 if self.blind else sum(word in request.prompt.text for word in words)
+        return Score(logprobs=(known - float(len(words)),), tokens=(len(words),))
+
+
+COUNT = 12
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts.yaml").write_text((ROOT / "prompts.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(
+        "models: {}\njudge:\n  judges: [j]\n  max_tokens: 99\n  expected_scores: true\n  validity_pairs: 8\n  seed: 0\n"
+    )
+    colours = ["red", "blue", "green", "grey", "black", "white", "pink", "brown", "cyan", "teal", "gold", "lime"]
+    chunks = [
+        {
+            "id": f"d{i}-0",
+            "document": f"d{i}",
+            "source": f"lamps/{colour}.md",
+            "text": f"The {colour}Lamp burns {i + 100} drops of oil an hour. The mast of {colour}wood has {i} sails.",
+        }
+        for i, colour in enumerate(colours)
+    ]
+    records = [
+        {
+            "id": f"g:d{i}-0",
+            "chunk": f"d{i}-0",
+            "generator": "g",
+            "strategy": "direct",
+            "question": f"How many drops does the {colour}Lamp burn?",
+            "answer": f"The {colour}Lamp burns {i + 100} drops of oil an hour.",
+            "support": None,
+            "duplicate_of": None,
+        }
+        for i, colour in enumerate(colours)
+    ]
+    write_jsonl(tmp_path / "data/chunks/chunks_dedu.jsonl", chunks)
+    write_jsonl(tmp_path / "data/qa/g_qa.jsonl", records)
+    return tmp_path
+
+
+def run(model: Reader, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Record], dict[str, Any]]:
+    @contextmanager
+    def opened(name: str) -> Iterator[Reader]:
+        yield model
+
+    monkeypatch.setattr(stages.judge, "open_model", opened)
+    main("j", "g")
+    metrics = json.loads(Path("metrics/judge_j_g.json").read_text())
+    return read_jsonl(Path("data/judgments/j_g_qa.jsonl")), metrics
+
+
+@pytest.mark.parametrize("method", ["rating", "likelihood"])
+def test_a_judge_that_sees_is_seen_to_see(method: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records, metrics = run(Reader(method), monkeypatch)
+    assert metrics["method"] == method
+    assert metrics["questions"] == {"in": COUNT, "kept": COUNT, "dropped": {"judge_failed": 0}}
+    assert metrics["validity"]["groundedness"]["random_chunk"] == {"auc": 1.0, "low": 1.0, "high": 1.0, "pairs": 8}
+    assert metrics["validity"]["standalone"]["vague_question"]["auc"] == 1.0
+    for record in records:
+        assert record["judge"] == "j" and record["method"] == method and record["failure"] is None
+        for criterion in CRITERIA:
+            assert 1 <= record[f"{criterion}_score"] <= 5
+            assert (record[f"{criterion}_expected"] is None) == (method == "likelihood")
+    assert all(record["groundedness_score"] == 5 for record in records)
+    assert read_jsonl(Path("data/qa/g_qa.jsonl"))[0].items() <= records[0].items()
+
+
+@pytest.mark.parametrize("method", ["rating", "likelihood"])
+def test_a_judge_that_sees_nothing_is_seen_to_see_nothing(
+    method: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, metrics = run(Reader(method, blind=True), monkeypatch)
+    for kind in ("random_chunk", "wrong_answer"):
+        assert metrics["validity"]["groundedness"][kind]["auc"] == 0.5
+    assert metrics["validity"]["relevance"]["random_question"]["auc"] == 0.5 or method == "rating"
+
+
+def test_a_rating_judge_sees_the_wrong_answer_of_the_right_chunk_only_by_reading(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, metrics = run(Reader("rating"), monkeypatch)
+    assert metrics["validity"]["groundedness"]["wrong_answer"]["auc"] == 0.5  # this one looks for words alone
+
+
+def test_failures_to_score_count_as_failures(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records, metrics = run(Reader("rating", garbage="redLamp burn?"), monkeypatch)
+    assert metrics["questions"] == {"in": COUNT, "kept": COUNT - 1, "dropped": {"judge_failed": 1}}
+    assert metrics["failures"] == {f"{criterion} unparsable": 1 for criterion in sorted(CRITERIA)}
+    assert records[0]["failure"] == "; ".join(f"{criterion} unparsable" for criterion in CRITERIA)
+    assert records[0]["relevance_score"] is None and records[0]["relevance_rationale"] == "I love it!"
+    assert records[1]["failure"] is None
+
+
+def test_a_judge_that_fails_always_is_an_error_that_keeps_its_replies(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match=r"j could judge none of 12 questions.*unparsable.*j_g_qa.jsonl"):
+        run(Reader("rating", garbage="Question"), monkeypatch)
+    assert read_jsonl(Path("data/judgments/j_g_qa.jsonl"))[3]["groundedness_rationale"] == "I love it!"
+
+
+def test_likelihood_scores_are_shares_of_wrong_items_below(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records, _ = run(Reader("likelihood"), monkeypatch)
+    assert all(math.isfinite(record["relevance_measure"]) for record in records)
+    steps = {(record["standalone_score"] - 1) / 4 * 8 * 2 for record in records}
+    assert all(step == int(step) for step in steps)  # halves of one of eight wrong items
+
+
+def test_main_names_what_is_wrong(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="'other' is not among"):
+        main("other", "g")
+    with pytest.raises(ValueError, match="no model 'j'"):
+        main("j", "g")
+    with pytest.raises(ValueError, match=r"data/qa/nobody_qa.jsonl: no such file"):
+        main("j", "nobody")
+    records = read_jsonl(Path("data/qa/g_qa.jsonl"))
+    write_jsonl(Path("data/qa/g_qa.jsonl"), [*records[:2], records[2] | {"chunk": "gone-0"}])
+    with pytest.raises(ValueError, match=r"g_qa.jsonl:3: its chunk 'gone-0' is not in"):
+        main("j", "g")
+    write_jsonl(Path("data/qa/g_qa.jsonl"), [])
+    with pytest.raises(ValueError, match=r"g_qa.jsonl: no questions to judge"):
+        main("j", "g")
+
+
+def test_the_params_and_prompts_of_the_project_are_valid() -> None:
+    from stages.lib.llm.rating import FIELDS
+    from stages.lib.params import fill, load_prompts
+
+    assert load(Params, "judge", ROOT / "params.yaml").judges
+    prompts = load_prompts(list(CRITIQUE_PROMPTS.values()), ROOT / "prompts.yaml")
+    for criterion, name in CRITIQUE_PROMPTS.items():
+        filled = fill(prompts[name], **{part: f"<{part}>" for part in FIELDS[criterion]})
+        assert all(f"<{part}>" in filled for part in FIELDS[criterion])
+        assert '"score"' in filled and '"rationale"' in filled
+
+
+@pytest.mark.parametrize("wrong", [{"judges": []}, {"max_tokens": 0}, {"validity_pairs": 0}])
+def test_params_out_of_range(wrong: dict[str, Any]) -> None:
+    good: dict[str, Any] = {"judges": ["j"], "max_tokens": 9, "expected_scores": True, "validity_pairs": 1, "seed": 0}
+    with pytest.raises(ValueError):
+        Params(**(good | wrong))

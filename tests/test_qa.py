@@ -1,0 +1,283 @@
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stages.qa
+from stages.lib.llm.openings import Opening
+from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
+from stages.lib.models import ModelEntry
+from stages.lib.params import load, load_prompts
+from stages.lib.records import Record, read_jsonl, write_jsonl
+from stages.qa import (
+    SCHEMA,
+    Params,
+    ask_directly,
+    ask_fact_first,
+    main,
+    make_metrics,
+    mark_same_questions,
+    plan_questions,
+)
+
+ROOT = Path(__file__).parent.parent
+PARAMS = Params(
+    generators=["tiny"],
+    max_tokens=99,
+    max_question_tokens=20,
+    facts_per_chunk=2,
+    temperature=0.0,
+    seed=0,
+    duplicate_similarity=0.85,
+)
+PROMPTS = load_prompts(["QA_generation_prompt", "fact_first_question_prompt"], ROOT / "prompts.yaml")
+
+
+@dataclass
+class Scripted:
+    """Answers a request with the first reply whose key its text ends with, or holds."""
+
+    replies: dict[str, str | Reply]
+    strategy: str = "direct"
+    requests: list[GenerateRequest] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
+    asked: int = 0
+    reused: int = 0
+
+    @property
+    def entry(self) -> ModelEntry:
+        return ModelEntry(source="server:x", backend="openai", qa_strategy=self.strategy)  # type: ignore[arg-type]
+
+    def generate(self, requests: Sequence[GenerateRequest], progress: str | None = None) -> list[Reply]:
+        self.requests += requests
+        self.rounds.append(len(requests))
+        return [self._reply(request) for request in requests]
+
+    def score(self, requests: Sequence[ScoreRequest], progress: str | None = None) -> list[Score]:
+        raise AssertionError("qa scores nothing")
+
+    def _reply(self, request: GenerateRequest) -> Reply:
+        text = request.prompt.text + request.prompt.answer_prefix
+        for key, reply in self.replies.items():
+            if key in text:
+                return reply if isinstance(reply, Reply) else said(reply)
+        raise AssertionError(f"no reply is scripted for {text[-200:]!r}")
+
+
+def said(text: str, finish_reason: str = "stop") -> Reply:
+    return Reply(text=text, finish_reason=finish_reason, prompt_tokens=1, completion_tokens=1)  # type: ignore[arg-type]
+
+
+def pair(question: str, answer: str) -> str:
+    return json.dumps({"question": question, "answer": answer})
+
+
+def chunk(number: int, text: str, source: str = "peft==1.0:peft.lora.LoraConfig", **fields: Any) -> Record:
+    place = {"id": f"d{number}-0", "document": f"d{number}", "source": source, "start": 0, "sampled": True}
+    return place | {"text": text} | fields
+
+
+def test_direct_keeps_pairs_and_the_span_that_supports_them() -> None:
+    model = Scripted({"rank of LoRA": pair("What is the rank of LoRA?", "8")})
+    text = "The rank of LoRA is 8 by default."
+    outcome = ask_directly([chunk(1, text)], PROMPTS["QA_generation_prompt"], model, PARAMS, "tiny")
+    (record,) = outcome.kept
+    assert record == {
+        "id": "tiny:d1-0",
+        "chunk": "d1-0",
+        "generator": "tiny",
+        "strategy": "direct",
+        "question": "What is the rank of LoRA?",
+        "answer": "8",
+        "support": {"start": text.index("8"), "end": text.index("8") + 1},
+    }
+    (request,) = model.requests
+    assert text in request.prompt.text and request.schema == SCHEMA
+
+
+def test_direct_counts_every_kind_of_garbage() -> None:
+    failed = Reply(text="", finish_reason="error", prompt_tokens=0, completion_tokens=0, error="status 400")
+    replies: dict[str, tuple[str | Reply, str]] = {
+        "chunk A": ("the the the", "unparsable"),
+        "chunk B": (said('{"question": "What is', "length"), "cut_off"),
+        "chunk C": (failed, "failed_request"),
+        "chunk D": (pair("<the question>", "<the answer>"), "repeats_prompt"),
+        "chunk E": (pair("Tell me the rank.", "8"), "not_a_question"),
+        "chunk F": (pair("What does this function return?", "8"), "refers_to_context"),
+        "chunk G": (pair("Is the rank of LoRA eight by default?", "eight"), "gives_answer_away"),
+        "chunk H": ("", "unparsable"),
+    }
+    model = Scripted({key: reply for key, (reply, _) in replies.items()})
+    chunks = [chunk(i, key) for i, key in enumerate(replies)]
+    outcome = ask_directly(chunks, PROMPTS["QA_generation_prompt"], model, PARAMS, "tiny")
+    assert outcome.kept == []
+    assert [line["reason"] for line in outcome.rejected] == [reason for _, reason in replies.values()]
+    assert [line["chunk"] for line in outcome.rejected] == [c["id"] for c in chunks]
+    assert outcome.rejected[0]["reply"] == "the the the"
+    metrics = make_metrics("direct", len(chunks), outcome, [])
+    assert metrics["chunks"]["dropped"]["unparsable"] == 2 and sum(metrics["chunks"]["dropped"].values()) == 8
+
+
+FACTS = (
+    "The replacement is rolled back when the callback returns `False` to `LoraConfig`.\n\n"
+    "The rank is doubled when the flag `use_double` is set by anybody."
+)
+
+
+def test_fact_first_asks_for_the_end_of_a_question_about_the_best_fact() -> None:
+    model = Scripted({"How is": " rolled back?", "When is the replacement": " rolled back?"}, "fact_first")
+    one = chunk(1, FACTS)
+    outcome = ask_fact_first([one], PROMPTS["fact_first_question_prompt"], model, PARAMS, "tiny")
+    (record,) = outcome.kept
+    assert record["question"] == "When is the replacement rolled back in peft's LoraConfig?"
+    assert record["answer"] == FACTS.partition("\n\n")[0]
+    assert record["support"] == {"start": 0, "end": len(record["answer"])}
+    (request,) = model.requests
+    assert not request.prompt.chat and request.prompt.answer_prefix == " When is the replacement"
+    assert request.sampling.stop == ("\n",) and request.sampling.max_tokens == 20
+    assert request.prompt.text.endswith("Question:")
+
+
+def test_fact_first_tries_the_next_fact_after_a_bad_question_and_keeps_the_bad_one_aside() -> None:
+    model = Scripted({"When is the replacement": " of apples made?", "When is the rank": " doubled?"}, "fact_first")
+    chunks = [chunk(1, FACTS), chunk(2, "Nothing here.")]
+    outcome = ask_fact_first(chunks, PROMPTS["fact_first_question_prompt"], model, PARAMS, "tiny")
+    assert [record["question"] for record in outcome.kept] == ["When is the rank doubled in peft's LoraConfig?"]
+    assert model.rounds == [1, 1]
+    assert [(line["chunk"], line["reason"], line["final"]) for line in outcome.rejected] == [
+        ("d2-0", "no_fact", True),
+        ("d1-0", "off_fact", False),
+    ]
+    assert outcome.rejected[1]["reply"] == " of apples made?"
+    records = mark_same_questions(outcome.kept, 0.85)
+    metrics = make_metrics("fact_first", 2, outcome, records)
+    assert metrics["chunks"] == {"in": 2, "kept": 1, "dropped": {"no_fact": 1}}
+    assert metrics["replies"] == {"in": 2, "kept": 1, "dropped": {"off_fact": 1}}
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("", "not_a_question"),
+        ("?", "unfinished"),
+        (said(" rolled back and rolled back and", "length"), "cut_off"),
+        (" rolled back when the callback returns False to LoraConfig?", "gives_answer_away"),
+    ],
+)
+def test_fact_first_rejects(reply: str | Reply, reason: str) -> None:
+    model = Scripted({"When is": reply}, "fact_first")
+    params = Params(**(vars(PARAMS) | {"facts_per_chunk": 1}))
+    outcome = ask_fact_first([chunk(1, FACTS)], PROMPTS["fact_first_question_prompt"], model, params, "tiny")
+    assert [line["reason"] for line in outcome.rejected] == [reason]
+
+
+def test_what_follows_the_question_mark_is_not_part_of_the_question() -> None:
+    rambling = said(" rolled back? When is it not? And why", "length")
+    model = Scripted({"When is": rambling}, "fact_first")
+    outcome = ask_fact_first([chunk(1, FACTS)], PROMPTS["fact_first_question_prompt"], model, PARAMS, "tiny")
+    assert [record["question"] for record in outcome.kept] == [
+        "When is the replacement rolled back in peft's LoraConfig?"
+    ]
+
+
+def test_a_question_of_the_shots_is_rejected() -> None:
+    source = "numpy==1.0:numpy.memmap"
+    text = "Creates a view of `one` array that is stored in a binary file on disk 1."
+    ((fact, opening),) = plan_questions(chunk(1, text, source), limit=1)
+    assert fact.text == text and opening == Opening("What does numpy's memmap do", whole=True, broad=True)
+    prompt = PROMPTS["fact_first_question_prompt"].replace("memmap create?", "memmap do?")
+    outcome = ask_fact_first([chunk(1, text, source)], prompt, Scripted({"memmap do": "?"}), PARAMS, "tiny")
+    assert [line["reason"] for line in outcome.rejected] == ["repeats_prompt"]
+
+
+def test_no_shot_is_broken_by_our_own_rules() -> None:
+    from stages.lib.llm.questions import question_fault
+
+    shots = re.findall(r"Question: (.+)", PROMPTS["fact_first_question_prompt"])
+    assert len(shots) >= 5
+    assert [question_fault(shot) for shot in shots] == [None] * len(shots)
+
+
+def test_the_params_of_the_project_are_valid() -> None:
+    assert load(Params, "qa", ROOT / "params.yaml").generators
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"generators": []}, {"max_tokens": 0}, {"facts_per_chunk": 0}, {"duplicate_similarity": 1.5}]
+)
+def test_params_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        Params(**(vars(PARAMS) | wrong))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts.yaml").write_text((ROOT / "prompts.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(
+        "models: {}\nqa:\n  generators: [tiny]\n  max_tokens: 99\n  max_question_tokens: 20\n  facts_per_chunk: 2\n"
+        "  temperature: 0.0\n  seed: 0\n  duplicate_similarity: 0.85\n"
+    )
+    return tmp_path
+
+
+def opens(model: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def opened(name: str) -> Iterator[Scripted]:
+        yield model
+
+    monkeypatch.setattr(stages.qa, "open_model", opened)
+
+
+def test_main_asks_about_sampled_chunks_and_marks_duplicates(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Scripted(
+        {
+            "chunk A": pair("What is the rank of LoRA?", "8"),
+            "chunk B": pair("what is the rank of LORA?", "9"),
+            "chunk C": pair("When is the cache cleared?", "Never, it is said"),
+        }
+    )
+    opens(model, monkeypatch)
+    chunks = [chunk(1, "chunk A"), chunk(2, "chunk B"), chunk(3, "chunk X", sampled=False), chunk(4, "chunk C")]
+    write_jsonl(Path("data/chunks/chunks_dedu.jsonl"), chunks)
+    main("tiny")
+    records = read_jsonl(Path("data/qa/tiny_qa.jsonl"))
+    assert [(record["chunk"], record["duplicate_of"]) for record in records] == [
+        ("d1-0", None),
+        ("d2-0", "tiny:d1-0"),
+        ("d4-0", None),
+    ]
+    assert read_jsonl(Path("data/qa/tiny_dropped.jsonl")) == []
+    metrics = json.loads(Path("metrics/qa_tiny.json").read_text())
+    assert metrics["questions"] == 3 and metrics["duplicate_questions"] == 1
+    assert metrics["chunks"] == {"in": 3, "kept": 3, "dropped": {}}
+
+
+def test_main_fails_clearly_where_nothing_is_usable(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opens(Scripted({"chunk": "la la la"}), monkeypatch)
+    write_jsonl(Path("data/chunks/chunks_dedu.jsonl"), [chunk(1, "chunk A"), chunk(2, "chunk B")])
+    with pytest.raises(ValueError, match=r"none of 2 chunks .*unparsable.*2.*tiny_dropped"):
+        main("tiny")
+    assert [line["reply"] for line in read_jsonl(Path("data/qa/tiny_dropped.jsonl"))] == ["la la la"] * 2
+    assert not Path("data/qa/tiny_qa.jsonl").exists()
+
+
+def test_main_names_what_is_wrong(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="'other' is not among"):
+        main("other")
+    with pytest.raises(ValueError, match=r"chunks_dedu.jsonl: no such file"):
+        main("tiny")
+    write_jsonl(Path("data/chunks/chunks_dedu.jsonl"), [chunk(1, "chunk A", sampled=False)])
+    with pytest.raises(ValueError, match="no chunk is marked as sampled"):
+        main("tiny")
+    Path("data/chunks/chunks_dedu.jsonl").write_text('{"id": "d1-0"}\n')
+    with pytest.raises(ValueError, match=r"chunks_dedu.jsonl:1: the record lacks source"):
+        main("tiny")
+    write_jsonl(Path("data/chunks/chunks_dedu.jsonl"), [chunk(1, "chunk A")])
+    with pytest.raises(ValueError, match="no model 'tiny'"):
+        main("tiny")
