@@ -33,14 +33,15 @@ _CLAUSE = re.compile(  # what a main clause begins with
     r"\S+( \S+)? (is|are|will|can|must|should|does|has|have|may)\b"
 )
 _LATE_CONDITION = re.compile(
-    r"\b(if|when|whenever|unless|until|before|after|once|only (?:if|when|for))\b", re.IGNORECASE
+    r"\b(if|when|whenever|unless|until|before|after|(?<!at )once|only (?:if|when|for))\b", re.IGNORECASE
 )
 _REASON = re.compile(r"\b(because|since|due to|in order to|so that|to avoid|to prevent)\b", re.IGNORECASE)
 _MODALS = ("can", "cannot", "must", "may", "should", "will", "could", "might")
 _BE = ("is", "are", "was", "were")
 _SUBJECT_STOP = re.compile(
     r"[,;:()]|^(it|they|this|that|these|those|there|he|she|which|who|we|you|i|and|or|but|if|when|to|in|for|by|with|at|"
-    r"on|from|as|because|since|while|although|not|note|only|after|before|during|once|unless|where|how|what|some|also|each)$|"
+    r"on|from|as|because|since|while|although|not|note|only|after|before|during|once|unless|where|how|what|some|"
+    r"also|each)$|"
     r"^(that|who|whose)$",
     re.IGNORECASE,
 )
@@ -51,8 +52,10 @@ _NO_NOUN = re.compile(
     r"(Can|Must|Should|Will|Only|When|If|In|For|On|Do|Not|No|Turn|Track|Note|May|How|Where|Which|What|\w+ly)$"
 )
 _PARTICIPLE = re.compile(
-    r"(only |always |\w+ly )?(\w+ed|\w+en|set|kept|built|sent|cast|split|put|run|made|done|found|held|left)\b"
+    r"(only |always |\w+ly )?"
+    r"(\w+ed|\w+en|set|kept|built|sent|cast|split|put|run|made|done|found|held|left|known|shown)\b"
 )
+_STATES = ("represent", "store", "hold", "contain", "describe", "define", "return", "provide", "record")
 _DETERMINERS = (
     "the",
     "a",
@@ -85,7 +88,7 @@ def openings(fact: Fact, topic: str, continued: bool = False) -> list[Opening]:
     )
     text = text[:1].upper() + text[1:]
     unnamed = continued and fact.leads and not fact.parameter
-    found = [None if unnamed else _condition_opening(text), _subject_opening(text)]
+    found = [None if unnamed else _condition_opening(text), _purpose_opening(text), _subject_opening(text)]
     if fact.parameter:  # prose about a parameter: the question must say which
         named = f"the parameter {fact.parameter}{_of(topic)}"
         if re.match(r"Defaults? (is|to|value)\b", text):
@@ -138,12 +141,18 @@ def _condition_opening(text: str) -> Opening | None:
     return None
 
 
+def _purpose_opening(text: str) -> Opening | None:
+    """`To VERB OBJECT, INSTRUCTION.` -> How do you VERB OBJECT."""
+    match = re.match(r"(?:In order )?[Tt]o ((\w+) [^,:]{8,80}),\s", text)
+    return Opening(f"How do you {match[1]}", whole=True) if match and match[2] in BASES else None
+
+
 def _subject_opening(text: str) -> Opening | None:
     """`SUBJECT VERB REST.` -> question word, auxiliary and subject; None when the subject is not plain."""
     words = text.split()
     if words[0].endswith("ly"):
         words = words[1:]
-    if is_action(*words[:2]) or words[0] in ("Will", "Should", "Can", "Must", "May"):
+    if is_action(*words[:2]) or words[0].endswith("ing") or words[0] in ("Will", "Should", "Can", "Must", "May"):
         return None
     for place, word in enumerate(words[1:11], start=1):
         if _SUBJECT_STOP.search(words[place - 1]):
@@ -176,6 +185,8 @@ def _auxiliary_opening(subject: str, auxiliary: str, rest: str) -> Opening | Non
         if _PARTICIPLE.match(rest):
             return Opening(f"{asked or 'How'} {auxiliary} {subject}")
         return Opening(f"Why {auxiliary} {subject}") if asked == "Why" else None
+    if asked != "When" and auxiliary in ("can", "should") and (match := re.match(r"be (\w+ed|set|run|made)\b", rest)):
+        return Opening(f"How {auxiliary} {subject} be {match[1]}", whole=True)
     if asked == "When" and auxiliary != "cannot":
         return Opening(f"{asked} {auxiliary} {subject}")
     verb, _, after = rest.partition(" ")
@@ -191,6 +202,8 @@ def _summary_opening(text: str, topic: str) -> Opening | None:
         words = words[1:]
     if words[0] == "Will" and (words[1] in BASES or base_form(words[1] + "s")):
         return Opening(f"What will {topic} do", whole=True, broad=True)
+    if (base := base_form(words[0].lower())) in _STATES:
+        return Opening(f"What does {topic} {base}", whole=True, broad=True)
     if words[0] not in ("Use", "Set", "Make", "Call", "Pass", "Requires", "Needs", "Has", "Supports") and is_action(
         *words[:2]
     ):

@@ -33,6 +33,10 @@ def first_opening(text: str, continued: bool = False) -> Opening | None:
         ),
         ("It leads to better results but needs much more memory than before.", None),
         ("Recursively pads the tensors of all processes to the same size.", f"What does {TOPIC} do"),
+        ("Returns the batches that are left for the current process only.", f"What does {TOPIC} return"),
+        ("To enable logging to ClearML, include `clearml` in the trackers.", "How do you enable logging to ClearML"),
+        ("Several waveforms can be generated at once with `num_waveforms`.", "How can several waveforms be generated"),
+        ("Keeping the factors apart lets the optimizer precondition them.", None),
         ("A helper class to support local SGD on top of the accelerator.", f"What is {TOPIC}"),
         (
             "r (`int`, defaults to 8): Rank of the update matrices of each layer.",
@@ -72,7 +76,7 @@ def test_prose_below_a_parameter_names_the_parameter() -> None:
 
 
 def test_a_later_piece_does_not_speak_for_the_topic() -> None:
-    summary = "Returns the batches that are left for the current process only."
+    summary = "Splits the batches that are left for the current process only."
     assert first_opening(summary) == Opening(f"What does {TOPIC} do", whole=True, broad=True)
     assert first_opening(summary, continued=True) is None
     condition = "When passing a string, a regex match will be performed on it."
