@@ -12,6 +12,8 @@ from pathlib import Path
 
 from stages.lib.models import ModelEntry, cache_dir, file_sha256, locate
 
+CONVERSION = 2  # raised when `convert_gguf` writes something else than before
+
 
 def huggingface_directory(entry: ModelEntry) -> Path:
     """The directory with config, tokenizer and safetensors of an entry's weights.
@@ -26,7 +28,7 @@ def huggingface_directory(entry: ModelEntry) -> Path:
         raise ValueError(f"{place}: expected a directory of safetensors or a .gguf file")
     version = importlib.metadata.version("transformers")  # its reader decides what comes out
     digest = entry.sha256.get(place.name) or file_sha256(place)
-    target = cache_dir() / "models" / f"{digest[:16]}-transformers-{version}"
+    target = cache_dir() / "models" / f"{digest[:16]}-transformers-{version}-{CONVERSION}"
     if not target.is_dir():
         convert_gguf(place, target)
     return target
@@ -39,6 +41,7 @@ def convert_gguf(file: Path, target: Path) -> None:
         ValueError: transformers cannot read the file.
     """
     import torch
+    from tokenizers import decoders, pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -51,6 +54,9 @@ def convert_gguf(file: Path, target: Path) -> None:
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),  # otherwise it can be neither saved nor trained
         )
+        if isinstance(tokenizer.backend_tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
+            # The reader adds SentencePiece's steps, after which llguidance takes tokens for other bytes than they are.
+            tokenizer.backend_tokenizer.decoder = decoders.ByteLevel()
         # The reader takes the end-of-text token from elsewhere (SmolLM2: <|im_start|>) and forgets the padding.
         tokenizer.eos_token = tokenizer.pad_token = tokenizer.convert_ids_to_tokens(model.config.eos_token_id)
         tokenizer.save_pretrained(temporary)

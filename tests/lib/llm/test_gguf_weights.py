@@ -54,6 +54,7 @@ def test_smollm2_is_converted_once_and_reads_text_as_llama_cpp_does(
     assert not [file for file in written if file.suffix in (".bin", ".pt", ".pkl")]
     tokenizer = AutoTokenizer.from_pretrained(directory)
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|im_end|>")
+    assert tokenizer.decode(tokenizer.encode("a ▁ b – 漢")) == "a ▁ b – 漢"
     assert [len(tokenizer.encode(digit)) for digit in "12345"] == [1] * 5
 
     text = "In 2024, `DataFrame.merge(how='left')` costs 1.5x\n\n    naïve – 漢字 <b> it's"
