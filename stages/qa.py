@@ -129,8 +129,9 @@ def ask_fact_first(chunks: Sequence[Record], prompt: str, model: LanguageModel, 
             question, fault = read_fact_question(prompt, chunk, fact, opening, reply)
             if fault is None:
                 fields = {"strategy": "fact_first", "question": question, "answer": fact.text}
+                parts = {"opening": opening.text, "finished": reply.text.partition("?")[0].strip()}
                 support = {"start": fact.start, "end": fact.end}
-                kept[chunk["id"]] = _record(name, chunk, **fields, support=support, opening=opening.text)
+                kept[chunk["id"]] = _record(name, chunk, **fields, support=support, **parts)
                 continue
             last = attempt + 1 >= len(plans[chunk["id"]])
             rejected.append(
@@ -178,11 +179,13 @@ def make_metrics(strategy: str, chunks: int, outcome: Outcome, records: Sequence
     """Counts of chunks and of replies, each of which adds up."""
     final = Counter(line["reason"] for line in outcome.rejected if line["final"])
     replies = Counter(line["reason"] for line in outcome.rejected if line["reply"] is not None)
+    by_rule = sum(record.get("finished") == "" for record in records)
     return {
         "strategy": strategy,
         "chunks": check_counts(chunks, len(records), dict(final)),
         "replies": check_counts(outcome.asked, len(records), dict(replies)),
         "questions": len(records),
+        "questions_worded_by_rule_alone": by_rule,  # fact_first: the model added no more than the question mark
         "duplicate_questions": sum(record["duplicate_of"] is not None for record in records),
         "answers_with_support": sum(record["support"] is not None for record in records),
     }

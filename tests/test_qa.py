@@ -137,6 +137,7 @@ def test_fact_first_asks_for_the_end_of_a_question_about_the_best_fact() -> None
     assert record["question"] == "When is the replacement rolled back in peft's LoraConfig?"
     assert record["answer"] == FACTS.partition("\n\n")[0]
     assert record["support"] == {"start": 0, "end": len(record["answer"])}
+    assert record["opening"] == "When is the replacement" and record["finished"] == "rolled back"
     (request,) = model.requests
     assert not request.prompt.chat and request.prompt.answer_prefix == " When is the replacement"
     assert request.sampling.stop == ("\n",) and request.sampling.max_tokens == 20
