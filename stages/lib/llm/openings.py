@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from stages.lib.llm.facts import Fact
-from stages.lib.llm.verbs import AUXILIARIES, BASES, DEFINITION, THIRD_PERSONS, base_form, is_action
+from stages.lib.llm.verbs import AUXILIARIES, BASES, DEFINITION, THIRD_PERSONS, base_form, is_action, is_adverb
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ _VAGUE = re.compile(
     r"^(some|it|they|this|not|so|any|either|neither|none|possible|needed|necessary|set|given)\b", re.IGNORECASE
 )
 _NO_NOUN = re.compile(
-    r"(Can|Must|Should|Will|Only|When|If|In|For|On|Do|Not|No|Turn|Track|Note|May|How|Where|Which|What|\w+ly)$"
+    r"(Can|Must|Should|Will|Only|When|If|In|For|On|By|As|At|To|Do|Not|No|With|Turn|Track|Note|May|How|Where|Which|What|"
+    r"Possible|Either|One|Any|All|\w+ly)$"
 )
 _PARTICIPLE = re.compile(
     r"(only |always |\w+ly )?"
@@ -133,7 +134,7 @@ def _condition_opening(text: str) -> Opening | None:
     start = _CONDITION.match(text)
     for comma in re.finditer(r",\s+", text) if start else ():
         condition, consequence = text[len(start[0]) if start else 0 : comma.start()], text[comma.end() :]
-        if len(condition) > 90 or _VAGUE.match(condition):
+        if len(condition) > 90 or ":" in condition or _VAGUE.match(condition):
             break
         whole = bool(re.search(r"[<>=]|\b(is|are|has|have|\w+(s|ed|ing))\b|\b(you|we|users) \w+", condition))
         if start and len(condition) >= 12 and whole and _CLAUSE.match(consequence):
@@ -150,7 +151,7 @@ def _purpose_opening(text: str) -> Opening | None:
 def _subject_opening(text: str) -> Opening | None:
     """`SUBJECT VERB REST.` -> question word, auxiliary and subject; None when the subject is not plain."""
     words = text.split()
-    if words[0].endswith("ly"):
+    if is_adverb(words[0]):
         words = words[1:]
     if is_action(*words[:2]) or words[0].endswith("ing") or words[0] in ("Will", "Should", "Can", "Must", "May"):
         return None
@@ -198,7 +199,7 @@ def _auxiliary_opening(subject: str, auxiliary: str, rest: str) -> Opening | Non
 def _summary_opening(text: str, topic: str) -> Opening | None:
     """`Returns ...`, `Recursively apply ...`, `A class that ...`: the subject is the topic itself."""
     words = text.split()
-    if words[0].endswith("ly"):
+    if is_adverb(words[0]):
         words = words[1:]
     if words[0] == "Will" and (words[1] in BASES or base_form(words[1] + "s")):
         return Opening(f"What will {topic} do", whole=True, broad=True)

@@ -9,17 +9,18 @@ AUXILIARIES = frozenset(
 _VERBS = """
     accept achieve act add allow appear apply attach avoid become begin belong build call cast change check clip come
     compute concatenate consist contain control convert copy correspond create decide decode default define delete
-    depend describe determine differ disable dispatch do download enable encode end ensure estimate exist expand expect
-    extend fall filter find fit flatten follow freeze fuse gather generate get give grow handle happen hold ignore
-    implement improve include increase infer inherit initialize inject insert instantiate interleave introduce iterate
-    keep launch lead let live load log map match mean merge move need occur offload outperform overwrite pad parse pass
-    perform prepare prevent produce provide prune push put quantize raise reach read receive record reduce refer
-    register remain remove rename repeat replace represent require reset reshard resolve resume retie return rotate run
-    sample save scale scatter select send set share shard show shuffle skip sort specify split start stay stop store
-    stream support take tell tie tokenize train transform unload update upload use verify warn work wrap write
+    depend describe determine differ disable dispatch do download enable encode end ensure estimate exist expand
+    expect extend fall filter find fit flatten follow freeze fuse gather generate get give grow handle happen hold
+    ignore implement improve include increase infer inherit initialize inject insert instantiate interleave introduce
+    iterate keep launch lead let live load log map match mean merge move multiply need occur offload outperform
+    overwrite pad parse pass perform prepare prevent produce provide prune push put quantize raise reach read receive
+    record reduce refer register remain remove rename repeat replace represent require reset reshard resolve resume
+    retie return rotate run sample save scale scatter select send set shard share show shuffle skip sort specify split
+    start stay stop store stream support take tell tie tokenize train transform unload update upload use verify warn
+    work wrap write
 """
 # A sentence that says what something is without a verb: `A class that ...`, `Context manager to ...`
-DEFINITION = re.compile(r"(?!\w+(ing|s)\b)((A|An|The) )?([\w\-]+ |`\w+` ){1,4}(that|which|to|for|under)\b")
+DEFINITION = re.compile(r"(?!The\b|\w+(ing|s)\b)((A|An) )?([\w\-]+ |`\w+` ){1,4}(that|which|to|for|under)\b")
 BASES = frozenset(_VERBS.split())
 
 
@@ -42,6 +43,11 @@ def base_form(word: str) -> str:
     if word.endswith("ies"):
         return word[:-3] + "y"
     return word[:-2] if re.search(r"(ss|sh|ch|x)es$", word) else word[:-1]
+
+
+def is_adverb(word: str) -> bool:
+    """Whether a word is an adverb in -ly ("recursively"), and no verb that ends so ("apply")."""
+    return word.endswith("ly") and word.lower() not in BASES
 
 
 def is_action(word: str, following: str = "") -> bool:

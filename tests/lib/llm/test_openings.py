@@ -36,6 +36,8 @@ def first_opening(text: str, continued: bool = False) -> Opening | None:
         ("Returns the batches that are left for the current process only.", f"What does {TOPIC} return"),
         ("To enable logging to ClearML, include `clearml` in the trackers.", "How do you enable logging to ClearML"),
         ("Several waveforms can be generated at once with `num_waveforms`.", "How can several waveforms be generated"),
+        ("Apply rotary embeddings to the query states of the model.", f"What does {TOPIC} do"),
+        ("The difference with the other hook is that the model stays.", None),
         ("Keeping the factors apart lets the optimizer precondition them.", None),
         ("A helper class to support local SGD on top of the accelerator.", f"What is {TOPIC}"),
         (
