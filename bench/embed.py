@@ -1,6 +1,6 @@
 """Embedding through stages.lib.retrieval against `SentenceTransformer.encode` with its defaults, side by side.
 
-Run: python -m bench.embed [--texts 256] [--repeats 3] [--file data/chunks/chunks.jsonl]
+Run: python -m bench.embed [--texts 512] [--repeats 3] [--file data/chunks/chunks.jsonl]
 
 Real text: the project's chunks when there are some, else docstrings of installed packages cut
 as stages/chunk.py cuts them. Each repeat runs every engine once, one after the other, each from
@@ -131,7 +131,7 @@ def table(rows: dict[str, list[Run]], count: int) -> str:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--texts", type=int, default=256, help="how many texts")
+    parser.add_argument("--texts", type=int, default=512, help="how many texts")
     parser.add_argument("--repeats", type=int, default=3, help="how often each engine runs")
     parser.add_argument("--file", type=Path, help="JSONL with a `text` each line")
     arguments = parser.parse_args()
