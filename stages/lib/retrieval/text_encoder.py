@@ -12,6 +12,9 @@ number of threads, so the last bits of a vector change with them. Here T follows
 alone, B is the same for every batch (short ones are filled up) and a batch is computed by one
 thread. So a vector does not depend on what else is embedded nor on the number of cores, bit
 for bit, on one kind of processor: an edited corpus gives what a run from scratch gives.
+
+On a CUDA device batches are `batch_size` rows, one after the other. Those lines never ran
+where this was written, for want of a device; the test marked `gpu` runs them.
 """
 
 import json
