@@ -107,7 +107,11 @@ def raw_transformers(backend: TransformersBackend, requests: Sequence[GenerateRe
             new = model.generate(**inputs, max_new_tokens=requests[0].sampling.max_tokens, do_sample=False)
             new = new[:, inputs["input_ids"].shape[1] :]
             tokens += int((new != tokenizer.pad_token_id).sum())
-            for i, text in zip(batch, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):
+            for i, text in zip(
+                batch,
+                tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False),
+                strict=True,
+            ):
                 texts[i] = text
         return texts, tokens
 
