@@ -67,7 +67,7 @@ def overlaid_text(text: str, profile: dict[str, Any]) -> tuple[str, list[str]]:
     """The text of params.yaml with the profile laid over it, comments kept, and the list of changes."""
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 120
+    yaml.width = 4096  # texts stay on their line
     yaml.indent(mapping=2, sequence=4, offset=2)
     document = yaml.load(text)
     changes = lay_over(document, profile)

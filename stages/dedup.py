@@ -3,17 +3,20 @@
 Run: python -m stages.dedup
 
 Every pair of chunks whose cosine is at or above a model's floor is found, exactly. At or above
-`automatic` it is a duplicate; in the band below, a language model decides. One chunk of a group
-stays: each that goes is itself a duplicate of the one that stays (no chains). The pair files say
-for every pair what became of it and why.
+`automatic` it is a duplicate; in the band below, a language model decides, asked about pairs of
+which both chunks are still there. One chunk of a group stays, and each that goes is itself a
+duplicate of the one that stays: of a chain A~B~C with A and C unlike, A never stands for C. The
+pair files say for every pair what became of it and why.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,18 +34,20 @@ KEPT = Path("data/chunks/chunks_dedu.jsonl")
 PAIRS_DIR = Path("data/deduplication")
 COSINE_DECIMALS = 9
 Pair = tuple[int, int]  # positions of two chunks, the smaller first
+Decision = Literal["auto", "judged_duplicate", "judged_distinct", "judge_failed", "not_asked"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
     """Cosines of one embedding model; scales differ from model to model."""
 
-    automatic: float  # from here on a pair is a duplicate, -1..1
-    floor: float  # from here on up to `automatic` a language model is asked
+    automatic: float  # from here on a pair is a duplicate; above 1: never without asking
+    floor: float  # from here on up to `automatic` a language model is asked, 0.1..1
 
     def __post_init__(self) -> None:
-        if not -1 <= self.floor <= self.automatic:
-            raise ValueError(f"floor {self.floor} must lie in -1..automatic ({self.automatic})")
+        """Checks the ranges."""
+        if not 0.1 <= self.floor <= min(1, self.automatic):
+            raise ValueError(f"floor {self.floor} must lie in 0.1..1 and not above automatic ({self.automatic})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,44 +57,91 @@ class Params:
     models: list[str]  # embedding models; a pair that one of them finds is a duplicate
     thresholds: dict[str, Thresholds]  # by embedding model
     judge: str  # the language model that is asked about the band
-    max_tokens: int  # of its reply (rating)
-    likelihood_gain: float  # from which gain on a pair counts as duplicates (likelihood), 0..1
+    max_tokens: int  # of its reply (rating), >= 1
+    excess_nats: float  # duplicates add no more than this to each other (likelihood), >= 0
     memory_mb: int  # working memory of the search, beside the vectors
-    max_pairs: int  # more pairs than this mean that a floor is too low
-    sample: int  # kept chunks that are asked about in qa; 0: all
+    max_pairs: int  # more pairs than this mean that a floor is too low, >= 1
+    sample: int  # kept chunks that qa asks about; 0: all
     seed: int  # of the sample
 
     def __post_init__(self) -> None:
+        """Checks that every model has thresholds, and the ranges."""
+        if not self.models or len(set(self.models)) < len(self.models):
+            raise ValueError(f"models: each once and at least one, found {self.models}")
         for model in self.models:
             if model not in self.thresholds:
                 raise ValueError(f"thresholds: none for {model!r}; there are {sorted(self.thresholds)}")
-        if not self.models or self.sample < 0:
-            raise ValueError("models must name at least one, and sample must not be negative")
+        if min(self.max_tokens, self.max_pairs) < 1 or min(self.sample, self.excess_nats) < 0:
+            raise ValueError("max_tokens and max_pairs must be >= 1, sample and excess_nats >= 0")
 
 
-def decide(
-    found: Mapping[str, Mapping[Pair, float]], verdicts: Mapping[Pair, Verdict], params: Params
-) -> dict[str, dict[Pair, str]]:
-    """For each model and pair: auto, judged_duplicate, judged_distinct or judge_failed."""
-    names = {True: "judged_duplicate", False: "judged_distinct", None: "judge_failed"}
-    return {
-        model: {
-            pair: "auto" if cosine >= params.thresholds[model].automatic else names[verdicts[pair].duplicate]
-            for pair, cosine in cosines.items()
-        }
-        for model, cosines in found.items()
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What was decided."""
+
+    representative: list[int]  # of each chunk: itself where it stays
+    decisions: dict[Pair, Decision]  # of all pairs found, in order
+    verdicts: dict[Pair, Verdict]  # of the pairs asked about
+    rounds: int  # of asking
+
+
+def find_pairs(
+    texts: Sequence[str], vectors: np.ndarray, truncated: Sequence[bool], thresholds: Thresholds, params: Params
+) -> tuple[dict[Pair, float], set[Pair]]:
+    """The pairs of one model with their cosines, in order, and those of them that are automatic.
+
+    A text longer than the model takes was not seen to its end: such a pair is for the judge, unless its
+    texts are equal.
+    """
+    near = near_pairs(
+        vectors, thresholds.floor, memory_mb=params.memory_mb, max_pairs=params.max_pairs, progress="dedup pairs"
+    )
+    pairs = list(zip(near.first.tolist(), near.second.tolist(), strict=True))
+    cosines = dict(zip(pairs, near.cosine.tolist(), strict=True))
+    return cosines, {
+        (a, b)
+        for (a, b), cosine in cosines.items()
+        if cosine >= thresholds.automatic and (texts[a] == texts[b] or not (truncated[a] or truncated[b]))
     }
 
 
-def band(found: Mapping[str, Mapping[Pair, float]], params: Params) -> list[Pair]:
-    """The pairs to ask about, in order: in the band of some model."""
-    asked = {
-        pair
-        for model, cosines in found.items()
-        for pair, cosine in cosines.items()
-        if cosine < params.thresholds[model].automatic
+def resolve(
+    lengths: Sequence[int],
+    found: Iterable[Pair],
+    automatic: Set[Pair],
+    ask: Callable[[list[Pair]], list[Verdict]],
+) -> Outcome:
+    """Groups by the automatic pairs, asks about the others of which both chunks stay, and groups again, until all are.
+
+    So the judge is not asked what is settled, and no two chunks stay that it would not have been asked about.
+
+    Args:
+        lengths: of each chunk's text; a group's longest chunk stays, other things being equal.
+        found: all pairs at or above the floor.
+        automatic: those of them that are duplicates.
+        ask: gives the verdicts of pairs.
+    """
+    pairs = sorted(found)
+    verdicts: dict[Pair, Verdict] = {}
+    rounds = 0
+    while True:
+        duplicates = [pair for pair in pairs if pair in automatic or (pair in verdicts and verdicts[pair].duplicate)]
+        head = star_groups(len(lengths), duplicates, lengths)
+        open_pairs = [
+            (a, b)
+            for a, b in pairs
+            if (a, b) not in automatic and (a, b) not in verdicts and head[a] == a and head[b] == b
+        ]
+        if not open_pairs:
+            break
+        verdicts.update(zip(open_pairs, ask(open_pairs), strict=True))
+        rounds += 1
+    names: dict[bool | None, Decision] = {True: "judged_duplicate", False: "judged_distinct", None: "judge_failed"}
+    decisions: dict[Pair, Decision] = {
+        pair: "auto" if pair in automatic else names[verdicts[pair].duplicate] if pair in verdicts else "not_asked"
+        for pair in pairs
     }
-    return sorted(asked)
+    return Outcome(representative=head, decisions=decisions, verdicts=verdicts, rounds=rounds)
 
 
 def sampled(ids: Sequence[str], size: int, seed: int) -> set[str]:
@@ -116,59 +168,102 @@ def kept_chunks(chunks: Sequence[Record], representative: Sequence[int], params:
 def pair_records(
     chunks: Sequence[Record],
     cosines: Mapping[Pair, float],
-    decisions: Mapping[Pair, str],
-    verdicts: Mapping[Pair, Verdict],
-    representative: Sequence[int],
+    threshold: float,
+    outcome: Outcome,
 ) -> list[Record]:
-    """One line a pair: its cosine, what was decided, who went for whom, and why."""
+    """One line a pair of one model: its cosine, what was decided, which chunk went for which, and why.
+
+    Args:
+        chunks: all chunks.
+        cosines: of the model's pairs.
+        threshold: from which on they are automatic.
+        outcome: what was decided.
+    """
     records = []
-    for (a, b), cosine in sorted(cosines.items()):
-        decision = decisions[a, b]
-        verdict = None if decision == "auto" else verdicts[a, b].why
-        removed, kept, reason = None, None, "not a duplicate"
-        if decision == "judge_failed":
-            reason = "no verdict, so both stay as far as this pair goes"
-        elif decision in ("auto", "judged_duplicate"):
-            cause = "cosine at or above automatic" if decision == "auto" else "judged to say the same"
-            if representative[a] == b:
-                removed, kept, reason = chunks[a]["id"], chunks[b]["id"], cause
-            elif representative[b] == a:
-                removed, kept, reason = chunks[b]["id"], chunks[a]["id"], cause
+    for (a, b), cosine in cosines.items():
+        decision = outcome.decisions[a, b]
+        verdict = outcome.verdicts.get((a, b))
+        heads = outcome.representative[a], outcome.representative[b]
+        reason = {
+            "auto": f"cosine >= {threshold}" if cosine >= threshold else "automatic by another embedding model",
+            "judged_duplicate": "the judge found them to say the same",
+            "judged_distinct": "the judge found them to differ",
+            "judge_failed": "no verdict, so neither goes for the other",
+            "not_asked": "settled before: at least one of them is a duplicate of another chunk",
+        }[decision]
+        removed = kept = None
+        if decision in ("auto", "judged_duplicate"):
+            assert heads != (a, b), "of two duplicates one goes"
+            if heads == (b, b):
+                removed, kept = chunks[a]["id"], chunks[b]["id"]
+            elif heads == (a, a):
+                removed, kept = chunks[b]["id"], chunks[a]["id"]
             else:
-                reason = f"{cause}; decided by a pair with another chunk"
+                reason += "; who goes was settled by their pairs with other chunks"
         records.append(
             {"a": chunks[a]["id"], "b": chunks[b]["id"], "cosine": round(cosine, COSINE_DECIMALS)}
-            | {"decision": decision, "verdict": verdict, "removed": removed, "kept": kept, "reason": reason}
+            | {"decision": decision, "verdict": verdict and verdict.why}
+            | {"removed": removed, "kept": kept, "reason": reason}
         )
     return records
 
 
 def summary(
-    chunks: Sequence[Record],
-    decisions: Mapping[str, Mapping[Pair, str]],
-    representative: Sequence[int],
+    found: Mapping[str, Mapping[Pair, float]],
     vectors: Mapping[str, np.ndarray],
+    outcome: Outcome,
     kept: Sequence[Record],
 ) -> dict[str, Any]:
     """The metrics: chunks in = kept + dropped by what decided, pairs by decision, groups and their diameter."""
-    automatic = {pair for found in decisions.values() for pair, decision in found.items() if decision == "auto"}
-    dropped: Counter[str] = Counter()
-    for i, head in enumerate(representative):
+    dropped = {"auto": 0, "judged": 0}
+    for i, head in enumerate(outcome.representative):
         if head != i:
-            dropped["automatic" if (min(i, head), max(i, head)) in automatic else "judged"] += 1
-    groups = group_members(representative)
-    widths = {
-        model: max((diameter(array, group) for group in groups.values()), default=0.0)
-        for model, array in vectors.items()
-    }
+            decision = outcome.decisions[min(i, head), max(i, head)]
+            dropped["auto" if decision == "auto" else "judged"] += 1
+    groups = group_members(outcome.representative)
+    sizes = Counter(map(len, groups.values()))
     return {
-        "chunks": check_counts(len(chunks), len(kept), dict(dropped)),
-        "pairs": {model: dict(sorted(Counter(found.values()).items())) for model, found in decisions.items()},
+        "chunks": check_counts(len(outcome.representative), len(kept), dropped),
+        "pairs": {
+            model: {"found": len(pairs)} | dict(sorted(Counter(outcome.decisions[pair] for pair in pairs).items()))
+            for model, pairs in found.items()
+        },
+        "asked": len(outcome.verdicts),
+        "rounds_of_asking": outcome.rounds,
         "groups": len(groups),
-        "largest_group": max(map(len, groups.values()), default=0),
-        "group_diameter": widths,
+        "groups_by_size": {str(size): sizes[size] for size in sorted(sizes)},
+        "group_diameter": {
+            model: max((diameter(array, group) for group in groups.values()), default=0.0)
+            for model, array in vectors.items()
+        },
         "sampled": sum(chunk["sampled"] for chunk in kept),
     }
+
+
+def dedup(
+    chunks: Sequence[Record],
+    embed: Callable[[str], tuple[np.ndarray, Sequence[bool]]],
+    ask: Callable[[list[Pair]], list[Verdict]],
+    params: Params,
+) -> tuple[list[Record], dict[str, list[Record]], dict[str, Any]]:
+    """Returns the chunks that stay, the pair records by embedding model, and the metrics.
+
+    Args:
+        chunks: records with id and text.
+        embed: embedding model -> the chunks' vectors (n, d), and for each whether the model cuts its text short.
+        ask: verdicts of pairs.
+        params: section `dedup`.
+    """
+    texts = [chunk["text"] for chunk in chunks]
+    vectors, found, automatic = {}, {}, set()
+    for model in params.models:
+        vectors[model], truncated = embed(model)
+        found[model], sure = find_pairs(texts, vectors[model], truncated, params.thresholds[model], params)
+        automatic |= sure
+    outcome = resolve([len(text) for text in texts], set().union(*found.values()), automatic, ask)
+    kept = kept_chunks(chunks, outcome.representative, params)
+    lines = {model: pair_records(chunks, found[model], params.thresholds[model].automatic, outcome) for model in found}
+    return kept, lines, summary(found, vectors, outcome, kept)
 
 
 def main() -> None:
@@ -176,58 +271,44 @@ def main() -> None:
     params = load(Params, "dedup")
     watch = Stopwatch("dedup")
     chunks = read_jsonl(CHUNKS, required=["id", "text"])
+    if not chunks:
+        raise ValueError(f"{CHUNKS}: no chunks")
+    ids = [chunk["id"] for chunk in chunks]
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"{CHUNKS}: the id {Counter(ids).most_common(1)[0][0]!r} is there more than once")
     texts = [chunk["text"] for chunk in chunks]
-    vectors: dict[str, np.ndarray] = {}
-    found: dict[str, dict[Pair, float]] = {}
-    for name in params.models:
+    prompt = load_prompts([PROMPT])[PROMPT]
+
+    def embed(name: str) -> tuple[np.ndarray, list[bool]]:
         with open_embedder(name) as embedder:
-            vectors[name] = embedder.encode_documents(
-                texts, progress=f"dedup {name}", ids=[chunk["id"] for chunk in chunks]
-            )
+            vectors = embedder.encode_documents(texts, f"dedup {name}", ids=ids)
+            truncated = [embedder.count_truncated([text]) > 0 for text in texts]
         watch.lap("embed")
-        pairs = near_pairs(
-            vectors[name],
-            params.thresholds[name].floor,
-            memory_mb=params.memory_mb,
-            max_pairs=params.max_pairs,
-            progress="dedup pairs",
-        )
-        both = zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
-        found[name] = dict(zip(both, pairs.cosine.tolist(), strict=True))
-        watch.lap("search")
-    asked = band(found, params)
-    verdicts: dict[Pair, Verdict] = {}
-    if asked:
-        with open_model(params.judge) as model:
-            answers = judge_pairs(
-                [(texts[a], texts[b]) for a, b in asked],
-                model,
-                prompt=load_prompts([PROMPT])[PROMPT],
+        return vectors, truncated
+
+    with ExitStack() as stack:
+        judge = cache(lambda: stack.enter_context(open_model(params.judge)))
+
+        def ask(pairs: list[Pair]) -> list[Verdict]:
+            watch.lap("search")
+            verdicts = judge_pairs(
+                [(texts[a], texts[b]) for a, b in pairs],
+                judge(),
+                prompt=prompt,
                 max_tokens=params.max_tokens,
-                likelihood_gain=params.likelihood_gain,
+                excess_nats=params.excess_nats,
                 progress=f"dedup judge {params.judge}",
             )
-        verdicts = dict(zip(asked, answers, strict=True))
-    watch.lap("judge")
-    decisions = decide(found, verdicts, params)
-    duplicates = sorted(
-        {
-            pair
-            for by_pair in decisions.values()
-            for pair, decision in by_pair.items()
-            if decision in ("auto", "judged_duplicate")
-        }
-    )
-    representative = star_groups(len(chunks), duplicates, [len(text) for text in texts])
-    kept = kept_chunks(chunks, representative, params)
-    for name, cosines in found.items():
-        write_jsonl(
-            PAIRS_DIR / f"{name}_dedu.jsonl",
-            pair_records(chunks, cosines, decisions[name], verdicts, representative),
-        )
+            watch.lap("judge")
+            return verdicts
+
+        kept, lines, metrics = dedup(chunks, embed, ask, params)
+    for model, records in lines.items():
+        write_jsonl(PAIRS_DIR / f"{model}_dedu.jsonl", records)
     write_jsonl(KEPT, kept)
-    write_metrics("dedup", summary(chunks, decisions, representative, vectors, kept))
-    watch.write(chunks=len(chunks), asked=len(asked))
+    write_metrics("dedup", metrics)
+    watch.lap("write")
+    watch.write(chunks=len(chunks), asked=metrics["asked"])
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def test_params_yaml_survives_a_round_trip_to_the_letter() -> None:
 
 
 def test_a_misspelt_key_is_named() -> None:
-    with pytest.raises(ValueError, match=r"qa\.max_token: .* did you mean 'max_tokens'"):
+    with pytest.raises(ValueError, match=r"qa\.max_token: .*did you mean 'max_tokens'"):
         lay_over({"qa": {"max_tokens": 3}}, {"qa": {"max_token": 5}})
 
 
