@@ -2,9 +2,10 @@
 
 Measures (q question, a answer, c chunk, n tokens of a; log p in nats, by the judge):
 
-- groundedness = (log p(a | q, c) - log p(a | q)) / n: how much the chunk adds to the answer;
+- groundedness = 1 - log p(a | q, c) / log p(a | q0): the share of the answer's surprise that question
+  and chunk take away, against q0, a question that says nothing, without the chunk;
 - relevance = (log p(a | q) - log p(a | q0)) / n: how much the question tells about the answer
-  without any chunk, against q0, a question that says nothing;
+  without any chunk;
 - standalone = sum of the inverse document frequencies of those content words of q that the
   documents know, 0 if q refers to an unseen text ("this function"). No model takes part in it.
 
@@ -12,6 +13,11 @@ Calibration: a measure becomes a score of 1 to 5 by the share of wrong items (va
 below it, ties half: score = 1 + 4 * share. So 5 is above all the wrong items and 3 in their middle;
 wrong are: for groundedness another document's chunk, for relevance another document's question, for
 standalone the question without its names.
+
+Why groundedness is no plain difference log p(a | q, c) - log p(a | q): a right answer shares words with its
+question, so there is less left for the chunk to add than to a wrong answer. Seen on 37 pairs of the default
+graph (SmolLM2-135M): AUC against a wrong answer from the same chunk 0.42 for the difference, 0.67 for
+the share; against a random chunk 1.00 for both.
 
 What it cannot see: a wrong answer from the right chunk has nearly the likelihood of a right one, a
 question that is bad English passes, and none of it means that anybody would ask the question.
@@ -55,8 +61,8 @@ def measure(
         if criterion == "standalone":
             measures.append(standalone(item.question, rarity))
         else:
-            given, without = (answers[request] for request in pair)
-            measures.append(round(_per_token(given) - _per_token(without), DIGITS))
+            given, without = (_per_token(answers[request]) for request in pair)
+            measures.append(round(1 - given / without if criterion == "groundedness" else given - without, DIGITS))
     return measures
 
 
@@ -92,12 +98,12 @@ def calibrated(measures: Sequence[float], null: Sequence[float]) -> list[float]:
 def _requests(criterion: str, item: Item, prompts: Mapping[str, str]) -> tuple[ScoreRequest, ...]:
     """(with, without) what the criterion's measure is about."""
     alone = prompts["answer_without_context_prompt"]
-    asked = _score_request(fill(alone, question=item.question), item.answer)
+    unasked = _score_request(fill(alone, question=NEUTRAL_QUESTION), item.answer)
     if criterion == "groundedness":
         text = fill(prompts["answer_with_context_prompt"], context=item.context, question=item.question)
-        return _score_request(text, item.answer), asked
+        return _score_request(text, item.answer), unasked
     if criterion == "relevance":
-        return asked, _score_request(fill(alone, question=NEUTRAL_QUESTION), item.answer)
+        return _score_request(fill(alone, question=item.question), item.answer), unasked
     return ()
 
 

@@ -1,6 +1,6 @@
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -43,15 +43,15 @@ ITEM = Item(
 )
 
 
-def test_the_measures_are_gains_a_token() -> None:
+def test_groundedness_is_a_share_and_relevance_a_gain_a_token() -> None:
     model = CountingWords()
-    asked = [("groundedness", ITEM), ("relevance", ITEM)]
+    item = replace(ITEM, context="it burns here")
+    asked = [("groundedness", item), ("relevance", item)]
     found = measure(asked, model, prompts=PROMPTS, rarity={}, progress="x")
-    assert found == [
-        0.5,
-        pytest.approx(1 / 4),
-    ]  # "burns oil" from the context; "lamp" from the question, "the" from both
-    assert len(model.scored) == 3  # p(a | q) is asked for once
+    # Of "the lamp burns oil" the neutral question holds "the"; question and context leave "oil"; the question
+    # alone adds "lamp".
+    assert found == [pytest.approx(2 / 3, abs=1e-6), pytest.approx(1 / 4)]
+    assert len(model.scored) == 3  # p(a | q0) is asked for once
     assert not any(request.prompt.chat for request in model.scored)
     assert any(NEUTRAL_QUESTION in request.prompt.text for request in model.scored)
     assert {request.choices for request in model.scored} == {(" the lamp burns oil",)}
