@@ -136,7 +136,7 @@ def test_bad_params(change: dict[str, Any], message: str) -> None:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project directory as the stages before leave it, with random vectors."""
-    params = Path("params.yaml").read_text(encoding="utf-8")
+    params = Path("params.yaml").read_text(encoding="utf-8").replace("    - base\n", "    - base\n    - ml\n", 1)
     prompts = Path("prompts.yaml").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(params)
