@@ -1,0 +1,1 @@
+"""The from-scratch model: tokenizers, shards, model, training loop, checkpoints, generation, HellaSwag."""

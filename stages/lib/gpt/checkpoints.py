@@ -1,0 +1,216 @@
+"""Checkpoints: a directory of safetensors and JSON that appears complete or not at all; no pickle anywhere.
+
+    config.json            the model's shape, and which tokenizer its ids are of
+    model.safetensors      weights
+    state.json             step, position in the data, random numbers, training parameters, data fingerprint
+    optimizer.safetensors  the optimizer's moments, named PARAMETER/KEY
+
+A `CheckpointStore` holds the checkpoints of one training under `step_<n>/` and says in `pointers.json` which is
+`last` and which is `best`; whatever it points at is complete.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from stages.lib.gpt.model import GPT, GPTConfig
+from stages.lib.params import from_mapping
+from stages.lib.records import write_json
+
+CONFIG, WEIGHTS, STATE, OPTIMIZER = "config.json", "model.safetensors", "state.json", "optimizer.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerFacts:
+    """Which tokenizer a model's ids are of."""
+
+    name: str  # as in `load_tokenizer`
+    identity: str  # its hash
+    vocab_size: int  # ids it can produce
+    eot: int
+
+
+@contextmanager
+def appearing_directory(directory: Path) -> Iterator[Path]:
+    """Yields a temporary sibling that becomes `directory` when the block ends well, and is removed when it does not.
+
+    Raises:
+        OSError: as the block does (a full disk), with nothing left behind and an earlier `directory` untouched.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = directory.parent / f".{directory.name}.{uuid.uuid4().hex[:8]}"
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        if directory.exists():
+            old = temporary.with_name(temporary.name + ".old")
+            directory.rename(old)
+            temporary.rename(directory)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(directory)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def write_model(directory: Path, weights: Mapping[str, Tensor], config: GPTConfig, tokenizer: TokenizerFacts) -> None:
+    """Writes config.json and model.safetensors into an existing directory."""
+    write_json(directory / CONFIG, {"model": asdict(config), "tokenizer": asdict(tokenizer)})
+    _save(dict(weights), directory / WEIGHTS)
+
+
+def save_model(directory: Path, model: GPT, tokenizer: TokenizerFacts) -> None:
+    """Writes a checkpoint of weights alone, whole or not at all."""
+    with appearing_directory(directory) as temporary:
+        write_model(temporary, model.state_dict(), model.config, tokenizer)
+
+
+def read_config(directory: Path) -> tuple[GPTConfig, TokenizerFacts]:
+    """The shape of a checkpoint's model, and its tokenizer.
+
+    Raises:
+        ValueError: no checkpoint there, or a config.json that is not one of ours.
+    """
+    content = _read_json(directory / CONFIG)
+    if set(content) != {"model", "tokenizer"}:
+        raise ValueError(f"{directory / CONFIG}: expected the keys model and tokenizer, found {sorted(content)}")
+    return (
+        from_mapping(GPTConfig, content["model"], f"{directory / CONFIG}: model"),
+        from_mapping(TokenizerFacts, content["tokenizer"], f"{directory / CONFIG}: tokenizer"),
+    )
+
+
+def load_model(directory: Path, device: str | torch.device = "cpu") -> tuple[GPT, str]:
+    """The model of a checkpoint in eval mode, and the name of its tokenizer.
+
+    Raises:
+        ValueError: no checkpoint there, a damaged file, or weights of another shape than config.json says.
+    """
+    config, tokenizer = read_config(directory)
+    with torch.device("meta"):
+        shapes = {name: tuple(tensor.shape) for name, tensor in GPT(config).state_dict().items()}
+    weights = read_tensors(directory / WEIGHTS)
+    check_shapes(weights, shapes, directory / WEIGHTS)
+    model = GPT(config)
+    model.load_state_dict(weights)
+    return model.to(device).eval(), tokenizer.name
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Reads a safetensors file.
+
+    Raises:
+        ValueError: it is absent or damaged.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; a checkpoint has {CONFIG} and {WEIGHTS}")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged: {error}") from error
+
+
+def check_shapes(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """Raises `ValueError` naming the first tensor that is missing, unknown or of another shape."""
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            raise ValueError(f"{path}: no tensor {name}; it is a checkpoint of another model")
+        if name not in expected:
+            raise ValueError(f"{path}: unknown tensor {name}; it is a checkpoint of another model")
+        if tuple(found[name].shape) != expected[name]:
+            raise ValueError(f"{path}: {name} has shape {tuple(found[name].shape)}, the model's is {expected[name]}")
+
+
+class CheckpointStore:
+    """The checkpoints of one training: saved whole, pruned to the last and the best."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        pointers = directory / "pointers.json"
+        self.pointers: dict[str, int] = _read_json(pointers) if pointers.exists() else {}
+
+    def path(self, which: str) -> Path | None:
+        """Where the `last` or `best` checkpoint lies; None: there is none yet."""
+        return self.directory / f"step_{self.pointers[which]:08d}" if which in self.pointers else None
+
+    def save(
+        self,
+        step: int,
+        *,
+        weights: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+        model: tuple[GPTConfig, TokenizerFacts],
+        best: bool,
+    ) -> None:
+        """Writes the checkpoint of a step, points `last` (and `best`) at it, removes what nothing points at.
+
+        Raises:
+            ValueError: the disk is full or not writable; names the last checkpoint that is whole.
+        """
+        try:
+            with appearing_directory(self.directory / f"step_{step:08d}") as temporary:
+                write_model(temporary, weights, *model)
+                _save(dict(optimizer), temporary / OPTIMIZER)
+                write_json(temporary / STATE, state)
+            pointers = self.pointers | {"last": step} | ({"best": step} if best else {})
+            write_json(self.directory / "pointers.json", pointers)
+        except OSError as error:
+            whole = self.path("last") or "none"
+            raise ValueError(
+                f"{self.directory}: the checkpoint of step {step} could not be saved ({error}); make room and run "
+                f"again: it goes on from the last whole checkpoint, {whole}"
+            ) from error
+        self.pointers = pointers
+        kept = {self.path("last"), self.path("best")}
+        for old in self.directory.glob("step_*"):
+            if old not in kept:
+                shutil.rmtree(old)
+
+    def publish(self, which: str, target: Path, with_state: bool = True) -> None:
+        """Copies a checkpoint to where a stage declares it, whole or not at all."""
+        source = self.path(which)
+        assert source is not None
+        with appearing_directory(target) as temporary:
+            for file in sorted(source.iterdir()):
+                if with_state or file.name in (CONFIG, WEIGHTS):
+                    shutil.copyfile(file, temporary / file.name)
+
+
+def read_state(directory: Path) -> dict[str, Any]:
+    """state.json of a checkpoint. Raises `ValueError` when it is absent or broken."""
+    return _read_json(directory / STATE)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; is {path.parent} a checkpoint?")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:  # how safetensors tells of a full disk
+        raise OSError(f"{path}: {error}") from error
