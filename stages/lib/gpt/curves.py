@@ -1,0 +1,155 @@
+"""The curve of a training: one CSV row a logged step, kept through kills, drawn as a PNG, told to trackers.
+
+The file in the training's cache directory is the truth; what a stage declares is published from it.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from stages.lib.records import atomic_path, write_text
+
+COLUMNS = ("step", "train_loss", "val_loss", "lr", "grad_norm")
+_HEADER = ",".join(COLUMNS) + "\n"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row of the curve."""
+
+    step: int  # that is complete: 1 after the first update
+    train_loss: float  # nats a token
+    val_loss: float | None  # None where not evaluated
+    lr: float
+    grad_norm: float  # before clipping
+
+    def line(self) -> str:
+        """The row as text: six significant digits, so that a repeated run gives the same bytes."""
+        values = (self.train_loss, self.val_loss, self.lr, self.grad_norm)
+        return ",".join([str(self.step), *("" if value is None else f"{value:.6g}" for value in values)]) + "\n"
+
+
+class Curve:
+    """Appends points to a CSV file; each is with the operating system, and outlives a kill, when `append` returns."""
+
+    def __init__(self, path: Path, resumed_from: int = 0) -> None:
+        """Opens the curve of a training that goes on from a step (0: from the beginning); later rows are taken out.
+
+        Raises:
+            ValueError: the file lacks what was before that step, or is not a curve.
+        """
+        self.points = [] if not resumed_from else _through(path, resumed_from)
+        write_text(path, _HEADER + "".join(point.line() for point in self.points))
+        self._file: TextIO = path.open("a", encoding="utf-8")
+
+    def append(self, step: int, row: Mapping[str, float]) -> None:
+        """Adds a row of `train_loss`, `lr`, `grad_norm` and, where evaluated, `val_loss`; steps must grow."""
+        assert not self.points or step > self.points[-1].step, (step, self.points[-1])
+        line = Point(step, row["train_loss"], row.get("val_loss"), row["lr"], row["grad_norm"]).line()
+        self._file.write(line)
+        self._file.flush()
+        # As it will be read back: a resumed training's picture equals an uninterrupted one's.
+        self.points.append(_point(line, "appended"))
+
+    def sync(self) -> None:
+        """Has the rows on the disk, not only with the operating system: call it before a checkpoint is saved."""
+        os.fsync(self._file.fileno())
+
+    def publish(self, csv: Path, png: Path | None = None) -> None:
+        """Writes the curve, and its picture, to where a stage declares them."""
+        write_text(csv, _HEADER + "".join(point.line() for point in self.points))
+        if png is not None:
+            plot(self.points, png)
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def read_curve(path: Path) -> list[Point]:
+    """Reads a curve back.
+
+    Raises:
+        ValueError: no such file, or a line that is not of a curve, named.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    if not lines or lines[0] != _HEADER:
+        raise ValueError(f"{path}:1: expected {_HEADER.strip()!r}; it is not the curve of a training")
+    return [_point(line, f"{path}:{number}") for number, line in enumerate(lines[1:], start=2)]
+
+
+def _through(path: Path, step: int) -> list[Point]:
+    """The points up to a step. What stands behind may be torn by the kill."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file, and the training goes on from step {step}; remove {path.parent}")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    if not lines or lines[0] != _HEADER:
+        raise ValueError(f"{path}:1: expected {_HEADER.strip()!r}; remove {path.parent} to train from the beginning")
+    points: list[Point] = []
+    for number, line in enumerate(lines[1:], start=2):
+        if number == len(lines) and not line.endswith("\n"):
+            break  # the process died while it wrote this row, so no checkpoint knows of it
+        point = _point(line, f"{path}:{number}")
+        if point.step > step:
+            break
+        points.append(point)
+    return points
+
+
+def _point(line: str, where: str) -> Point:
+    fields = line.rstrip("\n").split(",")
+    try:
+        step, train, val, lr, norm = fields
+        return Point(int(step), float(train), float(val) if val else None, float(lr), float(norm))
+    except ValueError as error:
+        raise ValueError(f"{where}: not a row of {_HEADER.strip()}: {line!r}") from error
+
+
+def smoothed(values: np.ndarray, width: int) -> np.ndarray:
+    """Mean over a centred window of up to `width` values (fewer at both ends), (n,) -> (n,)."""
+    sums = np.concatenate(([0.0], np.cumsum(values, dtype=np.float64)))
+    half = width // 2
+    low = np.maximum(np.arange(len(values)) - half, 0)
+    high = np.minimum(np.arange(len(values)) + half + 1, len(values))
+    mean: np.ndarray = (sums[high] - sums[low]) / (high - low)
+    return mean
+
+
+def plot(points: Sequence[Point], path: Path) -> None:
+    """Draws losses over learning rate as a PNG whose bytes depend on the points alone.
+
+    Raises:
+        ValueError: there are no points.
+    """
+    if not points:
+        raise ValueError(f"{path}: the curve has no points to draw")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second of import
+    from matplotlib.figure import Figure
+
+    steps = np.array([point.step for point in points])
+    train = np.array([point.train_loss for point in points])
+    evaluated = [(point.step, point.val_loss) for point in points if point.val_loss is not None]
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    losses.plot(steps, train, color="tab:blue", linewidth=0.5, alpha=0.4)
+    losses.plot(steps, smoothed(train, max(1, len(train) // 50)), color="tab:blue", linewidth=1.5, label="train")
+    if evaluated:
+        losses.plot(*zip(*evaluated, strict=True), color="tab:orange", marker="o", markersize=3, label="validation")
+        best_step, best = min(evaluated, key=lambda pair: pair[1] if math.isfinite(pair[1]) else math.inf)
+        losses.set_title(f"best validation loss {best:.4g} nats a token at step {best_step}", fontsize=10)
+    losses.set_ylabel("loss (nats a token)")
+    losses.grid(alpha=0.3)
+    losses.legend(frameon=False)
+    rates.plot(steps, [point.lr for point in points], color="tab:green", linewidth=1)
+    rates.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
+    rates.grid(alpha=0.3)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        canvas.print_png(file, metadata={"Software": None})  # no version: the bytes say nothing of the machine
