@@ -16,6 +16,8 @@ import torch.nn.functional as F  # noqa: N812 (its name everywhere)
 from torch import Tensor, nn
 
 IGNORED = -100  # a target that counts for nothing in the loss
+Position = Literal["rope", "learned"]
+Norm = Literal["rmsnorm", "layernorm"]
 Activation = Literal["gelu", "gelu_tanh", "gelu_sigmoid"]
 
 
@@ -28,9 +30,9 @@ class GPTConfig:
     n_layer: int
     n_head: int
     d_model: int
-    position: Literal["rope", "learned"] = "rope"
+    position: Position = "rope"
     rope_theta: float = 10_000.0
-    norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    norm: Norm = "rmsnorm"
     norm_eps: float = 1e-5
     activation: Activation = "gelu_sigmoid"  # erf, tanh (as GPT-2) or x * sigmoid(1.702 x): Hendrycks & Gimpel 2016
     bias: bool = False  # of linear layers and layer norms
@@ -242,6 +244,10 @@ class GPT(nn.Module):
         normalized: Tensor = self.norm(x)
         return normalized
 
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The output layer, (..., C) -> (..., V)."""
+        return F.linear(hidden, self.embedding.weight if self.head is None else self.head.weight)
+
     def forward(
         self,
         ids: Tensor,
@@ -253,8 +259,7 @@ class GPT(nn.Module):
 
         With `targets` (B, T): the mean cross-entropy in nats over those that are not `IGNORED`, ().
         """
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        logits = F.linear(self.hidden(ids, cache, padding), weight)
+        logits = self.logits(self.hidden(ids, cache, padding))
         if targets is None:
             return logits
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED)
