@@ -6,6 +6,7 @@ be able to end itself. They are put in by who builds the sequence (`eot` after e
 
 import importlib.metadata
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ _GPT2_FILES = (
         "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
     ),
 )
+_WORD_END = re.compile(r"[!-~](?=[ \n])")  # ASCII alone: Python and tiktoken differ in what other space is
 
 
 class Tokenizer(Protocol):
@@ -49,6 +51,9 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> Ids:
         """The ids of a text, (T,); no specials among them."""
+
+    def parts(self, text: str, size: int) -> list[str]:
+        """The text in parts of about `size` characters whose ids, put together, are the text's; one if in doubt."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; specials are left out, broken UTF-8 becomes U+FFFD."""
@@ -81,6 +86,10 @@ class ByteTokenizer:
         """One id a byte, (T,)."""
         return np.frombuffer(valid_unicode(text).encode(), dtype=np.uint8).astype(np.int64)
 
+    def parts(self, text: str, size: int) -> list[str]:
+        """Cut anywhere."""
+        return [text[start : start + size] for start in range(0, len(text), size)]
+
     def decode(self, ids: Sequence[int]) -> str:
         """The bytes as UTF-8."""
         return bytes(i for i in ids if i < 256).decode("utf-8", errors="replace")
@@ -103,6 +112,14 @@ class GPT2Tokenizer:
     def encode(self, text: str) -> Ids:
         """BPE ids, (T,)."""
         return self._bpe.encode_to_numpy(valid_unicode(text), disallowed_special=()).astype(np.int64)
+
+    def parts(self, text: str, size: int) -> list[str]:
+        """Cut before the first white space of a run, where GPT-2's pattern always ends a piece."""
+        parts, start = [], 0
+        while start + size < len(text) and (end := _WORD_END.search(text, start + size)):
+            parts.append(text[start : end.end()])
+            start = end.end()
+        return [*parts, text[start:]]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The tokens' bytes as UTF-8."""
@@ -135,6 +152,10 @@ class HuggingFaceTokenizer:
     def encode(self, text: str) -> Ids:
         """The tokenizer's ids, (T,)."""
         return np.array(self._backend.encode(valid_unicode(text), add_special_tokens=False).ids, dtype=np.int64)
+
+    def parts(self, text: str, size: int) -> list[str]:
+        """Never cut: where that is safe depends on the tokenizer."""
+        return [text]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The tokenizer's text."""
