@@ -147,7 +147,7 @@ def read_manifest(directory: Path) -> Record:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         found = fingerprint(content) if content["format"] == FORMAT else ""
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: no manifest of shards ({error!r}); run the stage shard again") from error
     if content["format"] != FORMAT:
         raise ValueError(f"{path}: format {content['format']!r}, this is {FORMAT}; run the stage shard again")
