@@ -6,6 +6,7 @@ Run: python -m stages.shard
 
 import json
 import os
+import resource
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -202,7 +203,11 @@ def main() -> None:
     write_metrics("shard", summary(tally, content))
     publish(state.directory, OUTPUT_DIR)
     shutil.rmtree(state.root)
-    watch.write(tokens=made, tokens_per_second=round(made / watch.parts["tokenize"], 1))
+    watch.write(
+        tokens=made,
+        tokens_per_second=round(made / watch.parts["tokenize"], 1),
+        worker_memory_mb=round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3, 1),
+    )
 
 
 if __name__ == "__main__":

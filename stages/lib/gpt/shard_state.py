@@ -35,6 +35,7 @@ class ShardState:
         self.shards: dict[Split, list[Record]] = {split: [] for split in SPLITS}
         self._next: dict[Split, list[Position]] = {split: [] for split in SPLITS}  # behind each shard
         self._load()
+        self._remove_others()
 
     def next(self, split: Split) -> Position:
         """Where the split's next shard starts."""
@@ -68,6 +69,14 @@ class ShardState:
                     break
                 self.shards[split].append(record)
                 self._next[split].append(Position(document, offset))
+
+    def _remove_others(self) -> None:
+        """Takes away what a killed run left half-written, and shards that are written again."""
+        files = [record["file"] for records in self.shards.values() for record in records]
+        named = {*files, *map(documents_name, files)}
+        for path in self.directory.glob("*"):
+            if path.name not in named:
+                path.unlink()
 
     def _is_whole(self, record: Record) -> bool:
         tokens, documents = self.directory / record["file"], self.directory / documents_name(record["file"])

@@ -6,10 +6,13 @@ depend on neither the number of workers nor their speed.
 """
 
 import multiprocessing
+import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +64,8 @@ def tokenize(tokenizer: Tokenizer, documents: Iterable[Sorted], workers: int) ->
     # executor has no threads before); elsewhere than on Linux a fork is not safe with system libraries.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (tokenizer.name,)) as pool:
-        waiting: deque[tuple[list[_Piece], Future[Encoded]]] = deque()
         pool.submit(int).result()
+        waiting: deque[tuple[list[_Piece], Future[Encoded]]] = deque()
         try:
             for batch in _batches(tokenizer, documents):
                 waiting.append((batch, pool.submit(_encode_in_worker, _texts(batch))))
@@ -72,6 +75,11 @@ def tokenize(tokenizer: Tokenizer, documents: Iterable[Sorted], workers: int) ->
             while waiting:
                 done, future = waiting.popleft()
                 yield from _spread(done, future.result())
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a tokenizing process was killed (out of memory?): lower `workers` or `max_document_chars`; "
+                "the next run goes on behind the finished shards"
+            ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -108,6 +116,15 @@ def _spread(batch: list[_Piece], encoded: Encoded) -> Iterator[tuple[Sorted, Tok
 def _start_worker(name: str) -> None:
     global _tokenizer  # noqa: PLW0603 - an initializer has no other place to leave it
     _tokenizer = load_tokenizer(name)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent has been killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _encode_in_worker(parts: list[Part]) -> Encoded:
