@@ -5,6 +5,7 @@ of (seed, s). Pretraining and finetuning differ only in the `Batches` they bring
 """
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -15,7 +16,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from stages.lib.gpt.checkpoints import OPTIMIZER, WEIGHTS, CheckpointStore, TokenizerFacts, read_state, read_tensors
+from stages.lib.gpt.checkpoints import (
+    OPTIMIZER,
+    WEIGHTS,
+    CheckpointStore,
+    TokenizerFacts,
+    check_shapes,
+    read_state,
+    read_tensors,
+)
 from stages.lib.gpt.curves import Curve
 from stages.lib.gpt.distributed import World, spread, whole_weights, without_sync
 from stages.lib.gpt.model import GPT, IGNORED
@@ -80,7 +89,9 @@ class Training:
         state = read_state(last) if last else None
         self.precision: Precision = state["precision"] if state else self._precision()
         if last:
-            model.load_state_dict(read_tensors(last / WEIGHTS))
+            weights = read_tensors(last / WEIGHTS)
+            check_shapes(weights, {name: tuple(t.shape) for name, t in model.state_dict().items()}, last / WEIGHTS)
+            model.load_state_dict(weights)
         model.to(world.device)
         self.runner: nn.Module = spread(model, params, self.precision, world)
         self.optimizers = build_optimizers(model, params)
@@ -102,12 +113,17 @@ class Training:
         peak = matmul_peak(self.precision, self.world.device) * self.world.size
         first = self.step
         with tqdm(
-            total=params.steps, initial=first, desc=name, unit="step", disable=not self.world.main, mininterval=1
+            total=params.steps,
+            initial=first,
+            desc=name,
+            unit="step",
+            disable=not self.world.main,
+            mininterval=1 if sys.stderr.isatty() else 20,  # a log file wants fewer lines than a terminal
         ) as bar:
             while self.step < params.steps:
                 start = perf_counter()
                 lr = learning_rate(self.step, params)
-                loss, norm = self._train_step(batches, lr)
+                loss, norm = self.train_step(batches, lr)
                 seconds += perf_counter() - start
                 tokens += params.batch_tokens
                 self.step += 1
@@ -157,7 +173,7 @@ class Training:
         total, seen = self.world.total([summed, targets_seen])
         return total / seen
 
-    def _train_step(self, batches: Batches, lr: float) -> tuple[float, float]:
+    def train_step(self, batches: Batches, lr: float) -> tuple[float, float]:
         """One optimizer step over a global batch; returns its mean loss in nats a target, and the gradient norm."""
         params, world = self.params, self.world
         torch.manual_seed(_step_seed(params.seed, self.step, world.rank))
