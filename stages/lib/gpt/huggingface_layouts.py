@@ -96,6 +96,7 @@ def to_gpt2(config: GPTConfig, ours: Tensors) -> tuple[Any, Tensors]:
     theirs = GPT2Config(
         vocab_size=config.vocab_size,
         n_positions=config.context,
+        n_ctx=config.context,  # asked for by llama.cpp's converter
         n_layer=config.n_layer,
         n_head=config.n_head,
         n_embd=config.d_model,

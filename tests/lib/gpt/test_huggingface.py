@@ -150,6 +150,8 @@ def test_a_written_model_has_the_same_logits_there_and_back(tmp_path: Path, layo
     assert difference(from_hf(tmp_path / "out"), theirs) < 1e-4
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".json", ".safetensors"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    if layout.get("position") == "learned":
+        assert json.loads((tmp_path / "out" / "config.json").read_text())["n_ctx"] == 24  # for llama.cpp's converter
     config = theirs.config
     assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (258, 258, 256)
 
