@@ -52,7 +52,9 @@ def from_hf(directory_or_name: str | Path, revision: str = "") -> GPT:
 def to_hf(model: GPT, tokenizer: Tokenizer, directory: Path, dtype: Dtype = "float32") -> None:
     """Writes a directory that transformers, vLLM and GGUF converters load; whole or not at all.
 
-    llama.cpp has but the tanh form of GELU for GPT-2: with activation `gelu` its logits differ a little.
+    llama.cpp has but the tanh form of GELU for GPT-2: with activation `gelu` its logits differ a little. Rows of
+    the embedding without a token are never drawn by transformers (`suppress_tokens`); vLLM may draw them, as
+    unlikely as training has left them.
 
     Raises:
         ValueError: neither layout can hold the model, or its embedding has no row for some token.
