@@ -24,6 +24,7 @@ from stages.lib.records import Record
 
 LossOn = Literal["all", "output"]
 _MAX_BYTES = 100_000_000  # of a JSON file or a line
+_WIDTH = 64  # tokens; batches are padded to a multiple of it
 _SPAM_LABELS = ("ham", "spam")
 SPAM_INSTRUCTION = "Is this message spam or ham?"
 
@@ -225,16 +226,17 @@ class InstructionBatches:
         return len(self.rows)
 
     def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets of examples first..first+count-1 of the endless sequence, int64 (count, context).
+        """Inputs and targets of examples first..first+count-1 of the endless sequence, int64 (count, T).
 
-        A function of (seed, number) alone: Philox keyed by seed and epoch draws each epoch's order. All batches have
-        one shape, since torch.compile would compile anew for each other one.
+        A function of (seed, first, count) alone: Philox keyed by seed and epoch draws each epoch's order. T is the
+        longest row's length rounded up to a multiple of 64, so that torch.compile meets few shapes.
         """
-        inputs = np.full((count, self.context), self.pad, dtype=np.int64)
-        targets = np.full((count, self.context), IGNORED, dtype=np.int64)
-        for i in range(count):
-            epoch, place = divmod(first + i, len(self.rows))
-            ids, wanted = self.rows[self._epoch_order(epoch)[place]]
+        places = [divmod(number, len(self.rows)) for number in range(first, first + count)]
+        rows = [self.rows[self._epoch_order(epoch)[place]] for epoch, place in places]
+        width = min(self.context, -(-max(len(ids) for ids, _ in rows) // _WIDTH) * _WIDTH)
+        inputs = np.full((count, width), self.pad, dtype=np.int64)
+        targets = np.full((count, width), IGNORED, dtype=np.int64)
+        for i, (ids, wanted) in enumerate(rows):
             inputs[i, : len(ids)], targets[i, : len(ids)] = ids, wanted
         return inputs, targets
 

@@ -116,6 +116,13 @@ def test_batches_are_functions_of_the_number_and_visit_everything_once_an_epoch(
     assert (plain[1][0] == IGNORED).sum() == 32 - length
 
 
+def test_batches_are_no_wider_than_they_need_be() -> None:
+    examples = [Example("q" * length, "a", str(length)) for length in (10, 70, 130)]
+    batches = InstructionBatches(examples, BYTES, 150, "all", shuffle=False)
+    assert [batches.batch(i, 1)[0].shape[1] for i in range(3)] == [64, 128, 150]
+    assert batches.batch(0, 2)[1].shape == (2, 128)
+
+
 def test_what_does_not_fit_is_dropped_and_counted() -> None:
     fits = len("question 0") + 1 + len("answer 0")
     batches = InstructionBatches([*made(2), Example("q" * 40, "a", "long")], BYTES, fits, "all")

@@ -1,0 +1,204 @@
+"""models/gpt/best + instruction sources -> models/gpt-instruct: the same next-token objective on instruction text.
+
+Each example is written `prompt sep answer eot`; a tenth, chosen by content, is held out. A killed run goes on from its
+last checkpoint in .cache/finetune/.
+Run: python -m stages.finetune, or torchrun --nproc-per-node N -m stages.finetune
+"""
+
+import math
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stages.lib.corpus.documents import Drop
+from stages.lib.gpt.checkpoints import WEIGHTS, CheckpointStore, TokenizerFacts, load_model, read_config
+from stages.lib.gpt.curves import Curve
+from stages.lib.gpt.distributed import World, open_world, start_processes
+from stages.lib.gpt.instructions import (
+    Example,
+    InstructionBatches,
+    LossOn,
+    Source,
+    is_held_out,
+    parse_source,
+    read_source,
+)
+from stages.lib.gpt.model import GPT, IGNORED
+from stages.lib.gpt.tokenizers import Tokenizer, load_tokenizer
+from stages.lib.gpt.training import Training
+from stages.lib.gpt.training_params import TrainingParams, training_directory
+from stages.lib.ledger import ledger_key
+from stages.lib.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.models import cache_dir, file_sha256
+from stages.lib.params import load
+from stages.lib.records import write_jsonl
+
+BASE_DIR = Path("models/gpt/best")
+MODEL_DIR = Path("models/gpt-instruct")
+CURVE = Path("metrics/finetune_curve.csv")
+OUTPUT_DIR = Path("data/finetune")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params(TrainingParams):
+    """Section `finetune` of params.yaml: the training loop's knobs and these."""
+
+    sources: list[dict[str, Any]]  # each a `kind` (instructions, spam, docstrings) and the fields of its dataclass
+    loss_on: LossOn = "output"  # all: prompt and answer; output: the answer alone
+    held_out_fraction: float = 0.1  # of the examples, for validation, between 0 and 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.sources:
+            raise ValueError("sources: no source is named")
+        if not 0 < self.held_out_fraction < 1:
+            raise ValueError(f"held_out_fraction: {self.held_out_fraction} is not between 0 and 1")
+        self.parsed_sources()
+
+    def parsed_sources(self) -> list[Source]:
+        """The typed sources. Raises `ValueError` naming the key."""
+        return [parse_source(content, f"sources[{i}]") for i, content in enumerate(self.sources)]
+
+
+def read_all(sources: list[Source]) -> tuple[list[Example], list[Drop]]:
+    """Examples and drops of all sources in order; what came in an earlier source is a drop (`duplicate`) too."""
+    examples: dict[bytes, Example] = {}
+    drops: list[Drop] = []
+    for source in sources:
+        for item in read_source(source):
+            if isinstance(item, Drop):
+                drops.append(item)
+            elif item.digest in examples:
+                drops.append(Drop(item.source, "duplicate", f"same as {examples[item.digest].source}"))
+            else:
+                examples[item.digest] = item
+    return list(examples.values()), drops
+
+
+def base_tokenizer(directory: Path) -> tuple[Tokenizer, TokenizerFacts]:
+    """The tokenizer of the model to start from.
+
+    Raises:
+        ValueError: no checkpoint there, its tokenizer is not the one of that name any more, or its model has no row
+            for `sep`.
+    """
+    config, facts = read_config(directory)
+    tokenizer = load_tokenizer(facts.name)
+    if tokenizer.identity != facts.identity:
+        raise ValueError(f"{directory}: was trained with another tokenizer than {facts.name!r} is now; pretrain again")
+    if max(tokenizer.sep, tokenizer.pad, tokenizer.eot) >= config.vocab_size:
+        raise ValueError(
+            f"{directory}: the tokenizer {facts.name!r} has no sep token within the model's {config.vocab_size} rows "
+            f"(sep {tokenizer.sep}, pad {tokenizer.pad}); pretrain with a larger vocab_multiple"
+        )
+    return tokenizer, facts
+
+
+@torch.no_grad()
+def held_out_loss(model: GPT, batches: InstructionBatches, micro_batch: int) -> float:
+    """Mean loss in nats a target over one epoch."""
+    device = next(model.parameters()).device
+    summed, targets_seen = 0.0, 0
+    for first in range(0, batches.per_epoch, micro_batch):
+        arrays = batches.batch(first, min(micro_batch, batches.per_epoch - first))
+        inputs, targets = (torch.from_numpy(array).to(device) for array in arrays)
+        count = int((targets != IGNORED).sum())
+        summed, targets_seen = summed + float(model(inputs, targets=targets)) * count, targets_seen + count
+    return summed / targets_seen
+
+
+def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
+    """Trains, publishes the model and the curve (main process); returns the clock's figures.
+
+    Raises:
+        ValueError: no base model, no examples, a loss that is not finite, a full disk.
+    """
+    tokenizer, facts = base_tokenizer(BASE_DIR)
+    examples, drops = read_all(params.parsed_sources())
+    model, _ = load_model(BASE_DIR)
+    context = model.config.context
+    sides: dict[bool, list[Example]] = {True: [], False: []}
+    for example in examples:
+        sides[is_held_out(example, params.held_out_fraction)].append(example)
+    train = InstructionBatches(sides[False], tokenizer, context, params.loss_on, seed=params.seed)
+    held = {
+        loss_on: InstructionBatches(sides[True], tokenizer, context, loss_on, shuffle=False)
+        for loss_on in ("all", "output")
+    }
+    validation = held[params.loss_on]
+    watch.lap("read")
+
+    fingerprint = ledger_key([example.digest.hex() for example in examples], file_sha256(BASE_DIR / WEIGHTS))
+    directory = training_directory("finetune", params, fingerprint)
+    store = CheckpointStore(directory)
+    training = Training(model, params, world, store, facts)
+    resumed = training.step
+    if world.main:
+        again = f", goes on from step {resumed}" if resumed else ""
+        print(
+            f"finetune: {train.per_epoch:,} examples, {validation.per_epoch:,} held out, "
+            f"{training.sequences} a step, {training.precision}{again}",
+            flush=True,
+        )
+    curve = Curve(directory / "curve.csv", resumed) if world.main else None
+    speed = training.run(
+        train,
+        lambda: training.mean_loss(validation, validation.per_epoch),
+        curve,
+        log=lambda step, row: None,
+        name="finetune",
+    )
+    watch.lap("train")
+    if curve is None:
+        return {}
+    curve.publish(CURVE, OUTPUT_DIR / "curve.png")
+    store.publish("best", MODEL_DIR)
+    drops += train.dropped + validation.dropped
+    write_jsonl(OUTPUT_DIR / "dropped.jsonl", map(asdict, drops))
+    write_jsonl(OUTPUT_DIR / "held_out.jsonl", map(asdict, sides[True]))
+    losses = {}
+    for when, place in (("before", BASE_DIR), ("after", MODEL_DIR)):
+        judged, _ = load_model(place, world.device)
+        for loss_on, batches in held.items():
+            loss = held_out_loss(judged, batches, params.micro_batch)
+            losses[f"{loss_on}_{when}"] = {"loss": loss, "perplexity": math.exp(loss)}
+    watch.lap("evaluate")
+    kept = train.per_epoch + validation.per_epoch
+    reasons = Counter(drop.reason for drop in drops)
+    write_metrics(
+        "finetune",
+        {
+            "examples": check_counts(kept + len(drops), kept, dict(reasons)),
+            "train": train.per_epoch,
+            "held_out": validation.per_epoch,
+            "steps": training.step,
+            "epochs": training.step * training.sequences / train.per_epoch,
+            "best_step": training.best[1],
+            "held_out_losses": losses,
+        },
+    )
+    return {
+        "resumed_from_step": resumed,
+        "tokens_per_second": speed.tokens_per_second,
+        "matmul_share": speed.matmul_share,
+    }
+
+
+def main() -> None:
+    """Reads params.yaml and models/gpt/best, writes models/gpt-instruct, data/finetune, the curve and the metrics."""
+    params = load(Params, "finetune")
+    start_processes(params.processes, "stages.finetune")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
+    watch = Stopwatch("finetune")
+    with open_world() as world:
+        figures = finetune(params, world, watch)
+        if world.main:
+            watch.write(**figures)
+
+
+if __name__ == "__main__":
+    main()

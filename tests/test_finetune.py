@@ -1,0 +1,171 @@
+"""The stage finetune on a tiny model: it learns, it resumes after kill -9, its counts add up, bad input."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from stages.finetune import Params, main
+from stages.lib.gpt.checkpoints import TokenizerFacts, load_model, save_model
+from stages.lib.gpt.curves import read_curve
+from stages.lib.gpt.model import GPT, GPTConfig
+from stages.lib.gpt.tokenizers import load_tokenizer
+from stages.lib.params import from_mapping
+from stages.lib.records import read_jsonl
+
+ROOT = Path(__file__).parent.parent
+BYTES = load_tokenizer("byte")
+FACTS = TokenizerFacts(name="byte", identity=BYTES.identity, vocab_size=260, eot=BYTES.eot)
+SETTINGS: dict[str, Any] = {
+    "sources": [{"kind": "instructions", "patterns": ["records.jsonl"]}],
+    "loss_on": "output",
+    "steps": 40,
+    "batch_tokens": 8 * 64,
+    "micro_batch": 8,
+    "lr": 1.0e-2,
+    "precision": "float32",
+    "eval_every": 10,
+    "checkpoint_every": 5,
+}
+LONG, BROKEN = 3, 2
+
+
+def records() -> list[dict[str, str]]:
+    return [{"instruction": f"Say {i}.", "input": "", "output": f"It is {i % 7}."} for i in range(120)]
+
+
+def make_project(place: Path, facts: TokenizerFacts = FACTS, vocab_size: int = 320, **changes: Any) -> Path:
+    """A project with a random base model, 120 good records and some that are none."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    config = GPTConfig(vocab_size=vocab_size, context=64, n_layer=1, n_head=2, d_model=32, dropout=0.1)
+    save_model(place / "models/gpt/best", GPT(config), facts)
+    lines = [json.dumps(record) for record in records()]
+    lines += [json.dumps({"instruction": "x" * 70, "output": f"{i}"}) for i in range(LONG)] + ["{"] * BROKEN
+    (place / "records.jsonl").write_text("\n".join(lines))
+    (place / "params.yaml").write_text(yaml.safe_dump({"finetune": SETTINGS | changes}))
+    return place
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(make_project(tmp_path))
+    return tmp_path
+
+
+def metrics(place: Path = Path()) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((place / "metrics/finetune.json").read_text())
+    return found
+
+
+def test_perplexity_falls_and_counts_add_up(project: Path) -> None:
+    main()
+    found = metrics()
+    assert found["examples"] == {
+        "in": 120 + LONG + BROKEN,
+        "kept": 120,
+        "dropped": {"broken_json": BROKEN, "longer_than_context": LONG},
+    }
+    held_out, dropped = (
+        read_jsonl(Path("data/finetune/held_out.jsonl")),
+        read_jsonl(Path("data/finetune/dropped.jsonl")),
+    )
+    assert found["train"] + found["held_out"] == 120
+    assert found["held_out"] == sum(not record["prompt"].startswith("xx") for record in held_out) > 3
+    assert len(dropped) == LONG + BROKEN
+    losses = found["held_out_losses"]
+    assert losses["output_before"]["loss"] == pytest.approx(5.77, abs=0.2)  # ln 320: it knows nothing
+    assert losses["output_after"]["loss"] < 1.2
+    assert losses["output_after"]["loss"] < losses["all_after"]["loss"]  # prompts were not trained on
+    assert losses["output_after"]["perplexity"] == pytest.approx(
+        2.718281828 ** losses["output_after"]["loss"], rel=1e-4
+    )
+    points = read_curve(Path("metrics/finetune_curve.csv"))
+    assert [point.step for point in points] == list(range(1, 41))
+    assert min(p.val_loss for p in points if p.val_loss is not None) == pytest.approx(
+        losses["output_after"]["loss"], rel=1e-4
+    )
+    model, tokenizer = load_model(Path("models/gpt-instruct"))
+    assert (model.config.context, tokenizer) == (64, "byte")
+    assert Path("data/finetune/curve.png").stat().st_size > 5000
+
+
+def test_loss_on_all_learns_the_prompts_too(project: Path) -> None:
+    main()
+    on_output = metrics()["held_out_losses"]
+    make_project(project, loss_on="all")
+    main()
+    on_all = metrics()["held_out_losses"]
+    assert on_all["all_after"]["loss"] < on_output["all_after"]["loss"] - 0.5
+    assert on_all["all_before"] == on_output["all_before"]
+
+
+def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = make_project(tmp_path / "one", steps=150), make_project(tmp_path / "other", steps=150)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    killed = subprocess.Popen([sys.executable, "-m", "stages.finetune"], cwd=one, env=environment)
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit and not any((one / ".cache/finetune").glob("*/step_0000002*")):
+        assert killed.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert not (one / "models/gpt-instruct").exists()
+    for place in (one, other):
+        monkeypatch.chdir(place)
+        main()
+    assert 20 <= json.loads((one / "timings/finetune.json").read_text())["resumed_from_step"] < 150
+    assert json.loads((other / "timings/finetune.json").read_text())["resumed_from_step"] == 0
+    for file in ("models/gpt-instruct/model.safetensors", "metrics/finetune_curve.csv", "metrics/finetune.json"):
+        assert (one / file).read_bytes() == (other / file).read_bytes(), file
+
+
+def test_no_base_model(project: Path) -> None:
+    shutil.rmtree("models")
+    with pytest.raises(ValueError, match=r"models/gpt/best/config\.json: no such file"):
+        main()
+
+
+def test_another_tokenizer_than_the_models(project: Path) -> None:
+    make_project(project, TokenizerFacts(name="byte", identity="old", vocab_size=260, eot=258))
+    with pytest.raises(ValueError, match="another tokenizer than 'byte' is now"):
+        main()
+
+
+def test_no_row_for_sep(project: Path) -> None:
+    make_project(project, vocab_size=259)
+    with pytest.raises(ValueError, match="no sep token within the model's 259 rows"):
+        main()
+
+
+def test_nothing_to_learn_from(project: Path) -> None:
+    Path("records.jsonl").write_text("{")
+    with pytest.raises(ValueError, match="no example is left of 0"):
+        main()
+    assert not Path("metrics").exists()
+    assert not Path("models/gpt-instruct").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sources": []}, "sources: no source is named"),
+        ({"sources": [{"kind": "x"}]}, r"sources\[0\]\.kind: 'x' is not allowed"),
+        ({"loss_on": "prompt"}, "loss_on: 'prompt' is not allowed"),
+        ({"held_out_fraction": 1.0}, r"held_out_fraction: 1\.0 is not between 0 and 1"),
+        ({"epochs": 3}, "epochs: unknown key"),
+    ],
+)
+def test_bad_params_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_mapping(Params, SETTINGS | changes, "params.yaml: finetune")
