@@ -29,6 +29,7 @@ from stages.lib.gpt.instructions import (
 )
 from stages.lib.gpt.model import GPT, IGNORED
 from stages.lib.gpt.tokenizers import Tokenizer, load_tokenizer
+from stages.lib.gpt.trackers import open_trackers
 from stages.lib.gpt.training import Training
 from stages.lib.gpt.training_params import TrainingParams, training_directory
 from stages.lib.ledger import ledger_key
@@ -145,13 +146,16 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             flush=True,
         )
     curve = Curve(directory / "curve.csv", resumed) if world.main else None
+    # What trackers are told, the main process tells.
+    trackers = open_trackers(params.trackers if curve else [], directory, asdict(params), curve.points if curve else [])
     speed = training.run(
         train,
         lambda: training.mean_loss(validation, validation.per_epoch),
         curve,
-        log=lambda step, row: None,
+        log=trackers.log,
         name="finetune",
     )
+    trackers.close()
     watch.lap("train")
     if curve is None:
         return {}

@@ -87,9 +87,8 @@ def test_perplexity_falls_and_counts_add_up(project: Path) -> None:
     assert losses["output_before"]["loss"] == pytest.approx(5.77, abs=0.2)  # ln 320: it knows nothing
     assert losses["output_after"]["loss"] < 1.2
     assert losses["output_after"]["loss"] < losses["all_after"]["loss"]  # prompts were not trained on
-    assert losses["output_after"]["perplexity"] == pytest.approx(
-        2.718281828 ** losses["output_after"]["loss"], rel=1e-4
-    )
+    after = losses["output_after"]
+    assert after["perplexity"] == pytest.approx(math.exp(after["loss"]), rel=1e-4)
     points = read_curve(Path("metrics/finetune_curve.csv"))
     assert [point.step for point in points] == list(range(1, 41))
     assert min(p.val_loss for p in points if p.val_loss is not None) == pytest.approx(
@@ -128,6 +127,14 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path, monkeypatch: 
     assert json.loads((other / "timings/finetune.json").read_text())["resumed_from_step"] == 0
     for file in ("models/gpt-instruct/model.safetensors", "metrics/finetune_curve.csv", "metrics/finetune.json"):
         assert (one / file).read_bytes() == (other / file).read_bytes(), file
+
+
+def test_trackers_are_told(project: Path) -> None:
+    pytest.importorskip("dvclive", reason="dvclive is not installed (optional)")
+    make_project(project, trackers=["dvclive"])
+    main()
+    (told,) = Path(".cache/finetune").glob("*/dvclive/plots/metrics/train_loss.tsv")
+    assert len(told.read_text().splitlines()) == 41
 
 
 def test_no_base_model(project: Path) -> None:
