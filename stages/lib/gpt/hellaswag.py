@@ -7,6 +7,7 @@ the ending whose mean log-probability a token is highest wins. GPT-2 124M: 29.55
 ending tokenized together; the sum is divided by the characters of the ending. GPT-2 124M: 31.14 (`acc_chars`: 28.92).
 
 Run: python -m stages.lib.gpt.hellaswag --ckpt models/gpt/best --file hellaswag_val.jsonl
+or:  python -m stages.lib.gpt.hellaswag --hf openai-community/gpt2 --revision COMMIT
 """
 
 import argparse
@@ -27,6 +28,7 @@ from stages.lib.corpus.documents import Drop
 from stages.lib.corpus.files import json_records
 from stages.lib.corpus.hub import HubSource, hub_records
 from stages.lib.gpt.checkpoints import load_model
+from stages.lib.gpt.huggingface import from_hf
 from stages.lib.gpt.model import GPT
 from stages.lib.gpt.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.records import Record
@@ -274,7 +276,11 @@ def score(
 def main(command_line: Sequence[str] | None = None) -> None:
     """Scores a checkpoint, or a Hugging Face GPT-2, and prints the measures as JSON."""
     parser = argparse.ArgumentParser(prog="python -m stages.lib.gpt.hellaswag", description=__doc__.splitlines()[0])
-    parser.add_argument("--ckpt", type=Path, required=True, help="checkpoint directory, such as models/gpt/best")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--ckpt", type=Path, help="checkpoint directory, such as models/gpt/best")
+    source.add_argument("--hf", help="a GPT-2 of the hub (ORG/NAME, with --revision), or its local directory")
+    parser.add_argument("--revision", default="", help="commit hash of --hf")
+    parser.add_argument("--tokenizer", default="gpt2", help="of --hf; default: gpt2")
     parser.add_argument(
         "--file", default="hub", help="JSONL of the upstream schema; default: the hub's validation split"
     )
@@ -284,7 +290,10 @@ def main(command_line: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(command_line)
     try:
         items, dropped = load_items(arguments.file, arguments.limit)
-        model, name = load_model(arguments.ckpt, arguments.device)
+        if arguments.ckpt is not None:
+            model, name = load_model(arguments.ckpt, arguments.device)
+        else:
+            model, name = from_hf(arguments.hf, arguments.revision).to(arguments.device), arguments.tokenizer
         measures = score(model, load_tokenizer(name), items, arguments.device, arguments.batch_tokens)
     except ValueError as error:
         parser.error(str(error))
