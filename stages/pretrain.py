@@ -6,7 +6,9 @@ Run: python -m stages.pretrain, or torchrun --nproc-per-node N -m stages.pretrai
 
 import math
 import os
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,15 @@ from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts, load_mod
 from stages.lib.gpt.curves import Curve
 from stages.lib.gpt.distributed import World, open_world, start_processes
 from stages.lib.gpt.generate import generate
+from stages.lib.gpt.hellaswag import load_items, score
 from stages.lib.gpt.loader import Windows
+from stages.lib.gpt.memory import Load, check_memory
 from stages.lib.gpt.model import GPT, Activation, GPTConfig, Norm, Position
+from stages.lib.gpt.precision import Precision
 from stages.lib.gpt.sampling import PRESETS
 from stages.lib.gpt.shards import open_shards, read_manifest
 from stages.lib.gpt.tokenizers import Tokenizer, load_tokenizer
+from stages.lib.gpt.trackers import open_trackers
 from stages.lib.gpt.training import Training
 from stages.lib.gpt.training_params import TrainingParams, training_directory
 from stages.lib.metrics import Stopwatch, write_metrics
@@ -50,6 +56,9 @@ class Params(TrainingParams):
     dropout: float = 0.0  # 0..1
     vocab_multiple: int = 64  # the embedding's rows are the tokenizer's ids, rounded up to this (GPT-2: 50,304)
     eval_windows: int = 200  # validation windows a validation; 0: all
+    hellaswag: str = ""  # a JSONL file of the upstream schema, or hub; empty: not scored
+    hellaswag_limit: int = 0  # items; 0: all
+    hellaswag_every: int = 0  # steps between scorings in training, told to the trackers; 0: only the best at the end
     prompts: list[str]  # samples are written to these
     sample_tokens: int = 200  # a sample at most
 
@@ -57,6 +66,10 @@ class Params(TrainingParams):
         super().__post_init__()
         if self.vocab_multiple < 1 or self.eval_windows < 0 or self.sample_tokens < 0:
             raise ValueError("vocab_multiple is at least 1, eval_windows and sample_tokens at least 0")
+        if self.hellaswag_limit < 0 or self.hellaswag_every < 0:
+            raise ValueError("hellaswag_limit and hellaswag_every are at least 0")
+        if self.hellaswag_every and self.parallel == "fsdp":
+            raise ValueError("hellaswag_every: with parallel fsdp no process has the whole model; score at the end")
         self.config(1)
 
     def config(self, vocab_size: int) -> GPTConfig:
@@ -86,6 +99,21 @@ def write_samples(model: GPT, tokenizer: Tokenizer, prompts: list[str], tokens: 
     return "\n".join(page)
 
 
+def check_card(params: Params, config: GPTConfig, world: World, precision: Precision) -> None:
+    """Raises `ValueError` that says what to lower when the training does not fit into this process's GPU."""
+    if world.device.type == "cuda":
+        properties = torch.cuda.get_device_properties(world.device)
+        load = Load(
+            config=config,
+            micro_batch=params.micro_batch,
+            precision=precision,
+            optimizer=params.optimizer,
+            processes=world.size,
+            parallel=params.parallel,
+        )
+        check_memory(load, properties.total_memory, properties.name)
+
+
 def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     """Trains, publishes the checkpoints and the curve (main process); returns the metrics and the clock's figures.
 
@@ -96,6 +124,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     tokenizer = load_tokenizer(manifest["tokenizer"]["name"])
     # One process reads every byte to check it; the others rely on that.
     train, val = (open_shards(SHARDS_DIR, split, tokenizer, verify=world.main) for split in ("train", "val"))
+    items, unusable = load_items(params.hellaswag, params.hellaswag_limit) if params.hellaswag else ([], Counter())
     windows = Windows(train, params.context, params.seed)
     held_out = Windows(val, params.context, params.seed, shuffle=False)
     count = min(params.eval_windows or held_out.per_epoch, held_out.per_epoch)
@@ -109,6 +138,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     directory = training_directory("pretrain", params, train.fingerprint)
     store = CheckpointStore(directory)
     training = Training(model, params, world, store, facts)
+    check_card(params, model.config, world, training.precision)
     resumed = training.step
     if world.main:
         print(
@@ -117,9 +147,19 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             flush=True,
         )
     curve = Curve(directory / "curve.csv", resumed) if world.main else None
-    speed = training.run(
-        windows, lambda: training.mean_loss(held_out, count), curve, log=lambda step, row: None, name="pretrain"
-    )
+    # What trackers are told, the main process tells.
+    trackers = open_trackers(params.trackers if curve else [], directory, asdict(params), curve.points if curve else [])
+
+    def log(step: int, row: Mapping[str, float]) -> None:
+        found: dict[str, float] = {}
+        if world.main and items and params.hellaswag_every and step % params.hellaswag_every == 0:
+            measures = score(model, tokenizer, items, world.device)
+            found = {f"hellaswag_{name}": measures[name]["value"] for name in ("acc_norm_tokens", "acc_norm_chars")}
+            print(f"\npretrain: step {step}: {found}", flush=True)
+        trackers.log(step, {**row, **found})
+
+    speed = training.run(windows, lambda: training.mean_loss(held_out, count), curve, log, name="pretrain")
+    trackers.close()
     watch.lap("train")
     if curve is None:
         return {}
@@ -129,6 +169,8 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     best, _ = load_model(MODELS_DIR / "best", world.device)
     write_text(SAMPLES, write_samples(best, tokenizer, params.prompts, params.sample_tokens, params.seed))
     watch.lap("samples")
+    hellaswag = score(best, tokenizer, items, world.device) | {"dropped": dict(unusable)} if items else {}
+    watch.lap("hellaswag")
     loss, step = training.best
     write_metrics(
         "pretrain",
@@ -143,7 +185,8 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             "val_windows": count,
             "best_step": step,
             "data": train.fingerprint,
-        },
+        }
+        | ({"hellaswag": hellaswag} if hellaswag else {}),
     )
     return {
         "resumed_from_step": resumed,

@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from profiles.overlay import check_params, lay_over, overlaid_text, profile_names, read_profile
-from stages.lib.params import read_yaml
+from stages.finetune import Params as FinetuneParams
+from stages.lib.gpt.memory import CARDS, Load, check_memory
+from stages.lib.gpt.tokenizers import load_tokenizer
+from stages.lib.params import from_mapping, read_yaml
+from stages.pretrain import Params
 
 ROOT = Path(__file__).parent.parent
 PARAMS = ROOT / "params.yaml"
@@ -65,3 +69,22 @@ def test_an_unknown_model_is_named() -> None:
     params["qa"]["generators"] = ["no-such-model"]
     with pytest.raises(ValueError, match=r"qa\.generators names 'no-such-model'"):
         check_params(params, where="params.yaml")
+
+
+@pytest.mark.parametrize("name", ["rtx4060-8g", "rtx4060-8g-long", "rtx4060ti-16g", "a100", "h100"])
+def test_pretraining_fits_into_the_profiles_card(name: str) -> None:
+    params = read_yaml(PARAMS)
+    lay_over(params, read_profile(name))
+    pretrain = from_mapping(Params, params["pretrain"], where=name)
+    load = Load(
+        config=pretrain.config(load_tokenizer(params["shard"]["tokenizer"]).vocab_size),
+        micro_batch=pretrain.micro_batch,
+        precision="bfloat16",
+        optimizer=pretrain.optimizer,
+    )
+    card = CARDS[name.removesuffix("-long")]
+    check_memory(load, int(0.9 * card), name)  # raises where it does not fit
+    pretrain.sequences(pretrain.context, 1)
+    if name in ("a100", "h100"):
+        assert (load.config.vocab_size, pretrain.batch_tokens, pretrain.steps) == (50_304, 524_288, 19_073)
+    from_mapping(FinetuneParams, params["finetune"], where=name).sequences(pretrain.context, 1)

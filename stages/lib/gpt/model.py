@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812 (its name everywhere)
 from torch import Tensor, nn
 
 IGNORED = -100  # a target that counts for nothing in the loss
+SIGMOID_SCALE = 1.702  # of the GELU approximation x sigmoid(1.702 x)
 Position = Literal["rope", "learned"]
 Norm = Literal["rmsnorm", "layernorm"]
 Activation = Literal["gelu", "gelu_tanh", "gelu_sigmoid"]
@@ -99,18 +100,11 @@ def rope_table(config: GPTConfig) -> tuple[Tensor, Tensor]:
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turns channel j with channel j + D/2: the complex product (x_j + i x_{j+D/2})(cos + i sin).
 
-    x (B, H, T, D); cos and sin (T, D/2) or (B, 1, T, D/2). Written in real numbers, since torch.compile fuses these
-    and leaves complex ones alone. Which channels form a pair is a convention: halves, as Hugging Face's Llama has it.
+    x (..., B, H, T, D); cos and sin (T, D/2) or (B, 1, T, D/2). Written in real numbers, since torch.compile fuses
+    these and leaves complex ones alone. Which channels form a pair is a convention: halves, as Hugging Face's Llama.
     """
     real, imaginary = x.chunk(2, dim=-1)  # (B, H, T, D/2) each
     return torch.cat((real * cos - imaginary * sin, real * sin + imaginary * cos), dim=-1).to(x.dtype)
-
-
-def activate(x: Tensor, kind: Activation) -> Tensor:
-    """GELU, exact or by one of its two approximations."""
-    if kind == "gelu_sigmoid":
-        return x * torch.sigmoid(1.702 * x)
-    return F.gelu(x, approximate="tanh" if kind == "gelu_tanh" else "none")
 
 
 class Attention(nn.Module):
@@ -127,10 +121,10 @@ class Attention(nn.Module):
     ) -> Tensor:
         """(B, T, C) -> (B, T, C). `mask` (B, 1, T, S) is True where a token is seen; None: plain causal."""
         batch, time, width = x.shape
-        # (B, T, 3C) -> three of (B, H, T, D)
-        query, key, value = self.qkv(x).view(batch, time, 3, self.n_head, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        qkv = self.qkv(x).view(batch, time, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
+        query, key, value = qkv.unbind(0)
         if rope is not None:
-            query, key = rotate(query, *rope), rotate(key, *rope)
+            query, key = rotate(qkv[:2], *rope).unbind(0)
         if cache is not None:
             key, value = cache.extend(self.layer, key, value)
         dropout = self.dropout if self.training else 0.0
@@ -142,7 +136,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """C -> 4C -> C."""
+    """C -> 4C -> C, with a GELU between."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -152,7 +146,13 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
-        y: Tensor = self.down(activate(self.up(x), self.activation))
+        if self.activation == "gelu_sigmoid":
+            # z sigmoid(1.702 z) = silu(1.702 z) / 1.702: the factors go to the weights, fewer than the states are.
+            bias = None if self.up.bias is None else SIGMOID_SCALE * self.up.bias
+            states = F.silu(F.linear(x, SIGMOID_SCALE * self.up.weight, bias))  # (B, T, 4C)
+            return F.linear(states, self.down.weight / SIGMOID_SCALE, self.down.bias)
+        states = F.gelu(self.up(x), approximate="tanh" if self.activation == "gelu_tanh" else "none")
+        y: Tensor = self.down(states)
         return y
 
 

@@ -167,8 +167,8 @@ class Training:
                 beyond = np.arange(micro)[:, None] >= count - first
                 targets = np.where(beyond, IGNORED, targets)
                 known = int((targets != IGNORED).sum())
-                loss = float(self._loss(inputs, targets)) if known else 0.0
-                summed, targets_seen = summed + loss * known, targets_seen + known
+                loss = float(self._loss(inputs, targets))
+                summed, targets_seen = summed + (loss * known if known else 0.0), targets_seen + known
         self.runner.train()
         total, seen = self.world.total([summed, targets_seen])
         return total / seen

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812 (its name everywhere)
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages.lib.gpt.model import GPT, IGNORED, Activation, GPTConfig, KVCache, activate, rope_table, rotate
+from stages.lib.gpt.model import GPT, IGNORED, Activation, GPTConfig, KVCache, rope_table, rotate
 
 SHAPE: dict[str, Any] = {"vocab_size": 50, "context": 16, "n_layer": 2, "n_head": 2, "d_model": 16}
 VARIANTS: list[dict[str, Any]] = [
@@ -94,14 +95,26 @@ def test_rope_products_depend_on_the_distance_alone() -> None:
     assert products[:, 0].std() > 0.01
 
 
-def test_activations() -> None:
-    x = torch.linspace(-5, 5, 101)
-    exact = x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
-    kinds: list[tuple[Activation, float]] = [("gelu", 1e-6), ("gelu_tanh", 1e-3), ("gelu_sigmoid", 0.021)]
-    for kind, error in kinds:
-        distance = (activate(x, kind) - exact).abs().max()
-        assert distance < error
-        assert kind == "gelu" or distance > error / 5  # another formula, not the exact one
+@pytest.mark.parametrize("bias", [False, True])
+def test_activations(bias: bool) -> None:
+    """The MLP against its formula, written down; the approximations are near the exact GELU, and not it."""
+    kinds: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
+        "gelu": lambda z: z * 0.5 * (1 + torch.erf(z / math.sqrt(2))),
+        "gelu_tanh": lambda z: z * 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))),
+        "gelu_sigmoid": lambda z: z * torch.sigmoid(1.702 * z),
+    }
+    grid = torch.linspace(-5, 5, 101)
+    for kind, formula in kinds.items():
+        mlp = small_model(activation=kind, bias=bias).blocks[0].get_submodule("mlp")
+        up, down = mlp.get_submodule("up"), mlp.get_submodule("down")
+        states = torch.randn(7, 16)
+        with torch.no_grad():
+            for parameter in mlp.parameters():
+                parameter.normal_()
+            assert torch.allclose(mlp(states), down(formula(up(states))), atol=1e-4)
+        distance = (formula(grid) - kinds["gelu"](grid)).abs().max()
+        assert distance < 0.021
+        assert (distance == 0) == (kind == "gelu")
 
 
 def test_initialization() -> None:
