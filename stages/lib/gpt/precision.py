@@ -6,6 +6,8 @@ from typing import Literal
 
 import torch
 
+from stages.lib.gpt.model import GPT
+
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -32,11 +34,25 @@ def matmul_peak(precision: Precision, device: torch.device) -> float:
     return 2 * width**3 / seconds_of_matmul(width, width, width, dtype, device)
 
 
-def faster_precision(tokens: int, d_model: int, device: torch.device) -> Precision:
-    """bfloat16 where it computes this model's widest product in under 0.8 of float32's time.
+def faster_precision(model: GPT, micro_batch: int, device: torch.device) -> Precision:
+    """bfloat16 where this very model's forward and backward pass under autocast takes under 0.9 of float32's time.
 
-    CPUs without AMX convert each operand and are slower in bfloat16; a GPU's tensor cores are many times faster.
+    A matrix product alone would mislead: CPUs without AMX convert each operand and are slower in bfloat16, and with
+    AMX a narrow model is slower too, by its casts and its attention. A GPU's tensor cores are many times faster.
+    Gradients are left empty.
     """
-    shape = (tokens, d_model, 4 * d_model)
-    half = seconds_of_matmul(*shape, torch.bfloat16, device)
-    return "bfloat16" if half < 0.8 * seconds_of_matmul(*shape, torch.float32, device) else "float32"
+    ids = torch.zeros(micro_batch, model.config.context, dtype=torch.long, device=device)
+    seconds = {}
+    for half in (False, True):
+        seconds[half] = float("inf")
+        for repeat in range(4):
+            start = time.perf_counter()
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+                loss = model(ids, targets=ids)
+            loss.backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if repeat:
+                seconds[half] = min(seconds[half], time.perf_counter() - start)
+            model.zero_grad(set_to_none=True)
+    return "bfloat16" if seconds[True] < 0.9 * seconds[False] else "float32"

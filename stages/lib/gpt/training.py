@@ -87,12 +87,12 @@ class Training:
         self.best: tuple[float, int] = (math.inf, 0)  # validation loss, step
         last = store.path("last")
         state = read_state(last) if last else None
-        self.precision: Precision = state["precision"] if state else self._precision()
         if last:
             weights = read_tensors(last / WEIGHTS)
             check_shapes(weights, {name: tuple(t.shape) for name, t in model.state_dict().items()}, last / WEIGHTS)
             model.load_state_dict(weights)
         model.to(world.device)
+        self.precision: Precision = state["precision"] if state else self._precision()
         self.runner: nn.Module = spread(model, params, self.precision, world)
         self.optimizers = build_optimizers(model, params)
         if last and state:
@@ -217,8 +217,7 @@ class Training:
     def _precision(self) -> Precision:
         if self.params.precision != "auto":
             return self.params.precision
-        tokens = self.params.micro_batch * self.context
-        faster = faster_precision(tokens, self.model.config.d_model, self.world.device)
+        faster = faster_precision(self.model, min(4, self.params.micro_batch), self.world.device)
         # One slower process would wait for all others anyway, and they must agree.
         (slower,) = self.world.total([float(faster == "float32")])
         return "float32" if slower else "bfloat16"
