@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from stages.lib.gpt import precision
 from stages.lib.gpt.model import GPT, GPTConfig, KVCache
 from stages.lib.gpt.precision import faster_precision, matmul_peak
 
@@ -11,10 +10,10 @@ CPU = torch.device("cpu")
 
 
 class Clocked(GPT):
-    """Moves a clock of its own on by 1 a pass, by `half` under autocast."""
+    """Moves a clock of its own on by 1 a pass, by `cost` under autocast."""
 
     now = 0.0
-    half = 1.0
+    cost = 1.0
 
     def forward(
         self,
@@ -23,15 +22,15 @@ class Clocked(GPT):
         padding: torch.Tensor | None = None,
         targets: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        self.now += self.half if torch.is_autocast_enabled("cpu") else 1.0
+        self.now += self.cost if torch.is_autocast_enabled("cpu") else 1.0
         return super().forward(ids, cache, padding, targets)
 
 
 @pytest.mark.parametrize(("half", "expected"), [(0.1, "bfloat16"), (10.0, "float32"), (0.95, "float32")])
 def test_the_probe_takes_the_shorter_time(monkeypatch: pytest.MonkeyPatch, half: float, expected: str) -> None:
     model = Clocked(GPTConfig(vocab_size=64, context=16, n_layer=1, n_head=2, d_model=16))
-    model.half = half
-    monkeypatch.setattr(precision.time, "perf_counter", lambda: model.now)
+    model.cost = half
+    monkeypatch.setattr("stages.lib.gpt.precision.time.perf_counter", lambda: model.now)
     assert faster_precision(model, 2, CPU) == expected
     assert all(parameter.grad is None for parameter in model.parameters())
 
