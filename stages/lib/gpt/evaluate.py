@@ -8,7 +8,7 @@ Letters in shapes: B sequences, T tokens, C channels, V vocabulary.
 import argparse
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,6 @@ import torch.nn.functional as F  # noqa: N812 (its name everywhere)
 from torch import Tensor, nn
 
 from stages.lib.gpt.checkpoints import load_model
-from stages.lib.gpt.loader import Windows
 from stages.lib.gpt.model import GPT, IGNORED
 from stages.lib.gpt.tokenizers import load_tokenizer
 
@@ -101,25 +100,6 @@ def _windows(text: Tensor, context: int, stride: int) -> tuple[Tensor, Tensor]:
         inputs[row, : end - start] = text[start:end]
         targets[row, fresh : end - start] = text[start + fresh + 1 : end + 1]
     return inputs, targets
-
-
-def validation_loss(
-    model: GPT, windows: Windows, batches: int, batch_size: int, runner: Callable[..., Tensor] | None = None
-) -> float:
-    """Mean loss in nats a token over the first `batches` x `batch_size` windows, or over all when there are fewer.
-
-    `runner` is called in place of the model (the model compiled, say). The model is in eval mode meanwhile.
-    """
-    compute = model if runner is None else runner
-    device = next(model.parameters()).device
-    count = min(batches * batch_size, windows.per_epoch)
-    total = 0.0
-    with evaluating(model):
-        for first in range(0, count, batch_size):
-            size = min(batch_size, count - first)
-            inputs, targets = (torch.from_numpy(array).to(device) for array in windows.batch(first, size))
-            total += compute(inputs, targets=targets).item() * size
-    return total / count
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

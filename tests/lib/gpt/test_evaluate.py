@@ -11,7 +11,7 @@ import torch
 
 from stages.lib.gpt import evaluate
 from stages.lib.gpt.checkpoints import TokenizerFacts, save_model
-from stages.lib.gpt.evaluate import Evaluation, evaluate_tokens, validation_loss
+from stages.lib.gpt.evaluate import Evaluation, evaluate_tokens
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.gpt.tokenizers import load_tokenizer
 
@@ -90,31 +90,6 @@ def test_bad_input_is_refused(ids: list[int], stride: int, message: str) -> None
 def test_bits_per_byte_and_overflow() -> None:
     assert Evaluation(loss=math.log(256), tokens=10).bits_per_byte(10) == pytest.approx(8)
     assert Evaluation(loss=1000.0, tokens=1).perplexity == math.inf
-
-
-class ThreeWindows:
-    """Stands for a `Windows` of three windows."""
-
-    per_epoch = 3
-
-    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = some_ids(3 * (CONTEXT + 1)).reshape(3, CONTEXT + 1)[first : first + count]
-        assert len(rows) == count, "a window is asked for that is none of the epoch"
-        return rows[:, :-1], rows[:, 1:]
-
-
-def test_validation_loss_is_the_mean_over_windows() -> None:
-    model: Any = small_model(dropout=0.5).train()
-    windows: Any = ThreeWindows()
-    inputs, targets = (torch.from_numpy(array) for array in windows.batch(0, 3))
-    with torch.no_grad():
-        losses = [model.eval()(inputs[i : i + 1], targets=targets[i : i + 1]).item() for i in range(3)]
-    model.train()
-    assert validation_loss(model, windows, 1, 2) == pytest.approx(sum(losses[:2]) / 2, rel=1e-6)
-    for batches, size in ((3, 1), (2, 2), (100, 2), (1, 50)):
-        assert validation_loss(model, windows, batches, size) == pytest.approx(sum(losses) / 3, rel=1e-6)
-    assert model.training
-    assert validation_loss(model, windows, 1, 3, lambda ids, targets: torch.tensor(7.0)) == 7
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
