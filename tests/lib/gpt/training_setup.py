@@ -64,7 +64,7 @@ def training(place: Path, params: TrainingParams, world: World = ALONE, config: 
     return Training(GPT(config), params, world, CheckpointStore(place), FACTS)
 
 
-class StopRequested(Exception):
+class StopRequestedError(Exception):
     """Ends a training from inside, as a kill would."""
 
 
@@ -75,11 +75,11 @@ def run(made: Training, place: Path, stop_at: int | None = None) -> tuple[Curve,
 
     def log(step: int, _: Any) -> None:
         if step == stop_at:
-            raise StopRequested
+            raise StopRequestedError
 
     try:
         made.run(batches, lambda: made.mean_loss(Counting(), 12), curve, log, "test")
-    except StopRequested:
+    except StopRequestedError:
         pass
     finally:
         if curve is not None:
