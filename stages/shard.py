@@ -16,8 +16,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from stages.lib.corpus.documents import Document, Drop, Items, duplicate_key
-from stages.lib.corpus.sources import Source, parse_source, read_source, work_of
+from stages.lib.corpus.documents import Advance, Document, Drop, Items, duplicate_key
+from stages.lib.corpus.sources import Source, Work, parse_source, read_source, work_of
+from stages.lib.gpt.instructions import KINDS, Example
+from stages.lib.gpt.instructions import Source as InstructionSource
+from stages.lib.gpt.instructions import parse_source as parse_instructions
+from stages.lib.gpt.instructions import read_source as read_instructions
 from stages.lib.gpt.shard_state import ShardState, source_identity
 from stages.lib.gpt.sharding import Sorted, SplitWriter, tokenize
 from stages.lib.gpt.shards import FORMAT, MANIFEST, MAX_VOCABULARY, SPLITS, Split, manifest
@@ -36,7 +40,7 @@ DROPPED = "dropped.jsonl"
 class Params:
     """Section `shard` of params.yaml."""
 
-    sources: list[dict[str, Any]]  # each a `kind` (hub, files, packages) and the fields of its dataclass
+    sources: list[dict[str, Any]]  # each a `kind` (as in chunk, or as in finetune) and the fields of its dataclass
     tokenizer: str  # byte, gpt2, hf:ORG/NAME@REVISION or hf:DIRECTORY
     shard_tokens: int = 100_000_000  # tokens a shard, of 2 bytes each, >= 1
     val_fraction: float = 0.05  # of the documents, drawn by the SHA-256 of their text, 0..1
@@ -56,9 +60,14 @@ class Params:
             raise ValueError(f"workers: {self.workers} is negative")
         self.parsed_sources()
 
-    def parsed_sources(self) -> list[Source]:
+    def parsed_sources(self) -> list[Source | InstructionSource]:
         """The typed sources. Raises `ValueError` naming the key."""
-        return [parse_source(content, f"sources[{i}]") for i, content in enumerate(self.sources)]
+        return [
+            parse_instructions(content, f"sources[{i}]")
+            if isinstance(content, dict) and content.get("kind") in KINDS
+            else parse_source(content, f"sources[{i}]")
+            for i, content in enumerate(self.sources)
+        ]
 
 
 @dataclass
@@ -132,13 +141,26 @@ def read_all(params: Params) -> Items:
     def advance(amount: int) -> None:
         bar.update(amount)  # of the source being read
 
-    streams = [
-        (source, work_of(source), read_source(source, params.max_document_chars, advance))
-        for source in params.parsed_sources()
-    ]
-    for source, work, stream in streams:
-        with tqdm(total=work.total, unit=work.unit, unit_scale=True, desc=f"shard {source.kind}") as bar:
-            yield from stream
+    streams: list[tuple[str, Work, Items]] = []
+    for source in params.parsed_sources():
+        if isinstance(source, InstructionSource):
+            texts = instruction_texts(read_instructions(source), advance)
+            streams.append((source.kind, Work(source.limit or None, "example"), texts))
+        else:
+            stream = read_source(source, params.max_document_chars, advance)
+            streams.append((source.kind, work_of(source), stream))
+    for kind, work, items in streams:
+        with tqdm(total=work.total, unit=work.unit, unit_scale=True, desc=f"shard {kind}") as bar:
+            yield from items
+
+
+def instruction_texts(examples: Iterator[Example | Drop], advance: Advance) -> Items:
+    """Each example as a document: the prompt, an empty line, the answer."""
+    for example in examples:
+        advance(1)
+        yield (
+            example if isinstance(example, Drop) else Document(example.source, f"{example.prompt}\n\n{example.answer}")
+        )
 
 
 def make_shards(params: Params, tokenizer: Tokenizer, state: ShardState, tally: Tally) -> int:

@@ -135,6 +135,22 @@ def test_json_lists_are_read(project: Path) -> None:
     assert metrics["documents"]["kept"] == 50
 
 
+def test_instructions_become_documents(project: Path) -> None:
+    records = [{"instruction": f"Add {i}.", "input": f"{i} + {i}", "output": f"{2 * i}"} for i in range(60)]
+    Path("docs/sums.json").write_text(json.dumps([*records, {"instruction": "Say nothing.", "output": ""}]))
+    metrics = run(sources=[{"kind": "instructions", "patterns": ["docs/sums.json"]}])
+    assert metrics["documents"] == {"in": 61, "kept": 60, "dropped": {"no_output": 1}}
+    tokenizer = load_tokenizer("byte")
+    texts = {
+        tokenizer.decode(ids)
+        for split in ("train", "val")
+        for ids in documents(open_shards(OUTPUT_DIR, split), tokenizer.eot)
+    }
+    assert texts == {f"Add {i}.\n\n{i} + {i}\n\n{2 * i}" for i in range(60)}
+    Path("docs/sums.json").write_text(json.dumps(records[:50]))
+    assert run(sources=[{"kind": "instructions", "patterns": ["docs/sums.json"]}])["documents"]["kept"] == 50
+
+
 @pytest.mark.parametrize("name", ["byte", "gpt2"])
 def test_the_bytes_do_not_depend_on_the_worker_count(project: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(sharding, "BATCH_CHARS", 700)

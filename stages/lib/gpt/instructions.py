@@ -72,7 +72,7 @@ class Docstrings:
 
 
 Source = InstructionFiles | SpamFiles | Docstrings
-_KINDS: dict[str, type[Source]] = {"instructions": InstructionFiles, "spam": SpamFiles, "docstrings": Docstrings}
+KINDS: dict[str, type[Source]] = {"instructions": InstructionFiles, "spam": SpamFiles, "docstrings": Docstrings}
 
 
 def parse_source(content: Any, where: str) -> Source:
@@ -82,9 +82,9 @@ def parse_source(content: Any, where: str) -> Source:
         ValueError: an unknown kind, or a key that is unknown, missing or of another type.
     """
     kind = content.get("kind") if isinstance(content, Mapping) else content
-    if kind not in _KINDS:
-        raise ValueError(f"{where}.kind: {kind!r} is not allowed; one of {sorted(_KINDS)}")
-    return from_mapping(_KINDS[kind], content, where)
+    if kind not in KINDS:
+        raise ValueError(f"{where}.kind: {kind!r} is not allowed; one of {sorted(KINDS)}")
+    return from_mapping(KINDS[kind], content, where)
 
 
 def read_source(source: Source) -> Iterator[Example | Drop]:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from stages.lib.corpus.files import FilesSource, matched_files
 from stages.lib.corpus.hub import HubSource
 from stages.lib.corpus.sources import Source
+from stages.lib.gpt.instructions import InstructionFiles, SpamFiles
+from stages.lib.gpt.instructions import Source as InstructionSource
 from stages.lib.gpt.shards import SPLITS, Split, documents_name
 from stages.lib.models import file_sha256
 from stages.lib.records import Record, write_json
@@ -86,13 +88,13 @@ class ShardState:
         return found == {key: record[key] for key in found}
 
 
-def source_identity(source: Source) -> Record:
+def source_identity(source: Source | InstructionSource) -> Record:
     """What decides a source's documents: its settings, and the content of its files or the version of its packages.
 
     Raises:
         ValueError: what the source asks for is not there.
     """
-    if isinstance(source, FilesSource):
+    if isinstance(source, FilesSource | InstructionFiles | SpamFiles):
         files = matched_files(source.patterns)
     elif isinstance(source, HubSource):  # a hub data set's revision says it all
         root = source.name if Path(source.name).is_dir() else ""
