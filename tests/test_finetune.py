@@ -123,7 +123,7 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path, monkeypatch: 
     for place in (one, other):
         monkeypatch.chdir(place)
         main()
-    assert 20 <= json.loads((one / "timings/finetune.json").read_text())["resumed_from_step"] < 150
+    assert 0 < json.loads((one / "timings/finetune.json").read_text())["resumed_from_step"] < 150
     assert json.loads((other / "timings/finetune.json").read_text())["resumed_from_step"] == 0
     for file in ("models/gpt-instruct/model.safetensors", "metrics/finetune_curve.csv", "metrics/finetune.json"):
         assert (one / file).read_bytes() == (other / file).read_bytes(), file

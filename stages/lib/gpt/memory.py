@@ -58,6 +58,8 @@ def training_memory(load: Load) -> dict[str, int]:
         # Autocast's copies of what is multiplied, kept for the backward pass.
         "bfloat16 weights": 2 * (block_matrices + logit_matrix) if half else 0,
         "activations": tokens * (config.n_layer * _block_bytes(config, half) + _outer_bytes(config, half)),
+        # The MLP's matrices times 1.702; in bfloat16 autocast's copies are these.
+        "scaled weights": 4 * 8 * config.n_layer * config.d_model**2 if _scales(config) and not half else 0,
         # float32 in either precision: log-probabilities kept, and in the loss's backward pass the gradients with
         # respect to them and to the logits, all three (n, V).
         "logits": 3 * 4 * tokens * config.vocab_size,
@@ -66,6 +68,10 @@ def training_memory(load: Load) -> dict[str, int]:
     }
     allocated = sum(parts.values())
     return {**parts, "fragmentation": int(FRAGMENTATION * allocated), "CUDA context": CUDA_CONTEXT}
+
+
+def _scales(config: GPTConfig) -> bool:
+    return config.activation == "gelu_sigmoid"
 
 
 def _norm_bytes(config: GPTConfig, half: bool) -> int:
@@ -80,8 +86,6 @@ def _block_bytes(config: GPTConfig, half: bool) -> int:
     if config.position == "rope":
         units += 2 + 1  # turned queries and keys, and the output once more: it has to be laid out anew
     units += 4 + 4  # the MLP before and after its activation
-    if config.activation == "gelu_sigmoid":
-        units += 4  # and the sigmoid
     # Flash attention keeps a float32 a head and token, and no (T, T) matrix.
     dropout_masks = 2 * config.d_model if config.dropout else 0  # a byte each, of both branches
     inside = config.d_model * units * (2 if half else 4)
