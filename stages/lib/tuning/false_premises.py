@@ -1,0 +1,213 @@
+"""Questions that take something for granted that their text contradicts, by rule, and the corrections.
+
+A fact of the text is changed in one place: a parameter's default, a parameter's name, a number, or a yes into a no.
+The changed value must not stand in the text, or the premise might be true of something else in it. A correction denies
+the premise and quotes the statement.
+"""
+
+import re
+from collections.abc import Sequence
+
+from stages.lib.corpus.documents import Drop
+from stages.lib.llm.verbs import AUXILIARIES, base_form, is_action
+from stages.lib.params import fill
+from stages.lib.tuning.edge_cases import variant
+from stages.lib.tuning.items import Change, Item
+from stages.lib.tuning.splits import drawn
+
+_ENTRY = re.compile(r"^`?(?P<name>[A-Za-z_][\w.]*)`?\s*(?:\((?P<type>[^\n]*?)\))?\s*:")
+_DEFAULT = re.compile(r"\b[Dd]efaults? (?:is |to |value is |value of )?[`\"']*(?P<value>[^\s`\"'),]+)")
+_WHICH = re.compile(
+    r"^Which parameter(?P<of> of \S+ [\w.]+)? (?P<does>(?:takes|specifies|decides|is|should|needs)\b.+)\?$"
+)
+_OF = re.compile(r"\bthe parameter (?P<name>\w+)(?P<of> of \S+ [\w.]+)")
+_NUMBER = re.compile(r"(?<![\w.`/\-])\d+(?:\.\d+)?(?![\w`/]|[.\-]\d)")
+_CONDITION = re.compile(r"^(?:If|When|Once|Unless|By default|In general|To)\b[^,]*,\s+", re.IGNORECASE)
+_NAME = re.compile(r"^[A-Za-z_]\w*$")
+
+
+def false_premise(item: Item, parameters: Sequence[str], corrections: str) -> Item | Drop:
+    """A question with a false premise on the item's text, with its correction.
+
+    `parameters`: names of parameters of other texts, to ask about the wrong one.
+    Drop reasons: `no_fact_to_change` (no rule applies), `change_is_in_the_text`.
+    """
+    name = f"false_premise:{item.id}"
+    for found in (
+        _wrong_default(item),
+        _wrong_parameter(item, parameters),
+        _wrong_number(item),
+        _negated_action(item),
+        _negated_statement(item),
+    ):
+        if found is None:
+            continue
+        question, denial, change = found
+        if change.type != "negation" and holds(item.context, change.false):
+            return Drop(name, "change_is_in_the_text", f"{change.true} -> {change.false}")
+        return Item(
+            id=name,
+            kind="false_premise",
+            source=item.source,
+            context=item.context,
+            question=question,
+            answer=fill(variant(corrections, name), denial=denial, evidence=item.evidence),
+            made_by="rules",
+            evidence=item.evidence,
+            change=change,
+            question_of=item.id,
+        )
+    return Drop(name, "no_fact_to_change", item.evidence or item.answer)
+
+
+def holds(text: str, value: str) -> bool:
+    """Whether a text holds a value as a word of its own, whatever its case."""
+    return bool(re.search(rf"(?<![\w.]){re.escape(value)}(?!\w|\.\d)", text, re.IGNORECASE))
+
+
+def parameter_name(item: Item) -> str:
+    """The parameter whose entry the item's evidence is; "" where it is prose."""
+    match = _ENTRY.match(item.evidence)
+    return match["name"] if match and (match["type"] is not None or "_" in match["name"]) else ""
+
+
+def default_value(evidence: str) -> str:
+    """The default that a parameter's entry states; "" if it states none."""
+    match = _DEFAULT.search(evidence)
+    return match["value"].rstrip(".") if match else ""
+
+
+def other_value(value: str, name: str) -> str | None:
+    """A value of the same kind that is another one, drawn by hash of `name`; None for kinds that we cannot change."""
+    if value in ("True", "False"):
+        return "False" if value == "True" else "True"
+    if not _NUMBER.fullmatch(value):
+        return None
+    if "." in value:
+        digits = len(value.partition(".")[2])
+        scaled = [f"{float(value) * factor:.{digits + 1}f}".rstrip("0").rstrip(".") for factor in (2, 4, 5)]
+        return drawn(name, [number for number in scaled if number != value] or [f"{float(value) + 1:g}"])[0]
+    number = int(value)
+    return drawn(name, sorted({str(number * 2 or 1), str(number + 1), str(number * 10 or 10), str(number + 3)}))[0]
+
+
+Found = tuple[str, str, Change] | None  # question, denial, change
+
+
+def _wrong_default(item: Item) -> Found:
+    name, true = parameter_name(item), default_value(item.evidence)
+    if not name or not true:
+        return None
+    false = other_value(true, item.id)
+    of = _of(item.question)
+    # Half of the entries with a default are asked about by their name, so that the kinds stay mixed.
+    if false is None or not of or (_WHICH.match(item.question) and int(drawn(item.id, ["0", "1"])[0])):
+        return None
+    question = f"Why does the parameter {name}{of} default to {false}?"
+    denial = f"The parameter {name} does not default to {false}, but to {true}."
+    return question, denial, Change(type="default", true=true, false=false)
+
+
+def _wrong_parameter(item: Item, parameters: Sequence[str]) -> Found:
+    match, true = _WHICH.match(item.question), parameter_name(item)
+    if not match or not true:
+        return None
+    wrong = [name for name in parameters if name != true and not holds(item.context, name)]
+    if not wrong:
+        return None
+    false = drawn(item.id, wrong)[0]
+    question = f"When should I use the parameter {false}{match['of'] or ''}, which {match['does']}?"
+    denial = f"It is {true}, not {false}, that {match['does']}."
+    return question, denial, Change(type="parameter", true=true, false=false)
+
+
+def _wrong_number(item: Item) -> Found:
+    if parameter_name(item):
+        return None
+    numbers = list(_NUMBER.finditer(item.evidence))
+    if not numbers:
+        return None
+    chosen = numbers[int(drawn(item.id, map(str, range(len(numbers))))[0])]
+    false = other_value(chosen[0], item.id)
+    if false is None:
+        return None
+    changed = item.evidence[: chosen.start()] + false + item.evidence[chosen.end() :]
+    return (
+        f"Why is it that {_inside(changed)}?",
+        f"The text does not say {false} there, but {chosen[0]}.",
+        Change(type="number", true=chosen[0], false=false),
+    )
+
+
+def _negated_action(item: Item) -> Found:
+    """`Verb object.` about the topic: "What does TOPIC do?" -> "Why does TOPIC not verb object?"."""
+    match = re.match(r"What does (?P<subject>\S.*) do\?$", item.question)
+    words = re.sub(r"^\w+ly ", "", item.evidence).split()
+    if not match or len(words) < 3 or not is_action(*[word.lower() for word in words[:2]]):
+        return None
+    base = base_form(words[0].lower()) or words[0].lower()
+    rest = " ".join(words[1:]).rstrip(".")
+    return (
+        f"Why does {match['subject']} not {base} {rest}?",
+        f"{match['subject']} does {base} {rest}."[0].upper() + f"{match['subject']} does {base} {rest}."[1:],
+        Change(type="negation", true=words[0], false=f"not {base}"),
+    )
+
+
+def _negated_statement(item: Item) -> Found:
+    """`SUBJECT is|can|will REST.` -> "Why is it that SUBJECT is|can|will not REST?"; a stated "not" is taken out."""
+    if parameter_name(item):
+        return None
+    start = match.end() if (match := _CONDITION.match(item.evidence)) else 0
+    head, main = item.evidence[:start], item.evidence[start:]
+    words = main.split()
+    place = next((i for i, word in enumerate(words[:12]) if word in AUXILIARIES or word == "cannot"), 0)
+    if not place or any(word in ("that", "which", "who", "where", "whose", "if", "when") for word in words[:place]):
+        return None
+    auxiliary, after = words[place], words[place + 1 :]
+    if auxiliary == "cannot":
+        true, false, rest = "cannot", "can", after
+    elif after[:1] == ["not"]:
+        true, false, rest = f"{auxiliary} not", auxiliary, after[1:]
+    else:
+        true, false, rest = auxiliary, "cannot" if auxiliary == "can" else f"{auxiliary} not", after
+    if not rest:
+        return None
+    about = _of(item.question)
+    told = " ".join([*words[:place], false, *rest])
+    named = f" For the parameter{about}" if about else ""
+    del named
+    return (
+        f"Why is it that {_inside(head + told)}?",
+        f'The text says "{true}", not "{false}".',
+        Change(type="negation", true=true, false=false),
+    )
+
+
+def _of(question: str) -> str:
+    """` of LIBRARY's NAME`, as the question names the topic of its parameter; "" if it does not."""
+    match = _OF.search(question) or _WHICH.match(question)
+    return (match["of"] or "") if match else ""
+
+
+def _inside(statement: str) -> str:
+    """A sentence as it reads inside another one."""
+    statement = statement.strip().rstrip(".!")
+    first = statement.split(" ", 1)[0]
+    plain = first.lower() in (
+        "the",
+        "a",
+        "an",
+        "all",
+        "both",
+        "any",
+        "every",
+        "if",
+        "when",
+        "once",
+        "unless",
+        "in",
+        "to",
+        "by",
+    )
+    return statement[:1].lower() + statement[1:] if plain else statement

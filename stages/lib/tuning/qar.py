@@ -1,0 +1,79 @@
+"""Question, reasoning, answer: `reasoning ##### answer`, from our own questions and from QASA's evidence."""
+
+import re
+
+from stages.lib.corpus.documents import Drop
+from stages.lib.llm.facts import readable, sentences
+from stages.lib.llm.words import content_words
+from stages.lib.params import fill
+from stages.lib.tuning.asked import asked_clause
+from stages.lib.tuning.false_premises import default_value, parameter_name
+from stages.lib.tuning.items import Item
+
+SEPARATOR = "#####"
+_CONSEQUENCE = re.compile(r"\b(?:[Ii]f|[Ww]hen|[Oo]nce)\b[^,]*,\s+(?:then )?(?P<then>.+)$")
+
+
+def joined(reasoning: str, answer: str) -> str:
+    """`reasoning ##### answer`."""
+    return f"{reasoning} {SEPARATOR} {answer}"
+
+
+def separated(text: str) -> tuple[str, str] | None:
+    """Reasoning and answer of a text with exactly one separator and two halves; None otherwise."""
+    halves = [half.strip() for half in text.split(SEPARATOR)]
+    return (halves[0], halves[1]) if len(halves) == 2 and all(halves) else None
+
+
+def halves_fault(reasoning: str, answer: str) -> str | None:
+    """Why two halves cannot be written: `no_reasoning`, `no_answer`, `separator_inside`; None if they can."""
+    if not reasoning.strip():
+        return "no_reasoning"
+    if not answer.strip():
+        return "no_answer"
+    # A mark at the seam ("...#" + " #####") cannot come about: a blank stands on both sides.
+    return "separator_inside" if SEPARATOR in reasoning or SEPARATOR in answer else None
+
+
+def own_reasoning(item: Item, template: str) -> tuple[str, str] | Drop:
+    """Reasoning and short answer of one of our own questions: what is asked, the statement that tells it, the answer.
+
+    Drop reason: `no_evidence` (the answer's statement was not found in the text).
+    """
+    if not item.evidence:
+        return Drop(item.id, "no_evidence", item.answer)
+    clause = asked_clause(item.question, item.opening)
+    asked = f"The question asks {clause}." if clause else f'The question is: "{item.question}"'
+    return fill(template, asked=asked, evidence=item.evidence), short_answer(item)
+
+
+def short_answer(item: Item) -> str:
+    """The part of the statement that answers the question: a parameter's name, a default, a consequence; else all."""
+    question, evidence = item.question, item.evidence
+    if question.startswith("Which parameter") and (name := parameter_name(item)):
+        return name
+    if question.startswith("What is the default value") and (value := default_value(evidence)):
+        return value
+    if question.startswith("What happens ") and (match := _CONSEQUENCE.search(evidence)):
+        then = match["then"]
+        return then[:1].upper() + then[1:]
+    return item.answer
+
+
+def chosen_evidence(contexts: list[str], question: str, answer: str, limit: int) -> str:
+    """The sentences of the contexts that hold most of the words of question and answer, in reading order.
+
+    For evidence without a written rationale. A sentence counts by the share of its words that question and answer hold
+    and by how many of theirs it covers; ties in reading order. "" if no sentence shares a word.
+    """
+    wanted = content_words(f"{question} {answer}")
+    scored = []
+    for number, context in enumerate(contexts):
+        for start, end in sentences(context):
+            words = content_words(context[start:end])
+            shared = len(words & wanted)
+            if shared:
+                score = 2 * shared / (len(words) + len(wanted))
+                scored.append((-score, number, start, readable(context[start:end])))
+    chosen = sorted(sorted(scored)[:limit], key=lambda part: part[1:3])
+    return " ".join(text for *_, text in chosen)
