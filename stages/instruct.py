@@ -1,29 +1,34 @@
 """Selected questions, abstracts, QASA -> data/instruct/: chats, question-reasoning-answer, instructions, each split.
 
 Three sets, train, val and test by source document: synthetic_qa (chats with answers, refusals and corrections), qar
-(`reasoning ##### answer`) and what the stage finetune takes. What does not fit is kept in dropped.jsonl with its reason.
+(`reasoning ##### answer`) and what the stage finetune takes. What does not fit stands in dropped.jsonl with its reason.
 Run: python -m stages.instruct
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stages.lib.corpus.documents import Drop
-from stages.lib.llm.facts import readable
-from stages.lib.metrics import Stopwatch, check_counts, write_metrics
-from stages.lib.params import load, load_prompts
+from stages.lib.llm.asking import open_model
+from stages.lib.llm.protocol import LanguageModel
+from stages.lib.llm.question_writing import PROMPTS as ASKING_PROMPTS
+from stages.lib.llm.question_writing import ask_directly, ask_fact_first
+from stages.lib.metrics import Stopwatch, write_metrics
+from stages.lib.params import from_mapping, load, load_prompts
 from stages.lib.records import Record, read_jsonl, write_json, write_jsonl
-from stages.lib.tuning.chat_records import Wording, chat_record, instruction_record, qar_record, text_fault
-from stages.lib.tuning.edge_cases import Texts, pair_unanswerable
-from stages.lib.tuning.false_premises import false_premise, parameter_name
+from stages.lib.tuning.abstracts import AbstractFiles, AnswerFiles, read_abstracts, read_answers
+from stages.lib.tuning.account import Account, sorted_counts
+from stages.lib.tuning.chat_records import Wording, chat_record, instruction_record, qar_record
+from stages.lib.tuning.edge_cases import EDGE_KINDS, EdgeKind, by_generator, by_rules, share_out
+from stages.lib.tuning.gathering import abstract_items, checked, qasa_items, selected_items
 from stages.lib.tuning.items import Item
-from stages.lib.tuning.qar import chosen_evidence, own_reasoning
-from stages.lib.tuning.qasa import QasaQuestion, read_qasa
+from stages.lib.tuning.qasa import read_qasa
 from stages.lib.tuning.record_files import read_records
-from stages.lib.tuning.splits import SPLITS, Split, drawn, group_sources, side
+from stages.lib.tuning.splits import SPLITS, Split, group_sources, side
 
 SELECTED = Path("data/selected/qa_selected.jsonl")
 CHUNKS = Path("data/chunks/chunks.jsonl")
@@ -32,202 +37,224 @@ PROMPTS = [
     "instruct_system_prompt",
     "answer_from_context_prompt",
     "reasoning_prompt",
-    "reasoning_alone_prompt",
+    "closed_book_reasoning_prompt",
+    "evidence_reasoning",
     "refusal_answers",
     "correction_answers",
-    "evidence_reasoning",
+    "confirmation_answers",
+    "unanswerable_question_prompt",
+    "false_premise_prompt",
+    *ASKING_PROMPTS.values(),
 ]
-EVIDENCE_SENTENCES = 3  # of contexts without a rationale
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
     """Section `instruct` of params.yaml."""
 
-    seed: int  # of the splits
+    seed: int  # of the splits, and of sampling where temperature > 0
     val_fraction: float  # of the source documents, 0..1
     test_fraction: float
     near_duplicate: float  # Jaccard similarity of word 5-grams from which two contexts stand on the same side, 0..1
+    max_context_chars: int  # longer contexts are dropped
     unanswerable_share: float  # of synthetic_qa, at most, 0..1
     false_premise_share: float
-    max_context_chars: int  # longer contexts are dropped
+    true_premise_share: float  # questions in the form of false premises that are true
+    edge_cases: list[Literal["rules", "generator"]]  # who writes them; a model of 135M cannot
+    generator: str  # name under models:; writes the questions on abstracts, and edge cases
+    max_tokens: int  # of a reply, >= 1
+    max_question_tokens: int  # of the rest of a question after its opening (fact_first), >= 1
+    facts_per_chunk: int  # facts of an abstract that are tried, one after the other (fact_first), >= 1
+    temperature: float  # 0: greedy
+    abstracts: list[dict[str, Any]] = field(default_factory=list)  # patterns, title_key, text_key, id_key, limit
     qasa: list[str] = field(default_factory=list)  # globs of files in QASA's schema
+    question_answers: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # patterns, question_key, answer_key, source_key
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for first, second in (("val_fraction", "test_fraction"), ("unanswerable_share", "false_premise_share")):
-            a, b = getattr(self, first), getattr(self, second)
-            if min(a, b) < 0 or a + b >= 1:
-                raise ValueError(f"{first}, {second}: {a} and {b} must be >= 0 and less than 1 together")
+        fractions = [self.val_fraction, self.test_fraction]
+        shares = list(self.shares.values())
+        if min(fractions) < 0 or sum(fractions) >= 1:
+            raise ValueError(f"val_fraction, test_fraction: {fractions} must be >= 0 and less than 1 together")
+        if min(shares) < 0 or sum(shares) >= 1:
+            raise ValueError(
+                f"unanswerable_share, false_premise_share, true_premise_share: {shares} must be >= 0 and less than 1 "
+                "together"
+            )
         if not 0 < self.near_duplicate <= 1:
             raise ValueError(f"near_duplicate: {self.near_duplicate} is not in 0..1")
-        if self.max_context_chars < 1:
-            raise ValueError(f"max_context_chars: {self.max_context_chars} must be >= 1")
+        if min(self.max_context_chars, self.max_tokens, self.max_question_tokens, self.facts_per_chunk) < 1:
+            raise ValueError("max_context_chars, max_tokens, max_question_tokens and facts_per_chunk must be >= 1")
+        if not self.edge_cases and shares != [0, 0, 0]:
+            raise ValueError("edge_cases: nobody is named, and shares are; name rules or generator, or set shares to 0")
+        self.abstract_files()
+        self.answer_files()
+
+    @property
+    def shares(self) -> dict[EdgeKind, float]:
+        """Kind of edge case -> its share of synthetic_qa."""
+        return {
+            "unanswerable": self.unanswerable_share,
+            "false_premise": self.false_premise_share,
+            "true_premise": self.true_premise_share,
+        }
+
+    def abstract_files(self) -> list[AbstractFiles]:
+        """The typed entries. Raises `ValueError` naming the key."""
+        return [from_mapping(AbstractFiles, entry, f"abstracts[{i}]") for i, entry in enumerate(self.abstracts)]
+
+    def answer_files(self) -> list[AnswerFiles]:
+        """The typed entries. Raises `ValueError` naming the key."""
+        entries = enumerate(self.question_answers)
+        return [from_mapping(AnswerFiles, entry, f"question_answers[{i}]") for i, entry in entries]
 
 
-@dataclass
-class Ledger:
-    """What was dropped, and the counts of what came in and what was kept."""
+def gather(params: Params, prompts: dict[str, str], model: LanguageModel | None, account: Account) -> list[Item]:
+    """Everything that is asked and answered by a source, checked."""
+    chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, required=["id", "document", "source", "text"])}
+    questions = read_jsonl(SELECTED, required=["id", "chunk", "generator", "question", "answer"])
+    found: dict[str, list[Item | Drop]] = {"selected": selected_items(questions, chunks)}
+    for source in params.abstract_files():
+        assert model
+        found.setdefault("abstracts", []).extend(ask_about_abstracts(source, params, prompts, model))
+    if params.qasa:
+        records = read_qasa(list(read_records(params.qasa)))
+        asked = [question for question in records if not isinstance(question, Drop)]
+        found["qasa"] = [*qasa_items(asked), *(drop for drop in records if isinstance(drop, Drop))]
+    for answers in params.answer_files():
+        found.setdefault("question_answers", []).extend(read_answers(answers))
+    items = []
+    for name, entries in found.items():
+        kept, drops = checked(entries, params.max_context_chars)
+        account.enter(name, len(kept), drops)
+        items += kept
+    return items
 
-    dropped: list[Record] = field(default_factory=list)
-    counts: dict[str, Any] = field(default_factory=dict)
 
-    def count(self, name: str, total: int, kept: int, drops: Sequence[Drop]) -> None:
-        """Adds one line of counts that adds up, and the drops behind it."""
-        self.counts[name] = check_counts(total, kept, dict(Counter(drop.reason for drop in drops)))
-        self.dropped += [
-            {"set": name, "id": drop.source, "reason": drop.reason, "detail": drop.detail} for drop in drops
-        ]
+def ask_about_abstracts(
+    source: AbstractFiles, params: Params, prompts: dict[str, str], model: LanguageModel
+) -> list[Item | Drop]:
+    """A question on each abstract, by the strategy of the model's entry; an abstract without one is a drop."""
+    papers: dict[str, Record] = {}
+    drops: list[Item | Drop] = []
+    for found in read_abstracts(source):
+        if isinstance(found, Drop):
+            drops.append(found)
+        elif found["id"] in papers:
+            drops.append(Drop(found["id"], "same_id", found["text"][:80]))
+        else:
+            papers[found["id"]] = found
+    strategy = model.entry.qa_strategy
+    ask = ask_directly if strategy == "direct" else ask_fact_first
+    outcome = ask(list(papers.values()), prompts[ASKING_PROMPTS[strategy]], model, params, params.generator)
+    final = [line for line in outcome.rejected if line["final"]]
+    drops += [Drop(line["chunk"], line["reason"], (line["reply"] or "")[:200]) for line in final]
+    return [*abstract_items(outcome.kept, papers), *drops]
 
 
-def selected_items(questions: Sequence[Record], chunks: dict[str, Record], max_chars: int) -> list[Item | Drop]:
-    """Selected questions with their chunks. Drop reasons: `no_chunk` and those of `chat_records.text_fault`."""
-    found: list[Item | Drop] = []
-    for record in questions:
-        chunk = chunks.get(record["chunk"])
-        if chunk is None:
-            found.append(Drop(record["id"], "no_chunk", record["chunk"]))
-            continue
-        support = record.get("support")
-        evidence = readable(chunk["text"][support["start"] : support["end"]]) if support else ""
-        # fact_first's answer is the statement itself, without what a bullet or a line break puts around it.
-        evidence = record["answer"] if record.get("strategy") == "fact_first" else evidence
-        item = Item(
-            id=record["id"],
-            kind="selected",
-            source=chunk["document"],
-            context=chunk["text"],
-            question=record["question"],
-            answer=record["answer"],
-            made_by=record["generator"],
-            evidence=evidence,
-            opening=record.get("opening", ""),
+def edge_cases(
+    items: Sequence[Item], groups: dict[str, str], params: Params, prompts: dict[str, str], model: LanguageModel | None
+) -> dict[EdgeKind, list[Item | Drop]]:
+    """The edge cases of one side, and what was dropped of their candidates."""
+    askable = [item for item in items if item.context and item.kind in ("selected", "abstract", "qasa")]
+    found: dict[EdgeKind, list[Item | Drop]] = {kind: [] for kind in EDGE_KINDS}
+    for writer in params.edge_cases:
+        if writer == "rules":
+            written = by_rules(askable, groups, prompts)
+        else:
+            assert model
+            written = by_generator(askable, prompts, model, params)
+        found = {kind: [*found[kind], *written[kind]] for kind in EDGE_KINDS}
+    return share_out(found, items, params.shares)
+
+
+def check_sides(chats: dict[Split, list[Item]], params: Params) -> None:
+    """Raises `ValueError` where a side that was asked for has nothing."""
+    wanted = {"train": 1.0, "val": params.val_fraction, "test": params.test_fraction}
+    empty = [split for split in SPLITS if wanted[split] > 0 and not chats[split]]
+    if empty:
+        sizes = {split: len(chats[split]) for split in SPLITS}
+        raise ValueError(
+            f"instruct: no question fell to {', '.join(empty)}, {sizes}: sides are drawn by document, and there are "
+            "too few; give more questions, raise val_fraction or test_fraction, or change the seed"
         )
-        found.append(checked(item, max_chars))
-    return found
-
-
-def checked(item: Item, max_chars: int) -> Item | Drop:
-    """The item, or the drop that an unusable text makes of it."""
-    fault = text_fault(item.context, item.question, item.answer, max_chars)
-    return Drop(item.id, fault, item.question[:200]) if fault else item
-
-
-def kept_of(found: Sequence[Any]) -> tuple[list[Any], list[Drop]]:
-    """What was kept and what was dropped."""
-    return [one for one in found if not isinstance(one, Drop)], [one for one in found if isinstance(one, Drop)]
-
-
-def share_out(found: Sequence[Item | Drop], wanted: int) -> list[Item | Drop]:
-    """As many of the items as are wanted, drawn by hash; the others become drops (`over_share`)."""
-    names = {item.id for item in found if isinstance(item, Item)}
-    chosen = set(drawn("share", names)[:wanted])
-    return [
-        item if isinstance(item, Drop) or item.id in chosen else Drop(item.id, "over_share", item.question)
-        for item in found
-    ]
 
 
 def main() -> None:
-    """Reads, makes edge cases side by side, writes the sets and their counts."""
+    """Reads, asks, makes edge cases side by side, writes the sets and their counts.
+
+    Raises:
+        ValueError: a side has no question.
+    """
     watch = Stopwatch("instruct")
     params = load(Params, "instruct")
     prompts = load_prompts(PROMPTS)
+    account = Account()
+    with ExitStack() as stack:
+        needs_model = bool(params.abstracts) or "generator" in params.edge_cases
+        model = stack.enter_context(open_model(params.generator)) if needs_model else None
+        items = gather(params, prompts, model, account)
+        watch.lap("gather")
+        texts = [(item.source, item.context, item.answer) for item in items]
+        groups = group_sources(texts, params.near_duplicate)
+        sides = {s: side(group, params.val_fraction, params.test_fraction, params.seed) for s, group in groups.items()}
+        plain: dict[Split, list[Item]] = {split: [i for i in items if sides[i.source] == split] for split in SPLITS}
+        check_sides(plain, params)
+        edges = {split: edge_cases(plain[split], groups, params, prompts, model) for split in SPLITS}
+        watch.lap("edge_cases")
+    chats = dict(plain)
+    for kind in EDGE_KINDS:
+        drops: list[Drop] = []
+        for split in SPLITS:
+            chats[split] = [*chats[split], *(edge for edge in edges[split][kind] if isinstance(edge, Item))]
+            drops += [edge for edge in edges[split][kind] if isinstance(edge, Drop)]
+        account.enter(kind, sum(len(edges[split][kind]) for split in SPLITS) - len(drops), drops)
     wording = Wording(
         system=prompts["instruct_system_prompt"],
         with_context=prompts["answer_from_context_prompt"],
         reasoning=prompts["reasoning_prompt"],
-        reasoning_alone=prompts["reasoning_alone_prompt"],
+        closed_book_reasoning=prompts["closed_book_reasoning_prompt"],
     )
-    ledger = Ledger()
-    chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, required=["id", "document", "source", "text"])}
-    questions = read_jsonl(SELECTED, required=["id", "chunk", "generator", "question", "answer"])
-    items, drops = kept_of(selected_items(questions, chunks, params.max_context_chars))
-    ledger.count("selected", len(questions), len(items), drops)
-    qasa, qasa_drops = kept_of(read_qasa(list(read_records(params.qasa))))
-    qasa_items: list[tuple[Item, QasaQuestion]] = []
-    for question in qasa:
-        item = checked(qasa_item(question), params.max_context_chars)
-        if isinstance(item, Drop):
-            qasa_drops.append(item)
-        elif not question.evidence:
-            qasa_drops.append(Drop(question.id, "no_evidence", question.answer))
-        else:
-            qasa_items.append((item, question))
-    ledger.count("qasa", len(qasa_items) + len(qasa_drops), len(qasa_items), qasa_drops)
-
-    everything = [*items, *(item for item, _ in qasa_items)]
-    groups = group_sources([(i.source, i.context, i.answer) for i in everything], params.near_duplicate)
-    sides: dict[str, Split] = {
-        source: side(group, params.val_fraction, params.test_fraction, params.seed) for source, group in groups.items()
-    }
-    parameters = sorted({name for item in items if (name := parameter_name(item))})
-    chats: dict[Split, list[Item]] = {}
-    unanswerable: list[Item | Drop] = []
-    false: list[Item | Drop] = []
-    answerable = 1 - params.unanswerable_share - params.false_premise_share
-    for split in SPLITS:
-        own = [item for item in items if sides[item.source] == split]
-        texts = Texts(own, groups)
-        refused = [pair_unanswerable(item, texts, groups[item.source], prompts["refusal_answers"]) for item in own]
-        refused = share_out(refused, round(len(own) * params.unanswerable_share / answerable))
-        corrected = [false_premise(item, parameters, prompts["correction_answers"]) for item in own]
-        corrected = share_out(corrected, round(len(own) * params.false_premise_share / answerable))
-        unanswerable += refused
-        false += corrected
-        chats[split] = [*own, *kept_of(refused)[0], *kept_of(corrected)[0]]
-    for name, found in (("unanswerable", unanswerable), ("false_premise", false)):
-        kept, drops = kept_of(found)
-        ledger.count(name, len(found), len(kept), drops)
-
-    reasoned: list[Record | Drop] = []
-    for item in items:
-        halves = own_reasoning(item, prompts["evidence_reasoning"])
-        reasoned.append(halves if isinstance(halves, Drop) else qar_record(item, *halves, wording))
-    for item, question in qasa_items:
-        reasoned.append(qar_record(item, qasa_reasoning(question), item.answer, wording))
-    qar, drops = kept_of(reasoned)
-    ledger.count("qar", len(reasoned), len(qar), drops)
+    answered = [item for item in items if item.kind != "unanswerable"]
+    lines = [qar_record(item, prompts["evidence_reasoning"], wording) for item in answered]
+    reasoned = [line for line in lines if not isinstance(line, Drop)]
+    account.enter("qar", len(reasoned), [line for line in lines if isinstance(line, Drop)])
+    qar = {split: [line for line in reasoned if sides[line["source"]] == split] for split in SPLITS}
 
     for split in SPLITS:
         write_jsonl(OUT / f"synthetic_qa_{split}.jsonl", [chat_record(item, wording) for item in chats[split]])
-        write_jsonl(OUT / f"qar_{split}.jsonl", [record for record in qar if sides[record["source"]] == split])
-    write_json(OUT / "finetune.json", [instruction_record(item) for item in chats["train"]])
-    write_jsonl(OUT / "dropped.jsonl", ledger.dropped)
-    kinds = {split: dict(sorted(Counter(item.kind for item in chats[split]).items())) for split in SPLITS}
-    metrics = {
-        "counts": ledger.counts,
-        "synthetic_qa": kinds,
-        "qar": {split: sum(sides[record["source"]] == split for record in qar) for split in SPLITS},
-        "groups": len(set(groups.values())),
-        "sources": len(groups),
-    }
+        write_jsonl(OUT / f"qar_{split}.jsonl", qar[split])
+        instructions = [instruction_record(item) for item in chats[split]]
+        write_json(OUT / ("finetune.json" if split == "train" else f"finetune_{split}.json"), instructions)
+    write_jsonl(OUT / "dropped.jsonl", account.dropped)
+    metrics = make_metrics(account, chats, qar, groups)
     write_metrics("instruct", metrics)
-    watch.lap("all")
+    watch.lap("write")
     watch.write()
-    print(f"instruct: {kinds}")
+    print(f"instruct: synthetic_qa {metrics['synthetic_qa']}, qar {metrics['qar']}")
 
 
-def qasa_item(question: QasaQuestion) -> Item:
-    """A question of QASA's with its passages as the context."""
-    return Item(
-        id=question.id,
-        kind="selected",
-        source=question.paper,
-        context="\n\n".join(passage.context for passage in question.evidence if passage.context),
-        question=question.question,
-        answer=question.answer,
-        made_by="people",
-    )
-
-
-def qasa_reasoning(question: QasaQuestion) -> str:
-    """The rationales; where there are none, the sentences of the passages that tell most of the answer."""
-    rationales = [passage.rationale for passage in question.evidence if passage.rationale]
-    if rationales:
-        return " ".join(rationales)
-    contexts = [passage.context for passage in question.evidence]
-    return chosen_evidence(contexts, question.question, question.answer, EVIDENCE_SENTENCES)
+def make_metrics(
+    account: Account, chats: dict[Split, list[Item]], qar: dict[Split, list[Record]], groups: dict[str, str]
+) -> dict[str, Any]:
+    """Counts of what came in, and of each set by split and kind."""
+    changes = Counter(item.change.type for split in SPLITS for item in chats[split] if item.change)
+    made_by = Counter(f"{item.kind} by {item.made_by}" for split in SPLITS for item in chats[split])
+    return {
+        "sources": account.counts,
+        "documents": len(groups),
+        "groups_of_documents": len(set(groups.values())),  # near-identical ones are one group, on one side
+        "synthetic_qa": {
+            split: {"all": len(chats[split]), **sorted_counts(Counter(item.kind for item in chats[split]))}
+            for split in SPLITS
+        },
+        "made_by": sorted_counts(made_by),
+        "false_premises": sorted_counts(changes),
+        "qar": {split: len(qar[split]) for split in SPLITS},
+        "finetune": {split: len(chats[split]) for split in SPLITS},
+    }
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from stages.lib.llm.verbs import BASES, third_person
 
 _AUXILIARY = r"(?:is|are|was|were|can|could|must|may|might|will|would|should|has|have|had)"
 _SUBJECT_BEGINS = r"(?:we|you|i|they|he|she|it|this|these|those|there|the|an?)\b"
+_PARTICLES = ("to", "be", "of", "on", "from", "with", "in")
 _TOPIC = re.compile(r"^(?P<clause>.*\S)(?P<topic> in [\w.\-]+(?:'s? [\w.]+)?)$")
 
 
@@ -26,11 +27,11 @@ def asked_clause(question: str, opening: str = "") -> str | None:
     if re.match(r"(which|what|who)\b", body, re.IGNORECASE) and _asks_for_subject(body):
         return _lowered(body)
     if match := re.match(r"(what|when|why|how|where|which \w+) (does|do) (.+)$", body, re.IGNORECASE):
-        return _with_do(_lowered(match[1]), match[2], match[3])
+        return _with_do(_lowered(match[1]), match[2], match[3], opening)
     if match := re.match(rf"(what|when|why|how|where|who) ({_AUXILIARY}) (.+)$", body, re.IGNORECASE):
         return _with_auxiliary(_lowered(match[1]), match[2], match[3], opening)
     if match := re.match(r"(does|do) (.+)$", body, re.IGNORECASE):
-        return _with_do("whether", match[1].lower(), match[2])
+        return _with_do("whether", match[1].lower(), match[2], "")
     return None
 
 
@@ -47,11 +48,13 @@ def _asks_for_subject(body: str) -> bool:
     return not re.match(rf"\S+ (\S+ )?((do|does|did)\b|{_AUXILIARY} {_SUBJECT_BEGINS})", body, re.IGNORECASE)
 
 
-def _with_do(asked: str, verb: str, rest: str) -> str | None:
+def _with_do(asked: str, verb: str, rest: str, opening: str) -> str | None:
     words = rest.split()
+    # A whole opening, `What does SUBJECT VERB (PARTICLE)`, ends with its verb.
+    known = [word for word in opening.split()[2:] if word not in _PARTICLES] if asked == "what" else []
     for place, word in enumerate(words[1:], start=1):
-        if word in BASES or (word == "do" and asked == "what"):
-            finite = ("does" if word == "do" else third_person(word)) if verb == "does" else word
+        if word in BASES or (word == "do" and asked == "what") or (word in known[-1:] and place >= len(known) - 1):
+            finite = {"do": "does", "have": "has"}.get(word, third_person(word)) if verb == "does" else word
             return " ".join([asked, *words[:place], finite, *words[place + 1 :]])
     return None
 
@@ -60,8 +63,8 @@ def _with_auxiliary(asked: str, auxiliary: str, rest: str, opening: str) -> str 
     subject = opening.split(" ", 2)[2] if opening.count(" ") >= 2 else ""
     after = rest[len(subject) :].strip() if subject and rest.startswith(subject) else ""
     if asked == "what" and auxiliary in ("is", "are", "was", "were"):
-        if not subject or after.startswith("in "):
-            found = _TOPIC.match(rest)
+        if not after or after.startswith("in "):
+            found = None if subject and not after else _TOPIC.match(rest)
             head, topic = (found["clause"], found["topic"]) if found else (rest, "")
             return f"{asked} {head} {auxiliary}{topic}"
         return None

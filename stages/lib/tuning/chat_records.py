@@ -6,7 +6,7 @@ from stages.lib.corpus.documents import Drop
 from stages.lib.params import fill
 from stages.lib.records import Record
 from stages.lib.tuning.items import Item
-from stages.lib.tuning.qar import halves_fault, joined
+from stages.lib.tuning.qar import halves_fault, joined, reasoned
 from stages.lib.tuning.role_tokens import Message, holds_role_token, to_text
 
 
@@ -17,28 +17,7 @@ class Wording:
     system: str  # the system turn of every chat
     with_context: str  # the user's turn: {context} and {question}
     reasoning: str  # the user's turn where reasoning is asked for: {context} and {question}
-    reasoning_alone: str  # the same of a question without a text: {question}
-
-
-def text_fault(context: str, question: str, answer: str, max_context_chars: int) -> str | None:
-    """Why texts cannot become a record; None if they can.
-
-    Reasons: `no_question`, `no_answer`, `context_too_long`, `holds_role_token` (it would break the chat), and
-    `invalid_unicode` (a lone surrogate, which JSON can spell and UTF-8 cannot).
-    """
-    if not question.strip():
-        return "no_question"
-    if not answer.strip():
-        return "no_answer"
-    if len(context) > max_context_chars:
-        return "context_too_long"
-    if any(holds_role_token(text) for text in (context, question, answer)):
-        return "holds_role_token"
-    try:
-        (context + question + answer).encode()
-    except UnicodeEncodeError:
-        return "invalid_unicode"
-    return None
+    closed_book_reasoning: str  # the same of a question without a text: {question}
 
 
 def chat_record(item: Item, wording: Wording) -> Record:
@@ -67,11 +46,15 @@ def chat_record(item: Item, wording: Wording) -> Record:
     return record
 
 
-def qar_record(item: Item, reasoning: str, answer: str, wording: Wording) -> Record | Drop:
+def qar_record(item: Item, template: str, wording: Wording) -> Record | Drop:
     """A line of qar: a prompt (system and user turn) and `reasoning ##### answer`.
 
-    Drop reasons: those of `qar.halves_fault`, and `holds_role_token` in the reasoning.
+    Drop reasons: those of `qar.reasoned` and `qar.halves_fault`, and `holds_role_token` in the reasoning.
     """
+    halves = reasoned(item, template)
+    if isinstance(halves, Drop):
+        return halves
+    reasoning, answer = halves
     fault = halves_fault(reasoning, answer)
     if fault is None and (holds_role_token(reasoning) or holds_role_token(answer)):
         fault = "holds_role_token"
@@ -80,7 +63,7 @@ def qar_record(item: Item, reasoning: str, answer: str, wording: Wording) -> Rec
     if item.context:
         asked = fill(wording.reasoning, context=item.context, question=item.question)
     else:
-        asked = fill(wording.reasoning_alone, question=item.question)
+        asked = fill(wording.closed_book_reasoning, question=item.question)
     messages: list[Message] = [
         {"role": "system", "content": wording.system.strip()},
         {"role": "user", "content": asked.strip()},

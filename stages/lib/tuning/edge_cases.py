@@ -1,91 +1,62 @@
-"""Edge cases by rule: questions that a text does not answer, and the refusals that answer them.
+"""The edge cases of one side of the split: refusals, corrections, and true premises in the form of false ones."""
 
-A question is paired with a text of another document on the same side. That the text does not hold the answer is
-checked by rule: of the words that the answer adds to the question, none may stand in it, but for those that stand in
-every fifth text anyway. Among the texts that pass, one is taken that is close to the question, so that a refusal has
-to be read off the text and not off a change of subject.
-"""
-
-import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from stages.lib.corpus.documents import Drop
-from stages.lib.llm.words import content_words, normalised
-from stages.lib.params import fill
-from stages.lib.tuning.asked import asked_phrase
+from stages.lib.llm.protocol import LanguageModel
+from stages.lib.tuning.false_premises import false_premise, parameter_name, true_premise
+from stages.lib.tuning.generated import Settings, write_false_premises, write_unanswerable
 from stages.lib.tuning.items import Item
-from stages.lib.tuning.splits import drawn, fraction_of
+from stages.lib.tuning.pairing import Texts, pair_unanswerable
+from stages.lib.tuning.splits import drawn
 
-COMMON = 0.2  # share of the texts from which a word says nothing about one of them
-CLOSEST = 3  # of the closest texts, one is drawn
+EdgeKind = Literal["unanswerable", "false_premise", "true_premise"]
+EDGE_KINDS: tuple[EdgeKind, ...] = ("unanswerable", "false_premise", "true_premise")
 
 
-def variant(lines: str, name: str) -> str:
-    """One of a prompt's lines, by hash of the name.
+def by_rules(
+    items: Sequence[Item], groups: dict[str, str], prompts: dict[str, str]
+) -> dict[EdgeKind, list[Item | Drop]]:
+    """Candidates of each kind from the items of one side."""
+    texts = Texts(items, groups)
+    parameters = sorted({name for item in items if (name := parameter_name(item))})
+    return {
+        "unanswerable": [pair_unanswerable(i, texts, groups[i.source], prompts["refusal_answers"]) for i in items],
+        "false_premise": [false_premise(item, parameters, prompts["correction_answers"]) for item in items],
+        "true_premise": [true_premise(item, prompts["confirmation_answers"]) for item in items],
+    }
 
-    Raises:
-        ValueError: there is no line.
+
+def by_generator(
+    items: Sequence[Item], prompts: dict[str, str], model: LanguageModel, settings: Settings
+) -> dict[EdgeKind, list[Item | Drop]]:
+    """The same from a generator; true premises need none."""
+    return {
+        "unanswerable": write_unanswerable(items, prompts["unanswerable_question_prompt"], model, settings),
+        "false_premise": write_false_premises(items, prompts["false_premise_prompt"], model, settings),
+        "true_premise": [],
+    }
+
+
+def share_out(
+    candidates: Mapping[EdgeKind, Sequence[Item | Drop]], items: Sequence[Item], shares: Mapping[EdgeKind, float]
+) -> dict[EdgeKind, list[Item | Drop]]:
+    """As many of each kind as its share of the side allows, drawn by hash; the others become drops (`over_share`).
+
+    People's refusals among `items` count towards their share.
     """
-    variants = [line.strip() for line in lines.splitlines() if line.strip()]
-    if not variants:
-        raise ValueError("a prompt of one variant a line has no line")
-    return variants[int(fraction_of("variant", name) * len(variants))]
+    given = Counter(item.kind for item in items)
+    total = (len(items) - sum(given[kind] for kind in EDGE_KINDS)) / (1 - sum(shares.values()))
+    return {kind: draw(candidates[kind], round(total * shares[kind]) - given[kind]) for kind in EDGE_KINDS}
 
 
-def refusal(question: str, opening: str, variants: str, name: str) -> str:
-    """A refusal that says what is missing: what the question asks for, in one of the variants."""
-    return fill(variant(variants, name), asked=asked_phrase(question, opening))
-
-
-class Texts:
-    """The texts of one side, for pairing questions with texts that do not answer them."""
-
-    def __init__(self, items: Sequence[Item], groups: dict[str, str]) -> None:
-        """Keeps each distinct context with the group of its source."""
-        found = {item.context: groups[item.source] for item in items if item.context}
-        self.texts = drawn("texts", found)
-        self.groups = [found[text] for text in self.texts]
-        self.words = [content_words(text) for text in self.texts]
-        self.frequency = Counter(word for words in self.words for word in words)
-
-    def without_answer(self, item: Item, group: str) -> str | None:
-        """A text of another group that holds none of the words that tell the answer; None if there is none."""
-        telling = self.telling_words(item)
-        asked = content_words(item.question)
-        answer = f" {normalised(item.answer)} "
-        fits = []
-        for text, other, words in zip(self.texts, self.groups, self.words, strict=True):
-            if other != group and not telling & words and answer not in f" {normalised(text)} ":
-                closeness = sum(math.log(len(self.texts) / self.frequency[word]) for word in asked & words)
-                fits.append((-closeness, text))
-        closest = [text for _, text in sorted(fits)[:CLOSEST]]
-        return drawn(f"closest {item.id}", closest)[0] if closest else None
-
-    def telling_words(self, item: Item) -> set[str]:
-        """The words that the answer adds to the question, without those that every fifth text holds."""
-        added = content_words(item.answer) - content_words(item.question)
-        return {word for word in added if self.frequency[word] <= max(1.0, COMMON * len(self.texts))}
-
-
-def pair_unanswerable(item: Item, texts: Texts, group: str, refusals: str) -> Item | Drop:
-    """The item's question on a text that does not answer it.
-
-    Drop reasons: `nothing_to_look_for` (the answer adds no telling word to the question), `no_text_without_answer`.
-    """
-    name = f"unanswerable:{item.id}"
-    if not texts.telling_words(item):
-        return Drop(name, "nothing_to_look_for", item.answer)
-    text = texts.without_answer(item, group)
-    if text is None:
-        return Drop(name, "no_text_without_answer", item.question)
-    return Item(
-        id=name,
-        kind="unanswerable",
-        source=item.source,
-        context=text,
-        question=item.question,
-        answer=refusal(item.question, item.opening, refusals, name),
-        made_by="pairing",
-        question_of=item.id,
-    )
+def draw(found: Sequence[Item | Drop], wanted: int) -> list[Item | Drop]:
+    """As many of the items as are wanted, by hash of their names."""
+    names = {item.id for item in found if isinstance(item, Item)}
+    chosen = set(drawn("share", names)[: max(0, wanted)])
+    return [
+        item if isinstance(item, Drop) or item.id in chosen else Drop(item.id, "over_share", item.question)
+        for item in found
+    ]

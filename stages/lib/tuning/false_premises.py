@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from stages.lib.corpus.documents import Drop
 from stages.lib.llm.verbs import AUXILIARIES, base_form, is_action
 from stages.lib.params import fill
-from stages.lib.tuning.edge_cases import variant
 from stages.lib.tuning.items import Change, Item
+from stages.lib.tuning.refusals import variant
 from stages.lib.tuning.splits import drawn
+
+DEFAULT_QUESTION = "What is the parameter {name}{of}, which defaults to {value}, for?"
+PARAMETER_QUESTION = "When should I use the parameter {name}{of}, which {does}?"
 
 _ENTRY = re.compile(r"^`?(?P<name>[A-Za-z_][\w.]*)`?\s*(?:\((?P<type>[^\n]*?)\))?\s*:")
 _DEFAULT = re.compile(r"\b[Dd]efaults? (?:is |to |value is |value of )?[`\"']*(?P<value>[^\s`\"'),]+)")
@@ -23,7 +26,8 @@ _WHICH = re.compile(
 _OF = re.compile(r"\bthe parameter (?P<name>\w+)(?P<of> of \S+ [\w.]+)")
 _NUMBER = re.compile(r"(?<![\w.`/\-])\d+(?:\.\d+)?(?![\w`/]|[.\-]\d)")
 _CONDITION = re.compile(r"^(?:If|When|Once|Unless|By default|In general|To)\b[^,]*,\s+", re.IGNORECASE)
-_NAME = re.compile(r"^[A-Za-z_]\w*$")
+# "has" and "have" are left out: most are no auxiliaries.
+_NEGATED = AUXILIARIES - {"has", "have"}
 
 
 def false_premise(item: Item, parameters: Sequence[str], corrections: str) -> Item | Drop:
@@ -33,6 +37,7 @@ def false_premise(item: Item, parameters: Sequence[str], corrections: str) -> It
     Drop reasons: `no_fact_to_change` (no rule applies), `change_is_in_the_text`.
     """
     name = f"false_premise:{item.id}"
+    in_text = None
     for found in (
         _wrong_default(item),
         _wrong_parameter(item, parameters),
@@ -43,8 +48,10 @@ def false_premise(item: Item, parameters: Sequence[str], corrections: str) -> It
         if found is None:
             continue
         question, denial, change = found
-        if change.type != "negation" and holds(item.context, change.false):
-            return Drop(name, "change_is_in_the_text", f"{change.true} -> {change.false}")
+        # What a text says of True and False in general tells nothing about a default.
+        if change.type != "negation" and change.false not in ("True", "False") and holds(item.context, change.false):
+            in_text = Drop(name, "change_is_in_the_text", f"{change.true} -> {change.false}")
+            continue
         return Item(
             id=name,
             kind="false_premise",
@@ -57,7 +64,7 @@ def false_premise(item: Item, parameters: Sequence[str], corrections: str) -> It
             change=change,
             question_of=item.id,
         )
-    return Drop(name, "no_fact_to_change", item.evidence or item.answer)
+    return in_text or Drop(name, "no_fact_to_change", item.evidence or item.answer)
 
 
 def holds(text: str, value: str) -> bool:
@@ -88,7 +95,36 @@ def other_value(value: str, name: str) -> str | None:
         scaled = [f"{float(value) * factor:.{digits + 1}f}".rstrip("0").rstrip(".") for factor in (2, 4, 5)]
         return drawn(name, [number for number in scaled if number != value] or [f"{float(value) + 1:g}"])[0]
     number = int(value)
-    return drawn(name, sorted({str(number * 2 or 1), str(number + 1), str(number * 10 or 10), str(number + 3)}))[0]
+    if number < 10:
+        return drawn(name, [str(number + step) for step in (1, 2, 3)])[0]
+    return drawn(name, [str(number * 2), str(number * 10), str(number // 2)])[0]
+
+
+def true_premise(item: Item, confirmations: str) -> Item | Drop:
+    """A question in the form of a false premise's whose premise is true, so that its form gives nothing away.
+
+    Drop reason: `no_fact_to_ask_with`. Numbers and negations have no such counterpart: "Why is it that ...?" about a
+    true statement asks for a reason that no text holds.
+    """
+    name = f"true_premise:{item.id}"
+    parameter, default, which = parameter_name(item), default_value(item.evidence), _WHICH.match(item.question)
+    if parameter and which:
+        question = PARAMETER_QUESTION.format(name=parameter, of=which["of"] or "", does=which["does"])
+    elif parameter and default and (of := _of(item.question)):
+        question = DEFAULT_QUESTION.format(name=parameter, of=of, value=default)
+    else:
+        return Drop(name, "no_fact_to_ask_with", item.evidence or item.answer)
+    return Item(
+        id=name,
+        kind="true_premise",
+        source=item.source,
+        context=item.context,
+        question=question,
+        answer=fill(variant(confirmations, name), evidence=item.evidence),
+        made_by="rules",
+        evidence=item.evidence,
+        question_of=item.id,
+    )
 
 
 Found = tuple[str, str, Change] | None  # question, denial, change
@@ -103,7 +139,7 @@ def _wrong_default(item: Item) -> Found:
     # Half of the entries with a default are asked about by their name, so that the kinds stay mixed.
     if false is None or not of or (_WHICH.match(item.question) and int(drawn(item.id, ["0", "1"])[0])):
         return None
-    question = f"Why does the parameter {name}{of} default to {false}?"
+    question = DEFAULT_QUESTION.format(name=name, of=of, value=false)
     denial = f"The parameter {name} does not default to {false}, but to {true}."
     return question, denial, Change(type="default", true=true, false=false)
 
@@ -116,7 +152,7 @@ def _wrong_parameter(item: Item, parameters: Sequence[str]) -> Found:
     if not wrong:
         return None
     false = drawn(item.id, wrong)[0]
-    question = f"When should I use the parameter {false}{match['of'] or ''}, which {match['does']}?"
+    question = PARAMETER_QUESTION.format(name=false, of=match["of"] or "", does=match["does"])
     denial = f"It is {true}, not {false}, that {match['does']}."
     return question, denial, Change(type="parameter", true=true, false=false)
 
@@ -161,7 +197,7 @@ def _negated_statement(item: Item) -> Found:
     start = match.end() if (match := _CONDITION.match(item.evidence)) else 0
     head, main = item.evidence[:start], item.evidence[start:]
     words = main.split()
-    place = next((i for i, word in enumerate(words[:12]) if word in AUXILIARIES or word == "cannot"), 0)
+    place = next((i for i, word in enumerate(words[:12]) if word in _NEGATED), 0)
     if not place or any(word in ("that", "which", "who", "where", "whose", "if", "when") for word in words[:place]):
         return None
     auxiliary, after = words[place], words[place + 1 :]
@@ -173,13 +209,10 @@ def _negated_statement(item: Item) -> Found:
         true, false, rest = auxiliary, "cannot" if auxiliary == "can" else f"{auxiliary} not", after
     if not rest:
         return None
-    about = _of(item.question)
     told = " ".join([*words[:place], false, *rest])
-    named = f" For the parameter{about}" if about else ""
-    del named
     return (
         f"Why is it that {_inside(head + told)}?",
-        f'The text says "{true}", not "{false}".',
+        "It is the other way round.",
         Change(type="negation", true=true, false=false),
     )
 

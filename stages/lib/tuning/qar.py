@@ -11,7 +11,9 @@ from stages.lib.tuning.false_premises import default_value, parameter_name
 from stages.lib.tuning.items import Item
 
 SEPARATOR = "#####"
-_CONSEQUENCE = re.compile(r"\b(?:[Ii]f|[Ww]hen|[Oo]nce)\b[^,]*,\s+(?:then )?(?P<then>.+)$")
+_CONSEQUENCE = re.compile(
+    r"\b(?:[Ii]f|[Ww]hen|[Oo]nce)\b(?:[^,]|, (?:e\.g\.|i\.e\.))*,\s+(?!e\.g\.|i\.e\.)(?:then )?(?P<then>.+)$"
+)
 
 
 def joined(reasoning: str, answer: str) -> str:
@@ -35,16 +37,30 @@ def halves_fault(reasoning: str, answer: str) -> str | None:
     return "separator_inside" if SEPARATOR in reasoning or SEPARATOR in answer else None
 
 
-def own_reasoning(item: Item, template: str) -> tuple[str, str] | Drop:
-    """Reasoning and short answer of one of our own questions: what is asked, the statement that tells it, the answer.
+def reasoned(item: Item, template: str) -> tuple[str, str] | Drop:
+    """Reasoning and answer of an item.
 
-    Drop reason: `no_evidence` (the answer's statement was not found in the text).
+    The reasoning is people's own where there is any; of a closed-book answer, what follows its first sentence; else the
+    template with {asked}, what the question asks for, and {evidence}, the statements that tell it.
+    Drop reasons: `no_evidence` (no statement of the text tells the answer), `one_sentence` (a closed-book answer).
     """
+    if item.kind == "closed_book":
+        return answer_first(item.answer) or Drop(item.id, "one_sentence", item.answer)
+    if item.reasoning:
+        return item.reasoning, item.answer
     if not item.evidence:
         return Drop(item.id, "no_evidence", item.answer)
     clause = asked_clause(item.question, item.opening)
     asked = f"The question asks {clause}." if clause else f'The question is: "{item.question}"'
     return fill(template, asked=asked, evidence=item.evidence), short_answer(item)
+
+
+def answer_first(answer: str) -> tuple[str, str] | None:
+    """(reasoning, answer) of an answer whose first sentence answers and whose others explain; None of a single one."""
+    spans = sentences(answer)
+    if len(spans) < 2:
+        return None
+    return answer[spans[1][0] : spans[-1][1]], answer[spans[0][0] : spans[0][1]]
 
 
 def short_answer(item: Item) -> str:

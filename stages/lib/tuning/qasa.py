@@ -6,21 +6,12 @@ again with each paper, empty `evidential_info`, empty rationales, contexts with 
 """
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stages.lib.corpus.documents import Drop
 from stages.lib.records import Record
-
-_UNANSWERED = re.compile(
-    r"\b(?:un-?ans?werable|not answerable|no (?:information|evidence|mention|clue|evidential)|less clue|"
-    r"(?:can|could|does|do|did|is|are|was|were|has|have)(?: not|n['’]t)(?: \w+)? (?:be )?(?:answer|contain|define|"
-    r"explain|explicitly|mention|discuss|provide|describe|detail|possible|clear|reason|state|compare|have|"
-    r"differentiate|infer|available|sufficient|analy[sz]e|pose|found|give)\w*|cannot(?: be)? (?:answer|found|explain)\w*|"
-    r"never explain\w*|without? mention\w*|not (?:been )?(?:discussed|mentioned|available|sufficient))",
-    re.IGNORECASE,
-)
+from stages.lib.tuning.refusals import says_not_told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +37,7 @@ class QasaQuestion:
     @property
     def refuses(self) -> bool:
         """Whether the answer says that the paper does not tell."""
-        return bool(_UNANSWERED.search(self.answer))
+        return says_not_told(self.answer)
 
 
 def read_qasa(records: Sequence[tuple[str, Record] | Drop]) -> list[QasaQuestion | Drop]:
