@@ -6,6 +6,7 @@ a resumed training sees the batches that the uninterrupted one would have seen.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def balanced(members: Sequence[int], lengths: Sequence[int], groups: int) -> Row
     for group in range(groups, 0, -1):
         cuts.append(best[group][cuts[-1]][2])
     cuts.reverse()
-    return [ordered[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [ordered[a:b] for a, b in pairwise(cuts)]
 
 
 def padded_tokens(rows: Sequence[int], lengths: Sequence[int], packing: bool) -> int:

@@ -85,9 +85,7 @@ def supervises_end(sample: Sample, ends: Collection[int]) -> bool:
     return any(label in ends for label in sample.labels)
 
 
-def _assistant_span(
-    tokenizer: Any, messages: Sequence[Message], index: int, text: str, where: str
-) -> tuple[int, int]:
+def _assistant_span(tokenizer: Any, messages: Sequence[Message], index: int, text: str, where: str) -> tuple[int, int]:
     """Where the characters of one assistant turn are, its end of turn included, in the rendered conversation."""
     before = render(tokenizer, messages[:index], where, prompt=True) if index else ""
     through = render(tokenizer, messages[: index + 1], where)
