@@ -45,10 +45,10 @@ def share_out(
 ) -> dict[EdgeKind, list[Item | Drop]]:
     """As many of each kind as its share of the side allows, drawn by hash; the others become drops (`over_share`).
 
-    People's refusals among `items` count towards their share.
+    Shares are of the questions on a text: closed-book ones do not count. People's refusals among `items` do.
     """
-    given = Counter(item.kind for item in items)
-    total = (len(items) - sum(given[kind] for kind in EDGE_KINDS)) / (1 - sum(shares.values()))
+    given = Counter(item.kind for item in items if item.context)
+    total = (given.total() - sum(given[kind] for kind in EDGE_KINDS)) / (1 - sum(shares.values()))
     return {kind: draw(candidates[kind], round(total * shares[kind]) - given[kind]) for kind in EDGE_KINDS}
 
 

@@ -5,10 +5,12 @@ The changed value must not stand in the text, or the premise might be true of so
 the premise and quotes the statement.
 """
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from stages.lib.corpus.documents import Drop
+from stages.lib.llm.facts import pick_facts, sentences
 from stages.lib.llm.verbs import AUXILIARIES, base_form, is_action
 from stages.lib.params import fill
 from stages.lib.tuning.items import Change, Item
@@ -24,8 +26,17 @@ _WHICH = re.compile(
     r"^Which parameter(?P<of> of \S+ [\w.]+)? (?P<does>(?:takes|specifies|decides|is|should|needs)\b.+)\?$"
 )
 _OF = re.compile(r"\bthe parameter (?P<name>\w+)(?P<of> of \S+ [\w.]+)")
-_NUMBER = re.compile(r"(?<![\w.`/\-])\d+(?:\.\d+)?(?![\w`/]|[.\-]\d)")
+_NUMBER = re.compile(r"(?<![\w.`/\-=<>*(])(?<!\d,)\d+(?:\.\d+)?(?![\w`/]|[.,\-]\d)")
 _CONDITION = re.compile(r"^(?:If|When|Once|Unless|By default|In general|To)\b[^,]*,\s+", re.IGNORECASE)
+_NEGATIVE = re.compile(r"\b(no|not|none|never|neither|nor|cannot|without)\b|n't\b", re.IGNORECASE)
+# Words whose capital is the sentence's own
+_FUNCTION_WORDS = frozenset(
+    "the a an all both any every each no some most many several one two three if when once unless while although because "
+    "since in to by of at on for from with without during after before among between as under overall our their its it "
+    "this these we they there".split()
+)
+STATEMENTS = 5  # of a text that are tried
+MAX_STATEMENT_CHARS = 300
 # "has" and "have" are left out: most are no auxiliaries.
 _NEGATED = AUXILIARIES - {"has", "have"}
 
@@ -38,16 +49,8 @@ def false_premise(item: Item, parameters: Sequence[str], corrections: str) -> It
     """
     name = f"false_premise:{item.id}"
     in_text = None
-    for found in (
-        _wrong_default(item),
-        _wrong_parameter(item, parameters),
-        _wrong_number(item),
-        _negated_action(item),
-        _negated_statement(item),
-    ):
-        if found is None:
-            continue
-        question, denial, change = found
+    for found in _found(item, parameters):
+        question, denial, change, evidence = found
         # What a text says of True and False in general tells nothing about a default.
         if change.type != "negation" and change.false not in ("True", "False") and holds(item.context, change.false):
             in_text = Drop(name, "change_is_in_the_text", f"{change.true} -> {change.false}")
@@ -58,13 +61,26 @@ def false_premise(item: Item, parameters: Sequence[str], corrections: str) -> It
             source=item.source,
             context=item.context,
             question=question,
-            answer=fill(variant(corrections, name), denial=denial, evidence=item.evidence),
+            answer=fill(variant(corrections, name), denial=denial, evidence=evidence),
             made_by="rules",
-            evidence=item.evidence,
+            evidence=evidence,
             change=change,
             question_of=item.id,
         )
     return in_text or Drop(name, "no_fact_to_change", item.evidence or item.answer)
+
+
+def _found(item: Item, parameters: Sequence[str]) -> Iterator["Found"]:
+    """What each rule makes of the item, best first: of its own evidence, or of other statements of its text."""
+    if parameter_name(item):
+        yield from filter(None, (_wrong_default(item), _wrong_parameter(item, parameters)))
+        return
+    yield from filter(None, (_negated_action(item),))
+    single = len(sentences(item.evidence)) == 1 and len(item.evidence) <= MAX_STATEMENT_CHARS
+    statements = [item.evidence] if single else []
+    statements += [fact.text for fact in pick_facts(item.context, STATEMENTS) if not fact.parameter]
+    for rule in (_wrong_number, _negated_statement):
+        yield from filter(None, (rule(statement, item.id) for statement in statements))
 
 
 def holds(text: str, value: str) -> bool:
@@ -84,20 +100,26 @@ def default_value(evidence: str) -> str:
     return match["value"].rstrip(".") if match else ""
 
 
-def other_value(value: str, name: str) -> str | None:
-    """A value of the same kind that is another one, drawn by hash of `name`; None for kinds that we cannot change."""
+def other_value(value: str, name: str, limit: float = math.inf) -> str | None:
+    """A value of the same kind, at most `limit`, that is another one; None for kinds that we cannot change.
+
+    True and False change places, years move by a few, other numbers are scaled; which way is drawn by hash of `name`.
+    """
     if value in ("True", "False"):
         return "False" if value == "True" else "True"
     if not _NUMBER.fullmatch(value):
         return None
     if "." in value:
         digits = len(value.partition(".")[2])
-        scaled = [f"{float(value) * factor:.{digits + 1}f}".rstrip("0").rstrip(".") for factor in (2, 4, 5)]
-        return drawn(name, [number for number in scaled if number != value] or [f"{float(value) + 1:g}"])[0]
-    number = int(value)
-    if number < 10:
-        return drawn(name, [str(number + step) for step in (1, 2, 3)])[0]
-    return drawn(name, [str(number * 2), str(number * 10), str(number // 2)])[0]
+        others = [f"{float(value) * factor:.{digits + 1}f}".rstrip("0").rstrip(".") for factor in (0.5, 2, 4, 5)]
+    elif 1900 <= int(value) <= 2099:
+        others = [str(int(value) + step) for step in (-7, -4, -2, 2, 3)]
+    elif int(value) < 10:
+        others = [str(int(value) + step) for step in (1, 2, 3)]
+    else:
+        others = [str(int(value) * 2), str(int(value) * 10), str(int(value) // 2)]
+    possible = [other for other in others if other != value and float(other) <= limit]
+    return drawn(name, possible)[0] if possible else None
 
 
 def true_premise(item: Item, confirmations: str) -> Item | Drop:
@@ -127,10 +149,10 @@ def true_premise(item: Item, confirmations: str) -> Item | Drop:
     )
 
 
-Found = tuple[str, str, Change] | None  # question, denial, change
+Found = tuple[str, str, Change, str]  # question, denial, change, evidence
 
 
-def _wrong_default(item: Item) -> Found:
+def _wrong_default(item: Item) -> Found | None:
     name, true = parameter_name(item), default_value(item.evidence)
     if not name or not true:
         return None
@@ -141,10 +163,10 @@ def _wrong_default(item: Item) -> Found:
         return None
     question = DEFAULT_QUESTION.format(name=name, of=of, value=false)
     denial = f"The parameter {name} does not default to {false}, but to {true}."
-    return question, denial, Change(type="default", true=true, false=false)
+    return question, denial, Change(type="default", true=true, false=false), item.evidence
 
 
-def _wrong_parameter(item: Item, parameters: Sequence[str]) -> Found:
+def _wrong_parameter(item: Item, parameters: Sequence[str]) -> Found | None:
     match, true = _WHICH.match(item.question), parameter_name(item)
     if not match or not true:
         return None
@@ -154,28 +176,28 @@ def _wrong_parameter(item: Item, parameters: Sequence[str]) -> Found:
     false = drawn(item.id, wrong)[0]
     question = PARAMETER_QUESTION.format(name=false, of=match["of"] or "", does=match["does"])
     denial = f"It is {true}, not {false}, that {match['does']}."
-    return question, denial, Change(type="parameter", true=true, false=false)
+    return question, denial, Change(type="parameter", true=true, false=false), item.evidence
 
 
-def _wrong_number(item: Item) -> Found:
-    if parameter_name(item):
-        return None
-    numbers = list(_NUMBER.finditer(item.evidence))
+def _wrong_number(statement: str, name: str) -> Found | None:
+    """`... 75 patients ...` -> "Why is it that ... 150 patients ...?"."""
+    numbers = list(_NUMBER.finditer(statement))
     if not numbers:
         return None
-    chosen = numbers[int(drawn(item.id, map(str, range(len(numbers))))[0])]
-    false = other_value(chosen[0], item.id)
+    chosen = numbers[int(drawn(name, map(str, range(len(numbers))))[0])]
+    share = statement[chosen.end() :].lstrip().startswith(("%", "percent", "per cent"))
+    false = other_value(chosen[0], name, limit=100 if share else math.inf)
     if false is None:
         return None
-    changed = item.evidence[: chosen.start()] + false + item.evidence[chosen.end() :]
     return (
-        f"Why is it that {_inside(changed)}?",
+        f"Why is it that {_inside(statement[: chosen.start()] + false + statement[chosen.end() :])}?",
         f"The text does not say {false} there, but {chosen[0]}.",
         Change(type="number", true=chosen[0], false=false),
+        statement,
     )
 
 
-def _negated_action(item: Item) -> Found:
+def _negated_action(item: Item) -> Found | None:
     """`Verb object.` about the topic: "What does TOPIC do?" -> "Why does TOPIC not verb object?"."""
     match = re.match(r"What does (?P<subject>\S.*) do\?$", item.question)
     words = re.sub(r"^\w+ly ", "", item.evidence).split()
@@ -187,15 +209,17 @@ def _negated_action(item: Item) -> Found:
         f"Why does {match['subject']} not {base} {rest}?",
         f"{match['subject']} does {base} {rest}."[0].upper() + f"{match['subject']} does {base} {rest}."[1:],
         Change(type="negation", true=words[0], false=f"not {base}"),
+        item.evidence,
     )
 
 
-def _negated_statement(item: Item) -> Found:
+def _negated_statement(statement: str, name: str) -> Found | None:
     """`SUBJECT is|can|will REST.` -> "Why is it that SUBJECT is|can|will not REST?"; a stated "not" is taken out."""
-    if parameter_name(item):
+    del name
+    start = match.end() if (match := _CONDITION.match(statement)) else 0
+    head, main = statement[:start], statement[start:]
+    if len(_NEGATIVE.findall(main)) > 1:
         return None
-    start = match.end() if (match := _CONDITION.match(item.evidence)) else 0
-    head, main = item.evidence[:start], item.evidence[start:]
     words = main.split()
     place = next((i for i, word in enumerate(words[:12]) if word in _NEGATED), 0)
     if not place or any(word in ("that", "which", "who", "where", "whose", "if", "when") for word in words[:place]):
@@ -207,13 +231,14 @@ def _negated_statement(item: Item) -> Found:
         true, false, rest = f"{auxiliary} not", auxiliary, after[1:]
     else:
         true, false, rest = auxiliary, "cannot" if auxiliary == "can" else f"{auxiliary} not", after
-    if not rest:
+    if not rest or (false.endswith("not") and _NEGATIVE.search(main)):
         return None
     told = " ".join([*words[:place], false, *rest])
     return (
         f"Why is it that {_inside(head + told)}?",
         "It is the other way round.",
         Change(type="negation", true=true, false=false),
+        statement,
     )
 
 
@@ -226,21 +251,4 @@ def _of(question: str) -> str:
 def _inside(statement: str) -> str:
     """A sentence as it reads inside another one."""
     statement = statement.strip().rstrip(".!")
-    first = statement.split(" ", 1)[0]
-    plain = first.lower() in (
-        "the",
-        "a",
-        "an",
-        "all",
-        "both",
-        "any",
-        "every",
-        "if",
-        "when",
-        "once",
-        "unless",
-        "in",
-        "to",
-        "by",
-    )
-    return statement[:1].lower() + statement[1:] if plain else statement
+    return statement[:1].lower() + statement[1:] if statement.split(" ", 1)[0].lower() in _FUNCTION_WORDS else statement

@@ -14,10 +14,11 @@ from stages.lib.corpus.documents import Drop
 from stages.lib.llm.words import content_words, normalised
 from stages.lib.tuning.items import Item
 from stages.lib.tuning.refusals import refusal
-from stages.lib.tuning.splits import drawn
+from stages.lib.tuning.splits import drawn, fraction_of
 
 COMMON = 0.2  # share of the texts from which a word says nothing about one of them
 TELLING = 12  # words of a long answer that must be absent
+LOOKED_AT = 300  # texts that are compared with a question, from a place drawn by hash
 CLOSEST = 6  # of the closest texts, one is drawn
 
 
@@ -29,6 +30,7 @@ class Texts:
         found = {item.context: groups[item.source] for item in items if item.context}
         self.texts = drawn("texts", found)
         self.groups = [found[text] for text in self.texts]
+        self.wordings = [f" {normalised(text)} " for text in self.texts]
         self.words = [content_words(text) for text in self.texts]
         self.frequency = Counter(word for words in self.words for word in words)
 
@@ -37,11 +39,14 @@ class Texts:
         telling = self.telling_words(item)
         asked = content_words(item.question)
         answer = f" {normalised(item.answer)} "
+        first = int(fraction_of("texts", item.id) * len(self.texts))
         fits = []
-        for text, other, words in zip(self.texts, self.groups, self.words, strict=True):
-            if other != group and not telling & words and answer not in f" {normalised(text)} ":
+        for number in range(first, first + min(len(self.texts), LOOKED_AT)):
+            place = number % len(self.texts)
+            words = self.words[place]
+            if self.groups[place] != group and telling.isdisjoint(words) and answer not in self.wordings[place]:
                 closeness = sum(math.log(len(self.texts) / self.frequency[word]) for word in asked & words)
-                fits.append((-closeness, text))
+                fits.append((-closeness, self.texts[place]))
         closest = [text for _, text in sorted(fits)[:CLOSEST]]
         return drawn(f"closest {item.id}", closest)[0] if closest else None
 

@@ -66,6 +66,8 @@ def answer_first(answer: str) -> tuple[str, str] | None:
 def short_answer(item: Item) -> str:
     """The part of the statement that answers the question: a parameter's name, a default, a consequence; else all."""
     question, evidence = item.question, item.evidence
+    if item.kind not in ("selected", "abstract"):
+        return item.answer
     if question.startswith("Which parameter") and (name := parameter_name(item)):
         return name
     if question.startswith("What is the default value") and (value := default_value(evidence)):

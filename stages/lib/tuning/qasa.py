@@ -72,7 +72,7 @@ def as_question(where: str, record: Record) -> QasaQuestion | Drop:
     question = clean(record.get("question"))
     if not question:
         return Drop(where, "no_question", repr(record.get("question")))
-    answer = clean(record.get("composition")).strip("[] ")
+    answer = clean(record.get("composition")).strip("[] ").lstrip(":;,. ")
     if not answer:
         return Drop(where, "no_answer", question)
     passages = record.get("evidential_info") or []
