@@ -16,15 +16,14 @@ from stages.lib.corpus.documents import Drop
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.protocol import LanguageModel
 from stages.lib.llm.question_writing import PROMPTS as ASKING_PROMPTS
-from stages.lib.llm.question_writing import ask_directly, ask_fact_first
 from stages.lib.metrics import Stopwatch, write_metrics
 from stages.lib.params import from_mapping, load, load_prompts
 from stages.lib.records import Record, read_jsonl, write_json, write_jsonl
-from stages.lib.tuning.abstracts import AbstractFiles, AnswerFiles, read_abstracts, read_answers
+from stages.lib.tuning.abstracts import AbstractFiles, AnswerFiles, read_answers
 from stages.lib.tuning.account import Account, sorted_counts
 from stages.lib.tuning.chat_records import Wording, chat_record, instruction_record, qar_record
 from stages.lib.tuning.edge_cases import EDGE_KINDS, EdgeKind, by_generator, by_rules, share_out
-from stages.lib.tuning.gathering import abstract_items, checked, qasa_items, selected_items
+from stages.lib.tuning.gathering import ask_about_abstracts, checked, qasa_items, selected_items
 from stages.lib.tuning.items import Item
 from stages.lib.tuning.qasa import read_qasa
 from stages.lib.tuning.record_files import read_records
@@ -68,9 +67,8 @@ class Params:
     temperature: float  # 0: greedy
     abstracts: list[dict[str, Any]] = field(default_factory=list)  # patterns, title_key, text_key, id_key, limit
     qasa: list[str] = field(default_factory=list)  # globs of files in QASA's schema
-    question_answers: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # patterns, question_key, answer_key, source_key
+    # without a text: patterns, question_key, answer_key, source_key, limit
+    question_answers: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
@@ -118,40 +116,19 @@ def gather(params: Params, prompts: dict[str, str], model: LanguageModel | None,
     found: dict[str, list[Item | Drop]] = {"selected": selected_items(questions, chunks)}
     for source in params.abstract_files():
         assert model
-        found.setdefault("abstracts", []).extend(ask_about_abstracts(source, params, prompts, model))
+        found.setdefault("abstracts", []).extend(ask_about_abstracts(source, prompts, model, params, params.generator))
     if params.qasa:
         records = read_qasa(list(read_records(params.qasa)))
         asked = [question for question in records if not isinstance(question, Drop)]
         found["qasa"] = [*qasa_items(asked), *(drop for drop in records if isinstance(drop, Drop))]
     for answers in params.answer_files():
         found.setdefault("question_answers", []).extend(read_answers(answers))
-    items = []
+    items: dict[str, Item] = {}
     for name, entries in found.items():
-        kept, drops = checked(entries, params.max_context_chars)
+        kept, drops = checked(entries, params.max_context_chars, known=items)
         account.enter(name, len(kept), drops)
-        items += kept
-    return items
-
-
-def ask_about_abstracts(
-    source: AbstractFiles, params: Params, prompts: dict[str, str], model: LanguageModel
-) -> list[Item | Drop]:
-    """A question on each abstract, by the strategy of the model's entry; an abstract without one is a drop."""
-    papers: dict[str, Record] = {}
-    drops: list[Item | Drop] = []
-    for found in read_abstracts(source):
-        if isinstance(found, Drop):
-            drops.append(found)
-        elif found["id"] in papers:
-            drops.append(Drop(found["id"], "same_id", found["text"][:80]))
-        else:
-            papers[found["id"]] = found
-    strategy = model.entry.qa_strategy
-    ask = ask_directly if strategy == "direct" else ask_fact_first
-    outcome = ask(list(papers.values()), prompts[ASKING_PROMPTS[strategy]], model, params, params.generator)
-    final = [line for line in outcome.rejected if line["final"]]
-    drops += [Drop(line["chunk"], line["reason"], (line["reply"] or "")[:200]) for line in final]
-    return [*abstract_items(outcome.kept, papers), *drops]
+        items |= {item.id: item for item in kept}
+    return list(items.values())
 
 
 def edge_cases(
@@ -197,7 +174,7 @@ def main() -> None:
         model = stack.enter_context(open_model(params.generator)) if needs_model else None
         items = gather(params, prompts, model, account)
         watch.lap("gather")
-        texts = [(item.source, item.context, item.answer) for item in items]
+        texts = [(item.source, item.context.removeprefix(item.title), item.answer) for item in items]
         groups = group_sources(texts, params.near_duplicate)
         sides = {s: side(group, params.val_fraction, params.test_fraction, params.seed) for s, group in groups.items()}
         plain: dict[Split, list[Item]] = {split: [i for i in items if sides[i.source] == split] for split in SPLITS}
@@ -217,8 +194,7 @@ def main() -> None:
         reasoning=prompts["reasoning_prompt"],
         closed_book_reasoning=prompts["closed_book_reasoning_prompt"],
     )
-    answered = [item for item in items if item.kind != "unanswerable"]
-    lines = [qar_record(item, prompts["evidence_reasoning"], wording) for item in answered]
+    lines = [qar_record(i, prompts["evidence_reasoning"], wording) for i in items if i.kind != "unanswerable"]
     reasoned = [line for line in lines if not isinstance(line, Drop)]
     account.enter("qar", len(reasoned), [line for line in lines if isinstance(line, Drop)])
     qar = {split: [line for line in reasoned if sides[line["source"]] == split] for split in SPLITS}

@@ -30,11 +30,12 @@ _NUMBER = re.compile(r"(?<![\w.`/\-=<>*(])(?<!\d,)\d+(?:\.\d+)?(?![\w`/]|[.,\-]\
 _CONDITION = re.compile(r"^(?:If|When|Once|Unless|By default|In general|To)\b[^,]*,\s+", re.IGNORECASE)
 _NEGATIVE = re.compile(r"\b(no|not|none|never|neither|nor|cannot|without)\b|n't\b", re.IGNORECASE)
 # Words whose capital is the sentence's own
-_FUNCTION_WORDS = frozenset(
-    "the a an all both any every each no some most many several one two three if when once unless while although because "
-    "since in to by of at on for from with without during after before among between as under overall our their its it "
-    "this these we they there".split()
-)
+_CAPITALISED = """
+    the a an all both any every each no some most many several one two three if when once unless while although because
+    since in to by of at on for from with without during after before among between as under overall our their its it
+    this these we they there
+"""
+_FUNCTION_WORDS = frozenset(_CAPITALISED.split())
 STATEMENTS = 5  # of a text that are tried
 MAX_STATEMENT_CHARS = 300
 # "has" and "have" are left out: most are no auxiliaries.
@@ -59,6 +60,7 @@ def false_premise(item: Item, parameters: Sequence[str], corrections: str) -> It
             id=name,
             kind="false_premise",
             source=item.source,
+            title=item.title,
             context=item.context,
             question=question,
             answer=fill(variant(corrections, name), denial=denial, evidence=evidence),
@@ -140,6 +142,7 @@ def true_premise(item: Item, confirmations: str) -> Item | Drop:
         id=name,
         kind="true_premise",
         source=item.source,
+        title=item.title,
         context=item.context,
         question=question,
         answer=fill(variant(confirmations, name), evidence=item.evidence),

@@ -1,13 +1,16 @@
-"""What the stage instruct takes in, as items: selected questions, abstracts' questions, QASA's, closed-book answers."""
+"""What the stage instruct takes in, as items: selected questions, a generator's on abstracts, and QASA's."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from stages.lib.corpus.documents import Drop
 from stages.lib.llm.facts import readable
+from stages.lib.llm.protocol import LanguageModel
+from stages.lib.llm.question_writing import PROMPTS, Settings, ask_directly, ask_fact_first
 from stages.lib.llm.topics import topic_phrase
 from stages.lib.records import Record
-from stages.lib.tuning.items import Item
+from stages.lib.tuning.abstracts import AbstractFiles, read_abstracts
+from stages.lib.tuning.items import Item, Kind
 from stages.lib.tuning.qar import chosen_evidence
 from stages.lib.tuning.qasa import QasaQuestion
 from stages.lib.tuning.role_tokens import holds_role_token
@@ -37,18 +40,26 @@ def text_fault(context: str, question: str, answer: str, max_context_chars: int)
     return None
 
 
-def checked(found: Iterable[Item | Drop], max_context_chars: int) -> tuple[list[Item], list[Drop]]:
-    """The usable items, and the drops with those that unusable texts made."""
-    items: list[Item] = []
+def checked(
+    found: Iterable[Item | Drop], max_context_chars: int, known: Container[str] = ()
+) -> tuple[list[Item], list[Drop]]:
+    """The usable items, and the drops with those that unusable texts made.
+
+    Beside the reasons of `text_fault` there is `duplicate`: an item of that id is `known`, or came before.
+    """
+    items: dict[str, Item] = {}
     drops: list[Drop] = []
     for item in found:
         if isinstance(item, Drop):
             drops.append(item)
-        elif fault := text_fault(item.context, item.question, item.answer, max_context_chars):
+            continue
+        fault = "duplicate" if item.id in items or item.id in known else None
+        fault = fault or text_fault(item.context, item.question, item.answer, max_context_chars)
+        if fault:
             drops.append(Drop(item.id, fault, item.question[:200].encode(errors="replace").decode()))
         else:
-            items.append(item)
-    return items, drops
+            items[item.id] = item
+    return list(items.values()), drops
 
 
 def titled(title: str, text: str) -> str:
@@ -64,19 +75,38 @@ def selected_items(questions: Sequence[Record], chunks: dict[str, Record]) -> li
         if chunk is None:
             found.append(Drop(record["id"], "no_chunk", record["chunk"]))
             continue
-        context = titled(topic_phrase(chunk["source"]), chunk["text"])
-        found.append(_written_item(record, chunk["text"], "selected", chunk["document"], context))
+        title = topic_phrase(chunk["source"])
+        found.append(_written_item(record, chunk["text"], "selected", chunk["document"], title))
     return found
 
 
-def abstract_items(records: Sequence[Record], papers: dict[str, Record]) -> list[Item]:
-    """Questions that a generator wrote on abstracts (lib/llm/question_writing.py)."""
-    items = []
-    for record in records:
+def ask_about_abstracts(
+    source: AbstractFiles, prompts: dict[str, str], model: LanguageModel, settings: Settings, name: str
+) -> list[Item | Drop]:
+    """A question on each abstract, by the strategy of the model's entry; an abstract without one is a drop.
+
+    `name`: the model's. Drop reasons: those of `read_abstracts`, `same_id`, and those of lib/llm/question_writing.py.
+    """
+    papers: dict[str, Record] = {}
+    found: list[Item | Drop] = []
+    for paper in read_abstracts(source):
+        if isinstance(paper, Drop):
+            found.append(paper)
+        elif paper["id"] in papers:
+            found.append(Drop(paper["id"], "same_id", paper["text"][:80]))
+        else:
+            papers[paper["id"]] = paper
+    strategy = model.entry.qa_strategy
+    ask = ask_directly if strategy == "direct" else ask_fact_first
+    outcome = ask(list(papers.values()), prompts[PROMPTS[strategy]], model, settings, name)
+    for line in outcome.rejected:
+        if line["final"]:
+            found.append(Drop(line["chunk"], line["reason"], (line["reply"] or "")[:200]))
+    for record in outcome.kept:
         paper = papers[record["chunk"]]
-        item = _written_item(record, paper["text"], "abstract", paper["source"], titled(paper["title"], paper["text"]))
-        items.append(replace(item, id=f"abstract:{item.id}"))
-    return items
+        item = _written_item(record, paper["text"], "abstract", paper["source"], paper["title"])
+        found.append(replace(item, id=f"abstract:{item.id}"))
+    return found
 
 
 def qasa_items(questions: Sequence[QasaQuestion]) -> list[Item | Drop]:
@@ -100,6 +130,7 @@ def qasa_items(questions: Sequence[QasaQuestion]) -> list[Item | Drop]:
             id=question.id,
             kind="unanswerable" if question.refuses else "qasa",
             source=question.paper,
+            title=question.title,
             context=titled(question.title, "\n\n".join(passages) if passages else question.trigger),
             question=question.question,
             answer=question.answer,
@@ -111,16 +142,17 @@ def qasa_items(questions: Sequence[QasaQuestion]) -> list[Item | Drop]:
     return found
 
 
-def _written_item(record: Record, text: str, kind: str, source: str, context: str) -> Item:
+def _written_item(record: Record, text: str, kind: Kind, source: str, title: str) -> Item:
     support = record.get("support")
     evidence = readable(text[support["start"] : support["end"]]) if support else ""
     if record.get("strategy") == "fact_first":  # the answer is the statement itself, as it reads
         evidence = record["answer"]
     return Item(
         id=record["id"],
-        kind="abstract" if kind == "abstract" else "selected",
+        kind=kind,
         source=source,
-        context=context,
+        title=title,
+        context=titled(title, text),
         question=record["question"],
         answer=record["answer"],
         made_by=record["generator"],

@@ -14,7 +14,8 @@ from stages.lib.llm.questions import question_fault, repeats
 from stages.lib.llm.replies import find_json_object
 from stages.lib.params import fill
 from stages.lib.tuning.false_premises import holds
-from stages.lib.tuning.items import Change, Item
+from stages.lib.tuning.gathering import text_fault
+from stages.lib.tuning.items import Change, Item, Kind
 from stages.lib.tuning.qasa import clean
 from stages.lib.tuning.refusals import says_not_told
 
@@ -106,11 +107,15 @@ def _read_false_premise(item: Item, reply: Reply, prompt: str) -> Item | Drop:
     return _edge_case(name, "false_premise", item, parts, change)
 
 
-def _edge_case(name: str, kind: Any, item: Item, parts: dict[str, str], change: Change | None) -> Item:
+def _edge_case(name: str, kind: Kind, item: Item, parts: dict[str, str], change: Change | None) -> Item | Drop:
+    fault = text_fault("", parts["question"], parts["answer"], MAX_CHARS)
+    if fault:
+        return Drop(name, fault, parts["question"][:200].encode(errors="replace").decode())
     return Item(
         id=name,
         kind=kind,
         source=item.source,
+        title=item.title,
         context=item.context,
         question=parts["question"],
         answer=parts["answer"],

@@ -23,7 +23,8 @@ class Item:
     id: str
     kind: Kind
     source: str  # document or paper: the split is by it
-    context: str  # the text that is shown with the question; empty for closed_book
+    title: str = ""  # of the text; the context begins with it
+    context: str  # the text that is shown with the question, its title above it; empty for closed_book
     question: str
     answer: str
     made_by: str  # a generator's name, `pairing`, `rules`, or `people`
