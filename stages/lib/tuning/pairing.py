@@ -17,6 +17,7 @@ from stages.lib.tuning.refusals import refusal
 from stages.lib.tuning.splits import drawn, fraction_of
 
 COMMON = 0.2  # share of the texts from which a word says nothing about one of them
+FEW = 3  # texts that may hold any word, however few texts there are
 TELLING = 12  # words of a long answer that must be absent
 LOOKED_AT = 300  # texts that are compared with a question, from a place drawn by hash
 CLOSEST = 6  # of the closest texts, one is drawn
@@ -53,7 +54,7 @@ class Texts:
     def telling_words(self, item: Item) -> set[str]:
         """The rarest words that the answer adds to the question; none that every fifth text holds."""
         added = content_words(item.answer) - content_words(item.question)
-        rare = [word for word in added if self.frequency[word] <= max(1.0, COMMON * len(self.texts))]
+        rare = [word for word in added if self.frequency[word] <= max(FEW, COMMON * len(self.texts))]
         return set(sorted(rare, key=lambda word: (self.frequency[word], word))[:TELLING])
 
 
