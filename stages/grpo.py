@@ -244,11 +244,13 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     )
     print("grpo: " + gain_line(measures), flush=True)
     rows = curve_rows(trained.history, list(rewards))
+    rewarded = [row["reward"] for row in rows if "reward" in row]
+    quarter = -(-len(rewarded) // 4)
     metrics = {
         "counts": {name: split.counts for name, split in splits.items()},
         "steps": len(rows),
-        "reward_first": float(np.mean([row["reward"] for row in rows[: len(rows) // 4 + 1]])),
-        "reward_last": float(np.mean([row["reward"] for row in rows[-(len(rows) // 4 + 1) :]])),
+        "reward_first_quarter": float(np.mean(rewarded[:quarter])),
+        "reward_last_quarter": float(np.mean(rewarded[-quarter:])),
         "test_prompts": len(test_set.samples),
         "format_gain": {name: measures[name] for name in FORM},
         "content_gain": {name: measures[name] for name in CONTENT},

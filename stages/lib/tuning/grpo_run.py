@@ -137,13 +137,15 @@ def step_printer(steps: int) -> Any:
 
     class StepPrinter(TrainerCallback):  # type: ignore[misc]
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-            if not logs or "reward" not in logs:
+            if not logs or "entropy" not in logs:
                 return
-            print(
-                f"step {state.global_step}/{steps}: reward {logs['reward']:.3f}, loss {logs['loss']:.4f}, "
-                f"{logs['completions/mean_length']:.0f} tokens, {logs['frac_reward_zero_std']:.0%} of groups alike",
-                flush=True,
-            )
+            line = f"step {state.global_step}/{steps}: loss {logs['loss']:.4f}, entropy {logs['entropy']:.3f}"
+            if "reward" in logs:  # not when the replies are those of the step before
+                line += (
+                    f", reward {logs['reward']:.3f}, {logs['completions/mean_length']:.0f} tokens, "
+                    f"{logs['frac_reward_zero_std']:.0%} of groups alike"
+                )
+            print(line, flush=True)
             if not math.isfinite(logs["loss"]) or not math.isfinite(logs["grad_norm"]):
                 raise ValueError(
                     f"step {state.global_step}: the loss is {logs['loss']}, the gradient's norm {logs['grad_norm']}: "

@@ -164,7 +164,10 @@ COLUMNS = {  # of the curve, from TRL's log
 
 
 def curve_rows(history: Sequence[Mapping[str, Any]], names: Sequence[Name]) -> list[dict[str, float]]:
-    """A row a step from the trainer's log; what a training does not log (KL with beta 0) has no column."""
+    """A row a step from the trainer's log; what a training does not log (KL with beta 0) has no column.
+
+    With several iterations on the same replies, the rewards stand in the row of the first.
+    """
     columns = dict(COLUMNS)
     for name in names:
         columns |= {f"rewards/{name}/mean": f"{name}_mean", f"rewards/{name}/std": f"{name}_std"}
@@ -174,7 +177,7 @@ def curve_rows(history: Sequence[Mapping[str, Any]], names: Sequence[Name]) -> l
             **{column: float(f"{entry[key]:.6g}") for key, column in columns.items() if entry.get(key) is not None},
         }
         for entry in history
-        if "reward" in entry
+        if "entropy" in entry
     ]
 
 

@@ -24,11 +24,11 @@ class MergedLayers:
                 # Quantized layers and DoRA keep their own forward pass.
                 if type(layer) is Linear and type(layer.base_layer) is nn.Linear and not any(layer.use_dora.values()):
                     base = layer.base_layer
-                    plain = nn.utils.skip_init(
-                        nn.Linear, base.in_features, base.out_features, bias=False, dtype=base.weight.dtype
-                    )
+                    with torch.device("meta"):
+                        plain = nn.Linear(base.in_features, base.out_features, bias=False)
+                    plain.weight = nn.Parameter(torch.empty_like(base.weight), requires_grad=False)
                     plain.bias = base.bias
-                    self._places.append((parent, name, layer, plain.to(base.weight.device)))
+                    self._places.append((parent, name, layer, plain))
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:

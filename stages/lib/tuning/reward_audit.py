@@ -130,7 +130,7 @@ def _scores(
     rewards: Mapping[Name, Reward], weights: Mapping[Name, float], samples: Sequence[Sample], replies: Sequence[str]
 ) -> dict[str, Floats]:
     each = {name: score(name, reward, samples, replies) for name, reward in rewards.items()}
-    return {**each, TOTAL: total(each, weights)}
+    return {str(name): values for name, values in each.items()} | {TOTAL: total(each, weights)}
 
 
 def _rank_correlation(values: Floats, f1: Floats) -> float | None:

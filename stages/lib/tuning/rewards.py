@@ -90,7 +90,7 @@ def grounded_reward(sample: Sample, reply: str) -> float:
 
 def length_reward(sample: Sample, reply: str, low: int, high: int) -> float:
     """1 for a reply of `low` to `high` words; below, its share of `low`; above, falling to 0 at twice `high`."""
-    words = len(reply.split())
+    words = len(reply.replace(SEPARATOR, " ").split())
     if words < low:
         return words / low
     return max(0.0, 1 - max(0, words - high) / high)
@@ -152,7 +152,8 @@ def score(name: str, reward: Reward, samples: Sequence[Sample], replies: Sequenc
 
 def total(scores: Mapping[Name, Floats], weights: Mapping[Name, float]) -> Floats:
     """The weighted sum that the training raises."""
-    return np.sum([weights[name] * values for name, values in scores.items()], axis=0, dtype=np.float64)
+    weighted: Floats = np.sum([weights[name] * values for name, values in scores.items()], axis=0, dtype=np.float64)
+    return weighted
 
 
 def content_words(text: str) -> list[str]:
