@@ -22,7 +22,7 @@ from stages.lib.records import Record, read_jsonl, write_json, write_jsonl
 from stages.lib.tuning.abstracts import AbstractFiles, AnswerFiles, read_answers
 from stages.lib.tuning.account import Account, sorted_counts
 from stages.lib.tuning.chat_records import Wording, chat_record, instruction_record, qar_record
-from stages.lib.tuning.edge_cases import EDGE_KINDS, EdgeKind, by_generator, by_rules, share_out
+from stages.lib.tuning.edge_cases import EDGE_KINDS, EdgeKind, by_generator, by_rules, draw, wanted_counts
 from stages.lib.tuning.gathering import ask_about_abstracts, checked, qasa_items, selected_items
 from stages.lib.tuning.items import Item
 from stages.lib.tuning.qasa import read_qasa
@@ -136,15 +136,16 @@ def edge_cases(
 ) -> dict[EdgeKind, list[Item | Drop]]:
     """The edge cases of one side, and what was dropped of their candidates."""
     askable = [item for item in items if item.context and item.kind in ("selected", "abstract", "qasa")]
+    wanted = wanted_counts(items, params.shares)
     found: dict[EdgeKind, list[Item | Drop]] = {kind: [] for kind in EDGE_KINDS}
     for writer in params.edge_cases:
         if writer == "rules":
             written = by_rules(askable, groups, prompts)
         else:
             assert model
-            written = by_generator(askable, prompts, model, params)
+            written = by_generator(askable, wanted, prompts, model, params)
         found = {kind: [*found[kind], *written[kind]] for kind in EDGE_KINDS}
-    return share_out(found, items, params.shares)
+    return {kind: draw(found[kind], wanted[kind]) for kind in EDGE_KINDS}
 
 
 def check_sides(chats: dict[Split, list[Item]], params: Params) -> None:

@@ -14,6 +14,7 @@ from stages.lib.tuning.splits import drawn
 
 EdgeKind = Literal["unanswerable", "false_premise", "true_premise"]
 EDGE_KINDS: tuple[EdgeKind, ...] = ("unanswerable", "false_premise", "true_premise")
+ASKED = 2  # replies for each edge case that is wanted of a generator; what is left over is dropped
 
 
 def by_rules(
@@ -30,32 +31,37 @@ def by_rules(
 
 
 def by_generator(
-    items: Sequence[Item], prompts: dict[str, str], model: LanguageModel, settings: Settings
+    items: Sequence[Item],
+    wanted: Mapping[EdgeKind, int],
+    prompts: dict[str, str],
+    model: LanguageModel,
+    settings: Settings,
 ) -> dict[EdgeKind, list[Item | Drop]]:
-    """The same from a generator; true premises need none."""
-    return {
-        "unanswerable": write_unanswerable(items, prompts["unanswerable_question_prompt"], model, settings),
-        "false_premise": write_false_premises(items, prompts["false_premise_prompt"], model, settings),
-        "true_premise": [],
-    }
+    """The same from a generator, asked about twice as many items as are wanted; true premises need none."""
+
+    def some(kind: EdgeKind) -> list[Item]:
+        named = {item.id: item for item in items}
+        return [named[name] for name in drawn(f"ask {kind}", named)[: ASKED * wanted[kind]]]
+
+    refused = write_unanswerable(some("unanswerable"), prompts["unanswerable_question_prompt"], model, settings)
+    corrected = write_false_premises(some("false_premise"), prompts["false_premise_prompt"], model, settings)
+    return {"unanswerable": refused, "false_premise": corrected, "true_premise": []}
 
 
-def share_out(
-    candidates: Mapping[EdgeKind, Sequence[Item | Drop]], items: Sequence[Item], shares: Mapping[EdgeKind, float]
-) -> dict[EdgeKind, list[Item | Drop]]:
-    """As many of each kind as its share of the side allows, drawn by hash; the others become drops (`over_share`).
+def wanted_counts(items: Sequence[Item], shares: Mapping[EdgeKind, float]) -> dict[EdgeKind, int]:
+    """How many of each kind its share of one side allows.
 
     Shares are of the questions on a text: closed-book ones do not count. People's refusals among `items` do.
     """
     given = Counter(item.kind for item in items if item.context)
     total = (given.total() - sum(given[kind] for kind in EDGE_KINDS)) / (1 - sum(shares.values()))
-    return {kind: draw(candidates[kind], round(total * shares[kind]) - given[kind]) for kind in EDGE_KINDS}
+    return {kind: max(0, round(total * shares[kind]) - given[kind]) for kind in EDGE_KINDS}
 
 
 def draw(found: Sequence[Item | Drop], wanted: int) -> list[Item | Drop]:
-    """As many of the items as are wanted, by hash of their names."""
+    """As many of the items as are wanted, by hash of their names; the others become drops (`over_share`)."""
     names = {item.id for item in found if isinstance(item, Item)}
-    chosen = set(drawn("share", names)[: max(0, wanted)])
+    chosen = set(drawn("share", names)[:wanted])
     return [
         item if isinstance(item, Drop) or item.id in chosen else Drop(item.id, "over_share", item.question)
         for item in found

@@ -1,5 +1,5 @@
 from stages.lib.corpus.documents import Drop
-from stages.lib.tuning.edge_cases import EdgeKind, draw, share_out
+from stages.lib.tuning.edge_cases import EdgeKind, draw, wanted_counts
 from stages.lib.tuning.items import Item, Kind
 
 SHARES: dict[EdgeKind, float] = {"unanswerable": 0.2, "false_premise": 0.2, "true_premise": 0.1}
@@ -9,30 +9,24 @@ def item(name: str, kind: Kind, context: str = "text") -> Item:
     return Item(id=name, kind=kind, source="s", context=context, question="q", answer="a", made_by="rules")
 
 
-def candidates(count: int) -> dict[EdgeKind, list[Item | Drop]]:
-    return {kind: [item(f"{kind}{i}", kind) for i in range(count)] for kind in SHARES}
-
-
-def kept(found: dict[EdgeKind, list[Item | Drop]]) -> dict[EdgeKind, int]:
-    return {kind: sum(isinstance(one, Item) for one in found[kind]) for kind in found}
-
-
 def test_each_kind_gets_its_share_of_the_whole() -> None:
     items = [item(str(i), "selected") for i in range(50)]
-    found = share_out(candidates(80), items, SHARES)
-    assert kept(found) == {"unanswerable": 20, "false_premise": 20, "true_premise": 10}  # of 100
-    dropped = [one for one in found["unanswerable"] if isinstance(one, Drop)]
-    assert {drop.reason for drop in dropped} == {"over_share"}
-    assert len(dropped) == 60
-    assert kept(share_out(candidates(3), items, SHARES)) == dict.fromkeys(SHARES, 3)
+    assert wanted_counts(items, SHARES) == {"unanswerable": 20, "false_premise": 20, "true_premise": 10}  # of 100
+    assert wanted_counts([], SHARES) == dict.fromkeys(SHARES, 0)
 
 
 def test_peoples_refusals_count_and_closed_book_questions_do_not() -> None:
     items = [item(str(i), "selected") for i in range(50)]
     items += [item(f"p{i}", "unanswerable") for i in range(15)] + [item(f"c{i}", "closed_book", "") for i in range(500)]
-    assert kept(share_out(candidates(80), items, SHARES))["unanswerable"] == 5
+    assert wanted_counts(items, SHARES)["unanswerable"] == 5
     items += [item(f"m{i}", "unanswerable") for i in range(100)]
-    assert kept(share_out(candidates(80), items, SHARES))["unanswerable"] == 0
+    assert wanted_counts(items, SHARES)["unanswerable"] == 0
+
+
+def test_what_is_over_the_share_is_a_drop() -> None:
+    found = draw([item(str(i), "unanswerable") for i in range(80)], 20)
+    assert sum(isinstance(one, Item) for one in found) == 20
+    assert {one.reason for one in found if isinstance(one, Drop)} == {"over_share"}
 
 
 def test_the_draw_does_not_depend_on_the_order() -> None:
