@@ -302,6 +302,8 @@ def test_abstracts_qasa_and_closed_book_answers_go_in_together(at_work: Path, mo
     assert made["unanswerable", "generator"] + made["unanswerable", "pairing"] > 0
     metrics = json.loads(Path("metrics/instruct.json").read_text())
     assert metrics["sources"]["abstracts"]["in"] == 30
+    asked = sum(request.prompt.text.startswith("False premise.") for request in model.requests)
+    assert 0 < asked <= 2 * round(0.15 / 0.6 * sum(made[kind, by] for kind, by in made if by in ("tiny", "people"))) + 6
     assert metrics["sources"]["false_premise"]["dropped"]["unparsable"] > 0
     abstract = next(record for record in chats if record["kind"] == "abstract")
     assert abstract["context"].startswith("On ") and "copies of all" in abstract["context"]

@@ -21,7 +21,7 @@ DEFAULT_QUESTION = "What is the parameter {name}{of}, which defaults to {value},
 PARAMETER_QUESTION = "When should I use the parameter {name}{of}, which {does}?"
 
 _ENTRY = re.compile(r"^`?(?P<name>[A-Za-z_][\w.]*)`?\s*(?:\((?P<type>[^\n]*?)\))?\s*:")
-_DEFAULT = re.compile(r"\b[Dd]efaults? (?:is |to |value is |value of )?[`\"']*(?P<value>[^\s`\"'),]+)")
+_DEFAULT = re.compile(r"\b[Dd]efaults?(?: value)?(?: to| is|\s*[:=])\s*[`\"']*(?P<value>[^\s`\"'),]+)")
 _WHICH = re.compile(
     r"^Which parameter(?P<of> of \S+ [\w.]+)? (?P<does>(?:takes|specifies|decides|is|should|needs)\b.+)\?$"
 )

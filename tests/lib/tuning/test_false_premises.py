@@ -153,6 +153,8 @@ def test_other_values_are_of_the_same_kind() -> None:
         ('x (`str`, defaults to `"bf16"`): The type.', "bf16"),
         ("Defaults to `None`, in which case all are wrapped.", "None"),
         ("x (`str`): The type.", ""),
+        ("x (`int`): By default the rank of the layer, off by default.", ""),
+        ("x (int, default=3): The rank.", "3"),
     ],
 )
 def test_defaults_are_read_off_entries(evidence: str, value: str) -> None:
