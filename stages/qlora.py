@@ -25,11 +25,11 @@ from stages.lib.records import Record, read_jsonl, write_json, write_text
 from stages.lib.statistics import bootstrap_intervals
 from stages.lib.tuning import sft
 from stages.lib.tuning.base import base_directory, base_identity, load_tokenizer
-from stages.lib.tuning.batches import padded_tokens, plan_steps
+from stages.lib.tuning.batches import Rows, padded_tokens, plan_steps
 from stages.lib.tuning.lora import Checkpointing, Dtype, Lora, add_lora, load_quantized, load_unsloth, set_checkpointing
 from stages.lib.tuning.losses import sample_losses
 from stages.lib.tuning.masks import Sample, encode_conversation, end_of_turn_ids
-from stages.lib.tuning.memory import GB, Load, available_bytes, check_memory, read_shape
+from stages.lib.tuning.memory import GB, Load, Shape, available_bytes, check_memory, read_shape
 from stages.lib.tuning.model_card import model_card, publish
 from stages.lib.tuning.preflight import check_packing, check_supervision, show_sample
 
@@ -165,98 +165,156 @@ def choose_dtype(params: Params, directory: Path, hidden: int) -> Dtype:
     return dtype
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What is trained on, checked, before anything heavy is loaded."""
+
+    place: Path  # the base's directory
+    tokenizer: Any
+    train: list[Sample]
+    val: list[Sample]
+    plan: list[Rows]  # the micro-batches of each step
+    counts: dict[str, Any]  # for the metrics
+    data_hash: str
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each training sample."""
+        return [len(sample.input_ids) for sample in self.train]
+
+    @property
+    def groups(self) -> Rows:
+        """All micro-batches."""
+        return [group for step in self.plan for group in step]
+
+
+def prepare(params: Params) -> Prepared:
+    """Reads and masks the records, plans the steps, and prints one sample.
+
+    Raises:
+        ValueError: data that cannot be learned from.
+    """
+    files = {split: DATA_DIR / f"synthetic_qa_{split}.jsonl" for split in ("train", "val")}
+    records = {split: read_jsonl(path, required=["id", "messages"]) for split, path in files.items()}
+    place = base_directory(params.base)
+    tokenizer = load_tokenizer(place)
+    train, train_counts = encode(records["train"], tokenizer, params.max_length, params.train_limit)
+    val, val_counts = encode(records["val"], tokenizer, params.max_length, params.val_limit)
+    if train and not val:
+        raise ValueError(f"{files['val']}: no validation sample of at most max_length {params.max_length} tokens")
+    ends = end_of_turn_ids(tokenizer, generation_config(place))
+    supervision = check_supervision(train, ends, tokenizer)
+    check_supervision(val, ends, tokenizer)
+    lengths = [len(sample.input_ids) for sample in train]
+    sequences = params.batch_size * params.accumulation
+    plan = plan_steps(lengths, sequences, params.accumulation, params.count_steps(len(train)), params.seed)
+    print(show_sample(train[plan[0][0][0]], tokenizer, color=sys.stdout.isatty()), flush=True)
+    data_hash = ledger_key([file_sha256(path) for path in files.values()])
+    counts = {"train": train_counts, "val": val_counts, **supervision, "data_sha256": data_hash, "steps": len(plan)}
+    return Prepared(place, tokenizer, train, val, plan, counts, data_hash)
+
+
+def training_directory(params: Params, data_hash: str) -> Path:
+    """Where the checkpoints lie: a hash of what decides the training's result."""
+    decisive = {key: value for key, value in asdict(params).items() if key not in NOT_THE_RESULT}
+    versions = [importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "trl", "bitsandbytes")]
+    return cache_dir() / "qlora" / ledger_key(decisive, data_hash, base_identity(params.base), versions)[:16]
+
+
+def check_longest(params: Params, data: Prepared, shape: Shape, dtype: Dtype) -> tuple[int, int]:
+    """Bytes that the training will take by estimate, and the tokens of its largest micro-batch; prints both.
+
+    Raises:
+        ValueError: more than `memory_share` of the free memory.
+    """
+    lengths = data.lengths
+    largest = max(data.groups, key=lambda group: padded_tokens(group, lengths, params.packing))
+    need = Load(
+        rows=len(largest),
+        length=max(lengths[i] for i in largest),
+        supervised=sum(data.train[i].supervised for i in largest),
+        dtype=dtype,
+        checkpointing=params.checkpointing,
+    )
+    free, where = available_bytes()
+    total = sum(check_memory(shape, need, int(params.memory_share * free), where).values())
+    print(
+        f"qlora: {len(data.train)} samples, {len(data.plan)} steps of {params.batch_size * params.accumulation}, "
+        f"{dtype}; the largest micro-batch is {need.rows} x {need.length} tokens, about {total / GB:.2f} GB in all "
+        f"({where} has {free / GB:.2f} free)",
+        flush=True,
+    )
+    return total, need.rows * need.length
+
+
 def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     """Trains and publishes; returns the clock's figures.
 
     Raises:
         ValueError: data that cannot be learned from, too little memory, a diverging loss, a full disk.
     """
-    files = {split: DATA_DIR / f"synthetic_qa_{split}.jsonl" for split in ("train", "val")}
-    records = {split: read_jsonl(path, required=["id", "messages"]) for split, path in files.items()}
-    place = base_directory(params.base)
-    tokenizer = load_tokenizer(place)
-    ends = end_of_turn_ids(tokenizer, generation_config(place))
-    train, train_counts = encode(records["train"], tokenizer, params.max_length, params.train_limit)
-    val, val_counts = encode(records["val"], tokenizer, params.max_length, params.val_limit)
-    supervision = check_supervision(train, ends, tokenizer)
-    if not val:
-        raise ValueError(f"{files['val']}: no validation sample of at most max_length {params.max_length} tokens")
-    check_supervision(val, ends, tokenizer)
-    lengths = [len(sample.input_ids) for sample in train]
-    sequences = params.batch_size * params.accumulation
-    plan = plan_steps(lengths, sequences, params.accumulation, params.count_steps(len(train)), params.seed)
-    print(show_sample(train[plan[0][0][0]], tokenizer, color=sys.stdout.isatty()), flush=True)
+    data = prepare(params)
+    pad_id = data.tokenizer.pad_token_id
     watch.lap("data")
-
-    shape = read_shape(place, params.lora)
-    data_hash = ledger_key([file_sha256(path) for path in files.values()])
-    decisive = {key: value for key, value in asdict(params).items() if key not in NOT_THE_RESULT}
-    versions = [importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "trl", "bitsandbytes")]
-    directory = cache_dir() / "qlora" / ledger_key(decisive, data_hash, base_identity(params.base), versions)[:16]
+    shape = read_shape(data.place, params.lora)
+    directory = training_directory(params, data.data_hash)
     dtype = choose_dtype(params, directory, shape.hidden)
-    largest = max(
-        (rows for step in plan for rows in step), key=lambda rows: padded_tokens(rows, lengths, params.packing)
-    )
-    need = Load(
-        rows=len(largest),
-        length=max(lengths[i] for i in largest),
-        supervised=sum(train[i].supervised for i in largest),
-        dtype=dtype,
-        checkpointing=params.checkpointing,
-    )
-    free, where = available_bytes()
-    parts = check_memory(shape, need, int(params.memory_share * free), where)
-    print(
-        f"qlora: {len(train)} samples, {len(plan)} steps of {sequences}, {dtype}; the longest micro-batch is "
-        f"{need.rows} x {need.length} tokens, about {sum(parts.values()) / GB:.2f} GB in all ({where} has "
-        f"{free / GB:.2f} free)",
-        flush=True,
-    )
-
-    model = open_model(params, place, dtype)
+    estimated, largest = check_longest(params, data, shape, dtype)
+    model = open_model(params, data.place, dtype)
     if params.packing:
-        print(
-            f"packing: the second sample's logits differ by {check_packing(model, train, tokenizer.pad_token_id):.1e}"
-        )
+        print(f"packing: logits of a packed sample differ by {check_packing(model, data.train, pad_id):.1e} at most")
     watch.lap("load")
-    batch_tokens = max(need.rows * need.length, params.max_length)
-    before = before_losses(directory, model, val, tokenizer, batch_tokens)
+    batch_tokens = max(largest, params.max_length)
+    before = before_losses(directory, model, data.val, pad_id, batch_tokens)
     watch.lap("validate")
     resumed = sft.last_whole_checkpoint(directory)
-    trainer = sft.make_trainer(model, tokenizer, train, plan, params.schedule, directory, params.packing)
+    trainer = sft.make_trainer(
+        model,
+        data.tokenizer,
+        data.train,
+        data.plan,
+        schedule=params.schedule,
+        directory=directory,
+        packing=params.packing,
+    )
     rows = sft.run(trainer, directory)
     watch.lap("train")
-    after = sample_losses(trainer.model, val, tokenizer.pad_token_id, batch_tokens)
+    after = sample_losses(trainer.model, data.val, pad_id, batch_tokens)
     watch.lap("validate")
 
     result = fall(before, after, params)
-    data = {"train": train_counts, "val": val_counts, **supervision, "data_sha256": data_hash}
-    metrics = {**data, "compute_dtype": dtype, "steps": len(plan), "final_train_loss": rows[-1]["train_loss"], **result}
-    card = model_card(
-        title=f"{params.base}-qlora",
-        base=params.base,
-        source=load_model_entry(params.base).source,
-        method="LoRA on a base in NF4 with double quantization; the loss is on the assistant's words alone.",
-        data={"training samples": len(train), "validation samples": len(val), "SHA-256": data_hash},
-        params=asdict(params) | {"compute_dtype": dtype, "steps": len(plan)},
-        metrics=result,
-    )
-    facts = {"base": params.base, "base_identity": base_identity(params.base), "data_sha256": data_hash}
-    publish(MODELS_DIR / f"{params.base}-qlora", trainer.model, tokenizer, facts, card)
+    write_adapter(params, data, trainer.model, dtype, result)
     write_text(CURVE, curve_text(rows))
-    write_metrics("qlora", metrics)
+    write_metrics(
+        "qlora", {**data.counts, "compute_dtype": dtype, "final_train_loss": rows[-1]["train_loss"], **result}
+    )
     watch.lap("write")
     print(
         f"qlora: validation loss {result['val_loss_before']:.4f} -> {result['val_loss_after']:.4f}, a fall of "
         f"{result['val_loss_fall']:.4f} (95%: {result['val_loss_fall_low']:.4f}..{result['val_loss_fall_high']:.4f})"
     )
-    computed = sum(padded_tokens(group, lengths, params.packing) for step in plan for group in step)
+    computed = sum(padded_tokens(group, data.lengths, params.packing) for group in data.groups)
     return {
         "resumed_from_step": int(resumed.name.rpartition("-")[2]) if resumed else 0,
-        "estimated_memory_mb": round(sum(parts.values()) / 1e6, 1),
+        "estimated_memory_mb": round(estimated / 1e6, 1),
         "tokens_per_second": round(computed / max(watch.parts["train"], 1e-9), 1),
-        "padding_share": round(1 - sum(lengths[i] for s in plan for g in s for i in g) / computed, 4),
+        "padding_share": round(1 - sum(data.lengths[i] for group in data.groups for i in group) / computed, 4),
     }
+
+
+def write_adapter(params: Params, data: Prepared, model: Any, dtype: Dtype, result: dict[str, Any]) -> None:
+    """Publishes models/{base}-qlora with its card."""
+    card = model_card(
+        title=f"{params.base}-qlora",
+        base=params.base,
+        source=load_model_entry(params.base).source,
+        method="LoRA on a base in NF4 with double quantization; the loss is on the assistant's words alone.",
+        data={"training samples": len(data.train), "validation samples": len(data.val), "SHA-256": data.data_hash},
+        params=asdict(params) | {"compute_dtype": dtype, "steps": len(data.plan)},
+        metrics=result,
+    )
+    facts = {"base": params.base, "base_identity": base_identity(params.base), "data_sha256": data.data_hash}
+    publish(MODELS_DIR / f"{params.base}-qlora", model, data.tokenizer, facts, card)
 
 
 def generation_config(place: Path) -> Any:
@@ -270,14 +328,14 @@ def open_model(params: Params, place: Path, dtype: Dtype) -> Any:
     """The base in 4 bits with a fresh adapter."""
     if params.backend == "unsloth":
         full = params.checkpointing == "full"
-        return load_unsloth(place, dtype, params.lora, params.max_length, params.seed, full)
+        return load_unsloth(place, dtype, params.lora, max_length=params.max_length, seed=params.seed, full=full)
     model = add_lora(load_quantized(place, dtype), params.lora, params.seed)
     set_checkpointing(model, params.checkpointing)
     return model
 
 
 def before_losses(
-    directory: Path, model: Any, val: Sequence[Sample], tokenizer: Any, batch_tokens: int
+    directory: Path, model: Any, val: Sequence[Sample], pad_id: int, batch_tokens: int
 ) -> npt.NDArray[np.float64]:
     """The validation samples' losses with the fresh adapter; a resumed training reads those of its beginning."""
     kept = directory / "before.json"
@@ -286,7 +344,7 @@ def before_losses(
         content = json.loads(kept.read_text(encoding="utf-8"))
         if content["ids"] == names:
             return np.array(content["losses"])
-    losses = sample_losses(model, val, tokenizer.pad_token_id, batch_tokens)
+    losses = sample_losses(model, val, pad_id, batch_tokens)
     write_json(kept, {"ids": names, "losses": losses.tolist()})
     return losses
 

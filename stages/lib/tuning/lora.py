@@ -98,7 +98,7 @@ def in_float32(model: Any) -> Any:
     return model
 
 
-def load_unsloth(directory: Path, dtype: Dtype, lora: Lora, max_length: int, seed: int, full: bool) -> Any:
+def load_unsloth(directory: Path, dtype: Dtype, lora: Lora, *, max_length: int, seed: int, full: bool) -> Any:
     """The same by unsloth, whose kernels need a CUDA GPU. Import trl only after this: unsloth patches it.
 
     Raises:

@@ -20,8 +20,8 @@ def check_supervision(samples: Sequence[Sample], ends: Collection[int], tokenize
     empty = [sample.id for sample in samples if sample.supervised == 0]
     if empty:
         raise ValueError(
-            f"{len(empty)} of {len(samples)} samples have zero supervised tokens, such as {empty[0]!r}: the assistant's "
-            "words were cut off (raise max_length) or the chat template has no assistant turn"
+            f"{len(empty)} of {len(samples)} samples have zero supervised tokens, such as {empty[0]!r}: the "
+            "assistant's words were cut off (raise max_length) or the chat template has no assistant turn"
         )
     ended = sum(supervises_end(sample, ends) for sample in samples)
     if not ended:

@@ -54,6 +54,7 @@ def make_trainer(
     tokenizer: Any,
     samples: Sequence[Sample],
     plan: Sequence[Rows],
+    *,
     schedule: Schedule,
     directory: Path,
     packing: bool,
