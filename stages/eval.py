@@ -196,6 +196,8 @@ def main() -> None:
     for name in params.systems:
         answers[name] = ask_system(name, params, conversations, windows)
         watch.lap(name)
+        said = answers[name].replies
+        print(f"{name}: {len(said)} replies, {sum(reply.tokens for reply in said)} tokens", flush=True)
     replies: dict[str, list[Reply]] = {name: answer.replies for name, answer in answers.items()}
     cosines = similarities(params, replies, chosen)
     scores = {
@@ -230,7 +232,7 @@ def main() -> None:
     }
     write_metrics("eval", metrics)
     watch.lap("write")
-    tokens = sum(reply.tokens for said in replies.values() for reply in said)
+    tokens = sum(reply.tokens for answer in answers.values() for reply in answer.replies)
     asked = sum(watch.parts[name] for name in params.systems)
     watch.write(new_tokens_per_second=round(tokens / max(asked, 1e-9), 2))
     print(report(metrics, FLOOR))
