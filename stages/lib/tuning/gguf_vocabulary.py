@@ -102,7 +102,8 @@ def pre_tokenizer_name(content: dict[str, Any]) -> str:
     if steps[-1].get("add_prefix_space"):
         raise ValueError("tokenizer.json: add_prefix_space: llama.cpp puts no blank before byte-level BPE")
     before, regex = steps[:-1], steps[-1].get("use_regex", True)
-    if not before and regex:
+    # Without merges every byte is a token, wherever the text is cut.
+    if not content["model"]["merges"] or (not before and regex):
         return "gpt-2"
     if regex and [(step["type"], step.get("individual_digits")) for step in before] == [("Digits", True)]:
         return "smollm"
@@ -166,7 +167,7 @@ def _special_ids(tokenizer: Any, end: int | None) -> dict[str, int]:
         "eot": end if end != tokenizer.eos_token_id else None,
         "padding": tokenizer.pad_token_id,
         "unknown": tokenizer.unk_token_id,
-        "seperator": tokenizer.convert_tokens_to_ids(getattr(tokenizer, "sep_token", None) or "") or None,
+        "seperator": getattr(tokenizer, "sep_token_id", None),  # the key's own spelling
     }
     return {name: int(i) for name, i in ids.items() if i is not None}
 

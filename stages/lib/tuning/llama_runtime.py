@@ -13,10 +13,10 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class GreedyReply:
-    """Tokens with their log-probabilities; the end token, where the reply ends with one, is among them."""
+    """The end token, where the reply ends with one, is among its tokens."""
 
     tokens: list[int]
-    logprobs: list[float]
+    logprobs: list[float]  # empty where the server leaves some out, as it does for parts of a character
     ended: bool  # at an end-of-generation token, not at the limit
 
 
@@ -70,11 +70,10 @@ class LlamaRuntime:
         }
         answer = self._post("/completion", body)
         steps = answer["completion_probabilities"]
-        return GreedyReply(
-            tokens=[int(step["id"]) for step in steps],
-            logprobs=[float(step["logprob"]) for step in steps],
-            ended=answer["stop_type"] == "eos",
-        )
+        tokens = [int(token) for token in answer["tokens"]]
+        whole = [int(step["id"]) for step in steps] == tokens
+        logprobs = [float(step["logprob"]) for step in steps] if whole else []
+        return GreedyReply(tokens, logprobs, ended=answer["stop_type"] == "eos")
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = self.backend.client.post(path, json=body)

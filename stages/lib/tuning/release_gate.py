@@ -135,18 +135,22 @@ def run_checks(
         prefixes = [len(flags) if all(flags) else flags.index(False) for flags, _ in steps]
         found[f"{name}_agreement"] = sum(same) / max(len(same), 1)
         found[f"{name}_agreeing_prefix"] = prefixes
-        found[f"{name}_logprob_difference"] = sum(gap for _, gap in steps) / max(len(same), 1)
+        gaps = [gap for _, differences in steps for gap in differences]
+        found[f"{name}_logprob_difference"] = sum(gaps) / len(gaps) if gaps else None
     return found
 
 
-def agreement(model: Any, prompt: list[int], reply: GreedyReply) -> tuple[list[bool], float]:
-    """For each token of a reply, whether the model would have drawn it; and the summed |difference| of their
-    log-probabilities."""
+def agreement(model: Any, prompt: list[int], reply: GreedyReply) -> tuple[list[bool], list[float]]:
+    """For each token of a reply, whether the model would have drawn it; and by how much their log-probabilities
+    differ, where the runtime gives them."""
     tokens = torch.tensor([*prompt, *reply.tokens])
     predicted = log_probs(model, tokens)[len(prompt) - 1 : -1]
     drawn = tokens[len(prompt) :]
+    same = (predicted.argmax(-1) == drawn).tolist()
+    if not reply.logprobs:
+        return same, []
     gaps = predicted.gather(1, drawn[:, None])[:, 0] - torch.tensor(reply.logprobs)
-    return (predicted.argmax(-1) == drawn).tolist(), float(gaps.abs().sum())
+    return same, gaps.abs().tolist()
 
 
 def runtime_faults(found: dict[str, Any], limits: Thresholds, chat: bool) -> list[str]:
