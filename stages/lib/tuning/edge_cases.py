@@ -6,7 +6,8 @@ from typing import Literal
 
 from stages.lib.corpus.documents import Drop
 from stages.lib.llm.protocol import LanguageModel
-from stages.lib.tuning.false_premises import false_premise, parameter_name, true_premise
+from stages.lib.tuning.entries import parameter_name
+from stages.lib.tuning.false_premises import false_premise, true_premise
 from stages.lib.tuning.generated import Settings, write_false_premises, write_unanswerable
 from stages.lib.tuning.items import Item
 from stages.lib.tuning.pairing import Texts, pair_unanswerable

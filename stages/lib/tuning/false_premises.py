@@ -13,6 +13,7 @@ from stages.lib.corpus.documents import Drop
 from stages.lib.llm.facts import pick_facts, sentences
 from stages.lib.llm.verbs import AUXILIARIES, base_form, is_action
 from stages.lib.params import fill
+from stages.lib.tuning.entries import NUMBER, default_value, instead_of_none, other_value, parameter_name
 from stages.lib.tuning.items import Change, Item
 from stages.lib.tuning.refusals import variant
 from stages.lib.tuning.splits import drawn
@@ -20,13 +21,10 @@ from stages.lib.tuning.splits import drawn
 DEFAULT_QUESTION = "What is the parameter {name}{of}, which defaults to {value}, for?"
 PARAMETER_QUESTION = "When should I use the parameter {name}{of}, which {does}?"
 
-_ENTRY = re.compile(r"^`?(?P<name>[A-Za-z_][\w.]*)`?\s*(?:\((?P<type>[^\n]*?)\))?\s*:")
-_DEFAULT = re.compile(r"\b[Dd]efaults?(?: value)?(?: to| is|\s*[:=])\s*[`\"']*(?P<value>[^\s`\"'),]+)")
 _WHICH = re.compile(
     r"^Which parameter(?P<of> of \S+ [\w.]+)? (?P<does>(?:takes|specifies|decides|is|should|needs)\b.+)\?$"
 )
 _OF = re.compile(r"\bthe parameter (?P<name>\w+)(?P<of> of \S+ [\w.]+)")
-_NUMBER = re.compile(r"(?<![\w.`/\-=<>*(])(?<!\d,)\d+(?:\.\d+)?(?![\w`/]|[.,\-]\d)")
 _CONDITION = re.compile(r"^(?:If|When|Once|Unless|By default|In general|To)\b[^,]*,\s+", re.IGNORECASE)
 _NEGATIVE = re.compile(r"\b(no|not|none|never|neither|nor|cannot|without)\b|n't\b", re.IGNORECASE)
 # Words whose capital is the sentence's own
@@ -90,40 +88,6 @@ def holds(text: str, value: str) -> bool:
     return bool(re.search(rf"(?<![\w.]){re.escape(value)}(?!\w|\.\d)", text, re.IGNORECASE))
 
 
-def parameter_name(item: Item) -> str:
-    """The parameter whose entry the item's evidence is; "" where it is prose."""
-    match = _ENTRY.match(item.evidence)
-    return match["name"] if match and (match["type"] is not None or "_" in match["name"]) else ""
-
-
-def default_value(evidence: str) -> str:
-    """The default that a parameter's entry states; "" if it states none."""
-    match = _DEFAULT.search(evidence)
-    return match["value"].rstrip(".") if match else ""
-
-
-def other_value(value: str, name: str, limit: float = math.inf) -> str | None:
-    """A value of the same kind, at most `limit`, that is another one; None for kinds that we cannot change.
-
-    True and False change places, years move by a few, other numbers are scaled; which way is drawn by hash of `name`.
-    """
-    if value in ("True", "False"):
-        return "False" if value == "True" else "True"
-    if not _NUMBER.fullmatch(value):
-        return None
-    if "." in value:
-        digits = len(value.partition(".")[2])
-        others = [f"{float(value) * factor:.{digits + 1}f}".rstrip("0").rstrip(".") for factor in (0.5, 2, 4, 5)]
-    elif 1900 <= int(value) <= 2099:
-        others = [str(int(value) + step) for step in (-7, -4, -2, 2, 3)]
-    elif int(value) < 10:
-        others = [str(int(value) + step) for step in (1, 2, 3)]
-    else:
-        others = [str(int(value) * 2), str(int(value) * 10), str(int(value) // 2)]
-    possible = [other for other in others if other != value and float(other) <= limit]
-    return drawn(name, possible)[0] if possible else None
-
-
 def true_premise(item: Item, confirmations: str) -> Item | Drop:
     """A question in the form of a false premise's whose premise is true, so that its form gives nothing away.
 
@@ -159,7 +123,7 @@ def _wrong_default(item: Item) -> Found | None:
     name, true = parameter_name(item), default_value(item.evidence)
     if not name or not true:
         return None
-    false = other_value(true, item.id)
+    false = instead_of_none(item) if true == "None" else other_value(true, item.id)
     of = _of(item.question)
     # Half of the entries with a default are asked about by their name, so that the kinds stay mixed.
     if false is None or not of or (_WHICH.match(item.question) and int(drawn(item.id, ["0", "1"])[0])):
@@ -184,7 +148,7 @@ def _wrong_parameter(item: Item, parameters: Sequence[str]) -> Found | None:
 
 def _wrong_number(statement: str, name: str) -> Found | None:
     """`... 75 patients ...` -> "Why is it that ... 150 patients ...?"."""
-    numbers = list(_NUMBER.finditer(statement))
+    numbers = list(NUMBER.finditer(statement))
     if not numbers:
         return None
     chosen = numbers[int(drawn(name, map(str, range(len(numbers))))[0])]

@@ -46,7 +46,8 @@ class Texts:
             place = number % len(self.texts)
             words = self.words[place]
             if self.groups[place] != group and telling.isdisjoint(words) and answer not in self.wordings[place]:
-                closeness = sum(math.log(len(self.texts) / self.frequency[word]) for word in asked & words)
+                # fsum: what a sum over a set comes to must not depend on the order of its words.
+                closeness = math.fsum(math.log(len(self.texts) / self.frequency[word]) for word in asked & words)
                 fits.append((-closeness, self.texts[place]))
         closest = [text for _, text in sorted(fits)[:CLOSEST]]
         return drawn(f"closest {item.id}", closest)[0] if closest else None

@@ -7,7 +7,7 @@ from stages.lib.llm.facts import readable, sentences
 from stages.lib.llm.words import content_words
 from stages.lib.params import fill
 from stages.lib.tuning.asked import asked_clause
-from stages.lib.tuning.false_premises import default_value, parameter_name
+from stages.lib.tuning.entries import default_value, parameter_name
 from stages.lib.tuning.items import Item
 
 SEPARATOR = "#####"

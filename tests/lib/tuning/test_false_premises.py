@@ -1,7 +1,7 @@
 import pytest
 
 from stages.lib.corpus.documents import Drop
-from stages.lib.tuning.false_premises import default_value, false_premise, holds, other_value, true_premise
+from stages.lib.tuning.false_premises import false_premise, holds, true_premise
 from stages.lib.tuning.items import Change, Item
 
 CORRECTIONS = 'No. {denial} The text says: "{evidence}"'
@@ -48,6 +48,17 @@ def test_a_default_is_changed_to_a_value_that_the_text_does_not_hold() -> None:
     )
     assert ENTRY in found.answer
     assert not holds(found.context, found.change.false)
+
+
+@pytest.mark.parametrize(("type_", "values"), [("int", "4 8 16"), ("`bool`, *optional*", "True"), ("`str`", "")])
+def test_a_default_of_none_becomes_a_value_of_its_type(type_: str, values: str) -> None:
+    entry = f"steps ({type_}, defaults to `None`): The steps before pruning begins anew."
+    found = false_premise(item("What is the default value of the parameter steps of X's Y?", entry), (), CORRECTIONS)
+    if not values:
+        assert isinstance(found, Drop)
+        return
+    assert isinstance(found, Item) and found.change is not None
+    assert found.change.true == "None" and found.change.false in values.split()
 
 
 def test_a_wrong_parameter_comes_from_other_texts() -> None:
@@ -133,32 +144,6 @@ def test_true_premises_have_the_form_of_false_ones() -> None:
     assert default.question == "What is the parameter alpha of peft's X, which defaults to 8, for?"
     prose = true_premise(item("What is it?", "It is a model."), "{evidence}")
     assert isinstance(prose, Drop) and prose.reason == "no_fact_to_ask_with"
-
-
-def test_other_values_are_of_the_same_kind() -> None:
-    assert other_value("True", "x") == "False"
-    assert other_value("None", "x") is None
-    for name in map(str, range(20)):
-        year, share, small = other_value("1994", name), other_value("75", name, limit=100), other_value("0.05", name)
-        assert year is not None and year != "1994" and abs(int(year) - 1994) <= 7
-        assert share is not None and int(share) <= 100
-        assert small is not None and float(small) != 0.05 and len(small) <= 5
-
-
-@pytest.mark.parametrize(
-    ("evidence", "value"),
-    [
-        (ENTRY, "8"),
-        ("x (`float`, *optional*, default is 1e-4): The rate.", "1e-4"),
-        ('x (`str`, defaults to `"bf16"`): The type.', "bf16"),
-        ("Defaults to `None`, in which case all are wrapped.", "None"),
-        ("x (`str`): The type.", ""),
-        ("x (`int`): By default the rank of the layer, off by default.", ""),
-        ("x (int, default=3): The rank.", "3"),
-    ],
-)
-def test_defaults_are_read_off_entries(evidence: str, value: str) -> None:
-    assert default_value(evidence) == value
 
 
 def test_holding_a_value_means_the_whole_word() -> None:
