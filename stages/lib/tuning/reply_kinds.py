@@ -13,8 +13,8 @@ from stages.lib.tuning.refusals import says_not_told
 _DENIES = re.compile(
     r"^\W*no\b(?! (?:information|mention|need))|\b(?:incorrect|mistaken|untrue|wrong|contrary|misconception)\b|"
     r"\bnot (?:\w+ )?(?:true|so|the case|correct|right|accurate|what the (?:text|question))\b|"
-    r"\bother way (?:a?round)\b|\btakes? for granted\b|\bfalse premise\b|\bpremise\b|\bactually\b|\bcontradicts?\b|"
-    r"\b(?:does|do|is|are) not\b[^.]{0,80}\bbut\b|,\s*not\b|\brather than\b",
+    r"\bother way (?:a?round)\b|\btakes? for granted\b|\bpremise\b|\bactually\b|\bcontradicts?\b|"
+    r"\b(?:does|do|is|are) not\b[^.]{0,80}\bbut\b|,\s*not\b",
     re.IGNORECASE,
 )
 
@@ -35,6 +35,9 @@ def corrects(record: Record, reply: str) -> bool:
     return denies(reply)
 
 
-def declines(reply: str) -> bool:
-    """Whether a reply says that the text does not tell, without correcting the question instead."""
-    return says_not_told(reply) and not denies(reply)
+def declines(record: Record, reply: str) -> bool:
+    """Whether a reply says that the text does not tell what is asked.
+
+    A correction is none, although it may say what the text does not say ("The text does not say 7 there, but 5").
+    """
+    return says_not_told(reply) and not (record["kind"] == "false_premise" and corrects(record, reply))

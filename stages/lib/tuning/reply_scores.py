@@ -20,7 +20,7 @@ def score_reply(record: Record, reply: Reply, similarity: float) -> Record:
         "token_f1": token_f1(reply.text, record["answer"]),
         "rouge_l": rouge_l(reply.text, record["answer"]),
         "embedding_similarity": similarity,
-        "declined": int(declines(reply.text)),
+        "declined": int(declines(record, reply.text)),
         "corrected": int(corrects(record, reply.text)) if record["kind"] == "false_premise" else None,
         "tokens": reply.tokens,
         "finished": int(reply.finished),

@@ -37,12 +37,17 @@ def test_corrections_of_negations() -> None:
         ("The provided text does not mention the default value.", True),
         ("No information about this is given.", True),
         ("It returns a tensor.", False),
-        ("The text does not say 7 there, but 5.", False),  # a correction
+        ("The text does not say which it is, but it names another one.", True),
         ("", False),
     ],
 )
 def test_refusals(reply: str, expected: bool) -> None:
-    assert declines(reply) is expected
+    assert declines({"kind": "unanswerable"}, reply) is expected
+
+
+def test_a_correction_is_no_refusal() -> None:
+    assert not declines(DEFAULT, "The text does not say 7 there, but 5.")
+    assert declines(DEFAULT, "The text does not say why.")
 
 
 def test_plain_answers_deny_nothing() -> None:
