@@ -59,7 +59,8 @@ class Params:
     min_runtime_agreement: float  # share of llama.cpp's greedy tokens that transformers draws from the same weights
     min_greedy_agreement: float  # likewise, from the 16-bit weights
     min_stopped: int  # replies that must end by themselves, >= 0
-    excused_shapes: list[str] = field(default_factory=list)  # message shapes that may be read otherwise (NFC: see docs)
+    # Message shapes that may be read otherwise: decomposed_unicode for a tokenizer with NFC, which llama.cpp lacks.
+    excused_shapes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Checks the ranges."""

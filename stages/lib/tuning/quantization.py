@@ -95,7 +95,8 @@ def quantize(rows: npt.NDArray[np.float32], chosen: Type) -> npt.NDArray[Any]:
     if chosen == Type.F32:
         return np.ascontiguousarray(rows, dtype=np.float32)
     if chosen == Type.F16:
-        return np.ascontiguousarray(rows, dtype=np.float16)
+        with np.errstate(over="ignore"):  # the writer refuses infinity, and names the tensor
+            return np.ascontiguousarray(rows, dtype=np.float16)
     import libgguf
 
     if rows.ndim < 2 or len(rows) <= ROWS_AT_ONCE:
