@@ -1,0 +1,82 @@
+"""A GGUF file in llama.cpp's server inside this process (xllamacpp): its tokens, its template, its greedy replies."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
+from stages.lib.models import ModelEntry
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True)
+class GreedyReply:
+    """The end token, where the reply ends with one, is among its tokens."""
+
+    tokens: list[int]
+    logprobs: list[float]  # empty where the server leaves some out, as it does for parts of a character
+    ended: bool  # at an end-of-generation token, not at the limit
+
+
+class LlamaRuntime:
+    """One file; use it in a `with` block, after which the server is gone."""
+
+    def __init__(self, file: Path, context: int, slots: int = 1) -> None:
+        """`context`: tokens of prompt and reply together, of each of `slots` requests at once."""
+        self.file = file
+        entry = ModelEntry(source=f"path:{file}", backend="llama_cpp", context=context, concurrency=slots)
+        self.backend = LlamaCppBackend(entry)
+
+    def __enter__(self) -> Self:
+        """Starts the server.
+
+        Raises:
+            ValueError: llama.cpp cannot load the file.
+        """
+        try:
+            _ = self.backend.server
+        except RuntimeError as error:
+            raise ValueError(f"{self.file}: llama.cpp cannot load it: {error}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stops the server."""
+        self.backend.close()
+
+    def render(self, messages: list[Message]) -> str | None:
+        """The prompt by the chat template in the file; None: the template refuses these messages."""
+        answer = self.backend.client.post("/apply-template", json={"messages": messages})
+        return str(answer.json()["prompt"]) if answer.status_code == 200 else None
+
+    def tokens(self, text: str, special: bool = True) -> list[int]:
+        """A text's tokens as the server reads a prompt; `special`: with BOS where the file asks for it."""
+        body = {"content": text, "add_special": special, "parse_special": True}
+        return cast(list[int], self._post("/tokenize", body)["tokens"])
+
+    def greedy(self, prompt: list[int], max_tokens: int) -> GreedyReply:
+        """The most likely reply."""
+        body = {
+            "prompt": prompt,
+            "n_predict": max_tokens,
+            "temperature": 0.0,
+            "samplers": ["temperature"],
+            "n_probs": 1,
+            "cache_prompt": False,
+            "return_tokens": True,
+        }
+        answer = self._post("/completion", body)
+        steps = answer["completion_probabilities"]
+        tokens = [int(token) for token in answer["tokens"]]
+        whole = [int(step["id"]) for step in steps] == tokens
+        logprobs = [float(step["logprob"]) for step in steps] if whole else []
+        return GreedyReply(tokens, logprobs, ended=answer["stop_type"] == "eos")
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = self.backend.client.post(path, json=body)
+        if answer.status_code != 200:
+            raise RuntimeError(f"llama.cpp{path}: status {answer.status_code}: {answer.text[:300]}")
+        return cast(dict[str, Any], answer.json())
