@@ -27,6 +27,7 @@ PARAMS: dict[str, Any] = {
     "window": 128,
     "prompts": 1,
     "reply_tokens": 8,
+    "runtime_threads": 1,
     "max_mean_kl": 0.05,
     "min_top_agreement": 0.9,
     "max_perplexity_ratio": 1.05,
