@@ -15,8 +15,9 @@ from typing import Any, Literal
 from stages.lib.metrics import Stopwatch, write_metrics
 from stages.lib.models import cache_dir
 from stages.lib.params import load
-from stages.lib.records import Record, read_jsonl, write_text
+from stages.lib.records import read_jsonl, write_text
 from stages.lib.tuning import gguf_layouts, gguf_vocabulary
+from stages.lib.tuning.gate_texts import HeldOut, read_held_out
 from stages.lib.tuning.gguf_reading import load_tensors
 from stages.lib.tuning.gguf_writing import write_gguf
 from stages.lib.tuning.llama_runtime import LlamaRuntime, check_installed
@@ -24,7 +25,6 @@ from stages.lib.tuning.merging import Dtype, Merged, open_base, open_directory, 
 from stages.lib.tuning.modelfile import make_modelfile
 from stages.lib.tuning.quantization import FileType
 from stages.lib.tuning.release_gate import (
-    SHORT_PROMPTS,
     Thresholds,
     closeness,
     closeness_faults,
@@ -80,14 +80,6 @@ class Params:
         return Thresholds(**values | {"excused_shapes": tuple(self.excused_shapes)})
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """What the gate reads."""
-
-    texts: list[str]  # rendered by the chat template where there is one
-    prompts: list[list[int]]  # tokens of conversations without their last reply
-
-
 def open_model(params: Params) -> Merged:
     """The model to release, by `tuned`.
 
@@ -108,35 +100,6 @@ def open_model(params: Params) -> Merged:
         to_hf(model, load_tokenizer(facts.name), directory)
         return open_directory(directory, params.dtype)
     return open_merged(params.base, Path(f"models/{params.base}-{params.tuned}"), params.dtype)
-
-
-def read_held_out(records: list[Record], tokenizer: Any, params: Params) -> HeldOut:
-    """Texts and prompts of records with `messages` or `text`.
-
-    Raises:
-        ValueError: a record has neither.
-    """
-    texts: list[str] = []
-    conversations: list[list[dict[str, str]]] = []
-    for i, record in enumerate(records):
-        messages = record.get("messages")
-        if messages and tokenizer.chat_template:
-            texts.append(tokenizer.apply_chat_template(messages, tokenize=False))
-            conversations.append(messages[:-1] if messages[-1]["role"] == "assistant" else messages)
-        elif isinstance(record.get("text"), str):
-            texts.append(record["text"])
-        else:
-            raise ValueError(f"{params.held_out}: record {i + 1} has neither messages nor a text")
-    if tokenizer.chat_template:
-        short = [[{"role": "user", "content": prompt}] for prompt in SHORT_PROMPTS]
-        chosen = (
-            short
-            + sorted(conversations, key=lambda turns: sum(len(turn["content"]) for turn in turns))[: params.prompts]
-        )
-        prompts = [tokenizer.apply_chat_template(c, add_generation_prompt=True, return_dict=False) for c in chosen]
-    else:
-        prompts = [tokenizer(text)["input_ids"][: params.window // 4] for text in texts[: params.prompts]]
-    return HeldOut(texts, prompts)
 
 
 def export(params: Params, source: Merged, held: HeldOut, directory: Path, watch: Stopwatch) -> dict[str, Any]:
@@ -236,7 +199,7 @@ def main() -> None:
     check_installed()
     records = read_jsonl(Path(params.held_out))
     source = open_model(params)
-    held = read_held_out(records, source.tokenizer, params)
+    held = read_held_out(records, source.tokenizer, params.held_out, params.prompts, params.window // 4)
     watch.lap("merge")
     temporary = OUTPUT_DIR.with_name(f".{OUTPUT_DIR.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # of a killed run

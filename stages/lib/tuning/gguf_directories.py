@@ -31,7 +31,7 @@ def convert_directory(directory: Path, file: Path, file_type: FileType) -> Writt
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{directory}: config.json cannot be read: {error}") from error
     try:
-        files = [safe_open(directory / name, framework="pt") for name in weights_files(directory)]
+        files: list[Any] = [safe_open(directory / name, framework="pt") for name in weights_files(directory)]
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{directory}: its safetensors are damaged: {error}") from error
     place = {name: opened for opened in files for name in opened.keys()}  # noqa: SIM118

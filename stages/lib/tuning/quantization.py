@@ -98,7 +98,7 @@ def quantize(rows: npt.NDArray[np.float32], chosen: Type) -> npt.NDArray[Any]:
     if chosen == Type.F16:
         # torch rounds as numpy does, many times faster.
         return torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)).half().numpy()
-    import libgguf
+    import libgguf  # type: ignore[import-untyped,unused-ignore]
 
     if rows.ndim < 2 or len(rows) <= ROWS_AT_ONCE:
         return np.asarray(libgguf.quantize_rows(rows, int(chosen)))
@@ -115,7 +115,7 @@ def threads() -> int:
 def stored_bytes(shape: tuple[int, ...], chosen: Type) -> int:
     """Size of a tensor in the file, without padding."""
     block, size = gguf.GGML_QUANT_SIZES[chosen]
-    return int(np.prod(shape)) // block * size
+    return int(np.prod(shape)) // int(block) * int(size)
 
 
 def describe(shapes: dict[str, tuple[int, ...]], types: dict[str, Chosen]) -> dict[str, Any]:
