@@ -50,7 +50,7 @@ class Params:
     held_out: str  # JSONL with `messages` or `text`, which the model was not trained on
     held_out_tokens: int  # tokens of it that the gate reads, >= window
     window: int  # tokens read at once, >= 2
-    prompts: int  # held-out conversations that llama.cpp replies to, beside two short ones, >= 0
+    prompts: int  # held-out conversations that llama.cpp replies to, beside two short ones, >= 1
     reply_tokens: int  # of a reply, >= 1
     runtime_threads: int  # of llama.cpp; 1 where others use the machine, too: it gets many times slower otherwise
     max_mean_kl: float  # nats a token, KL(16-bit || quantized)
@@ -68,8 +68,8 @@ class Params:
             raise ValueError("types: no type is named")
         if self.window < 2 or self.held_out_tokens < self.window:
             raise ValueError(f"held_out_tokens: {self.held_out_tokens} is less than a window of {self.window}")
-        if self.prompts < 0 or self.reply_tokens < 1 or self.min_stopped < 0 or self.runtime_threads < 1:
-            raise ValueError("prompts and min_stopped must be >= 0, reply_tokens and runtime_threads >= 1")
+        if self.prompts < 1 or self.reply_tokens < 1 or self.min_stopped < 0 or self.runtime_threads < 1:
+            raise ValueError("min_stopped must be >= 0; prompts, reply_tokens and runtime_threads >= 1")
         for name in ("min_top_agreement", "min_runtime_agreement", "min_greedy_agreement"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is not in 0..1")
