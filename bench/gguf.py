@@ -67,10 +67,11 @@ def compare(ours: Path, theirs: Path) -> list[str]:
     tensors = [{tensor.name: tensor for tensor in reader.tensors} for reader in (mine, other)]
     same = 0
     for name in sorted(tensors[0].keys() | tensors[1].keys()):
-        pair = [found.get(name) for found in tensors]
-        if pair[0] is None or pair[1] is None:
-            lines.append(f"tensor {name}: only in {'theirs' if pair[0] is None else 'ours'}")
-        elif pair[0].tensor_type != pair[1].tensor_type:
+        if name not in tensors[0] or name not in tensors[1]:
+            lines.append(f"tensor {name}: only in {'ours' if name in tensors[0] else 'theirs'}")
+            continue
+        pair = [found[name] for found in tensors]
+        if pair[0].tensor_type != pair[1].tensor_type:
             lines.append(f"tensor {name}: {pair[0].tensor_type.name} here, {pair[1].tensor_type.name} there")
         elif not np.array_equal(pair[0].data.view(np.uint8), pair[1].data.view(np.uint8)):
             bytes_ = [np.asarray(tensor.data).view(np.uint8).reshape(-1) for tensor in pair]

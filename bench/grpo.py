@@ -3,10 +3,11 @@
 Run: python -m bench.grpo [--steps 3] [--prompts 1] [--generations 4] [--tokens 64] [--file FILE] [--skip NAME ...]
 
 Three trainers, each for one step that warms up and `--steps` that count, on the CPU or the GPU:
-  trl           TRL's GRPOTrainer with TRL's defaults (bfloat16 autocast, gradient checkpointing)
-  trl-float32   the same without either, which is faster on many CPUs
-  ours          stages/lib/tuning/shared_prompt_trainer.py as the stage runs it
-All with LoRA (r 16 on all linear layers), beta 0, sampling at temperature 1. TRL 1.15 computes log-probabilities with
+  trl        TRL's GRPOTrainer with TRL's defaults (gradient checkpointing; on a GPU bfloat16 autocast)
+  trl-plain  the same without gradient checkpointing
+  ours       stages/lib/tuning/shared_prompt_trainer.py as the stage runs it
+All with LoRA (r 16 on all linear layers), beta 0, sampling at temperature 1. On a CPU in float32: there TRL's default,
+bfloat16 autocast, takes several times as long (--bf16 shows it). TRL 1.15 computes log-probabilities with
 a Triton kernel and cannot train on a CPU; there, all three use the same plain torch formula. Replies may end
 early, so samples and new tokens a second are both told. Loading is not counted.
 """
@@ -31,7 +32,7 @@ from stages.lib.tuning.rewards import Sample, format_reward, overlap_reward
 from stages.lib.tuning.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
 
 MODEL = "smollm2-135m"
-NAMES = ("trl", "trl-float32", "ours")
+NAMES = ("trl", "trl-plain", "ours")
 CHARS = 1200  # of a text: about 350 tokens with the question
 
 
@@ -95,7 +96,7 @@ def make_tasks(texts: list[str]) -> tuple[list[list[Message]], list[Sample]]:
     return prompts, samples
 
 
-def run(name: str, params: GRPOParams, texts: list[str]) -> tuple[Clock, list[dict[str, Any]]]:
+def run(name: str, params: GRPOParams, texts: list[str], bf16: bool) -> tuple[Clock, list[dict[str, Any]]]:
     """The clock and the log of one trainer's steps."""
     model, tokenizer = load_base(params.base)
     prompts, samples = make_tasks(texts)
@@ -106,7 +107,7 @@ def run(name: str, params: GRPOParams, texts: list[str]) -> tuple[Clock, list[di
     ]
     changes: dict[str, Any] = {"save_strategy": "no"}
     if name == "trl":
-        changes |= {"bf16": True, "gradient_checkpointing": True}
+        changes |= {"bf16": bf16, "gradient_checkpointing": True}
     clock = Clock()
     with tempfile.TemporaryDirectory() as place:
         trainer = (SharedPromptTrainer if name == "ours" else PlainTRL)(
@@ -132,6 +133,7 @@ def main() -> None:
     parser.add_argument("--generations", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--file", type=Path, help="JSONL with `text`; default: the installed packages' documentation")
+    parser.add_argument("--bf16", action="store_true", default=torch.cuda.is_available(), help="TRL's default autocast")
     parser.add_argument("--skip", nargs="*", default=[], choices=NAMES)
     args = parser.parse_args()
     rows = args.prompts * args.generations
@@ -155,7 +157,7 @@ def main() -> None:
     for name in NAMES:
         if name in args.skip:
             continue
-        clock, history = run(name, params, texts)
+        clock, history = run(name, params, texts, args.bf16)
         wall, cpu = sum(clock.wall[1:]), sum(clock.cpu[1:])
         length = sum(row["completions/mean_length"] for row in history[1:]) / args.steps
         rate = rows * args.steps / wall

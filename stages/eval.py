@@ -192,12 +192,12 @@ def main() -> None:
     windows = text_windows(tokenizer, source, params.forgetting_tokens, params.forgetting_texts)
     watch.lap("read")
     conversations = [prompt_of(record) for record in chosen]
-    answers = {}
-    for name in params.systems:
-        answers[name] = ask_system(name, params, conversations, windows)
-        watch.lap(name)
-        said = answers[name].replies
-        print(f"{name}: {len(said)} replies, {sum(reply.tokens for reply in said)} tokens", flush=True)
+    answers: dict[str, Answers] = {}
+    for system in params.systems:
+        answers[system] = ask_system(system, params, conversations, windows)
+        watch.lap(system)
+        said = answers[system].replies
+        print(f"{system}: {len(said)} replies, {sum(reply.tokens for reply in said)} tokens", flush=True)
     replies: dict[str, list[Reply]] = {name: answer.replies for name, answer in answers.items()}
     cosines = similarities(params, replies, chosen)
     scores = {

@@ -12,20 +12,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
 from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.models import ModelEntry, cache_dir
+from stages.lib.models import cache_dir
 from stages.lib.params import load
-from stages.lib.records import Record, read_jsonl, write_text
+from stages.lib.records import read_jsonl, write_text
 from stages.lib.tuning import gguf_layouts, gguf_vocabulary
+from stages.lib.tuning.gate_texts import HeldOut, read_held_out
 from stages.lib.tuning.gguf_reading import load_tensors
 from stages.lib.tuning.gguf_writing import write_gguf
-from stages.lib.tuning.llama_runtime import LlamaRuntime
+from stages.lib.tuning.llama_runtime import LlamaRuntime, check_installed
 from stages.lib.tuning.merging import Dtype, Merged, open_base, open_directory, open_merged
 from stages.lib.tuning.modelfile import make_modelfile
 from stages.lib.tuning.quantization import FileType
 from stages.lib.tuning.release_gate import (
-    SHORT_PROMPTS,
     Thresholds,
     closeness,
     closeness_faults,
@@ -51,8 +50,9 @@ class Params:
     held_out: str  # JSONL with `messages` or `text`, which the model was not trained on
     held_out_tokens: int  # tokens of it that the gate reads, >= window
     window: int  # tokens read at once, >= 2
-    prompts: int  # held-out conversations that llama.cpp replies to, beside two short ones, >= 0
+    prompts: int  # held-out conversations that llama.cpp replies to, beside two short ones, >= 1
     reply_tokens: int  # of a reply, >= 1
+    runtime_threads: int  # of llama.cpp; 1 where others use the machine, too: it gets many times slower otherwise
     max_mean_kl: float  # nats a token, KL(16-bit || quantized)
     min_top_agreement: float  # share of tokens with the same most likely successor, 0..1
     max_perplexity_ratio: float  # quantized over 16-bit, on the held-out text
@@ -68,8 +68,8 @@ class Params:
             raise ValueError("types: no type is named")
         if self.window < 2 or self.held_out_tokens < self.window:
             raise ValueError(f"held_out_tokens: {self.held_out_tokens} is less than a window of {self.window}")
-        if self.prompts < 0 or self.reply_tokens < 1 or self.min_stopped < 0:
-            raise ValueError("prompts and min_stopped must be >= 0, reply_tokens >= 1")
+        if self.prompts < 1 or self.reply_tokens < 1 or self.min_stopped < 0 or self.runtime_threads < 1:
+            raise ValueError("min_stopped must be >= 0; prompts, reply_tokens and runtime_threads >= 1")
         for name in ("min_top_agreement", "min_runtime_agreement", "min_greedy_agreement"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is not in 0..1")
@@ -78,14 +78,6 @@ class Params:
         """What the gate demands."""
         values = {name: getattr(self, name) for name in Thresholds.__dataclass_fields__}
         return Thresholds(**values | {"excused_shapes": tuple(self.excused_shapes)})
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What the gate reads."""
-
-    texts: list[str]  # rendered by the chat template where there is one
-    prompts: list[list[int]]  # tokens of conversations without their last reply
 
 
 def open_model(params: Params) -> Merged:
@@ -108,35 +100,6 @@ def open_model(params: Params) -> Merged:
         to_hf(model, load_tokenizer(facts.name), directory)
         return open_directory(directory, params.dtype)
     return open_merged(params.base, Path(f"models/{params.base}-{params.tuned}"), params.dtype)
-
-
-def read_held_out(records: list[Record], tokenizer: Any, params: Params) -> HeldOut:
-    """Texts and prompts of records with `messages` or `text`.
-
-    Raises:
-        ValueError: a record has neither.
-    """
-    texts: list[str] = []
-    conversations: list[list[dict[str, str]]] = []
-    for i, record in enumerate(records):
-        messages = record.get("messages")
-        if messages and tokenizer.chat_template:
-            texts.append(tokenizer.apply_chat_template(messages, tokenize=False))
-            conversations.append(messages[:-1] if messages[-1]["role"] == "assistant" else messages)
-        elif isinstance(record.get("text"), str):
-            texts.append(record["text"])
-        else:
-            raise ValueError(f"{params.held_out}: record {i + 1} has neither messages nor a text")
-    if tokenizer.chat_template:
-        short = [[{"role": "user", "content": prompt}] for prompt in SHORT_PROMPTS]
-        chosen = (
-            short
-            + sorted(conversations, key=lambda turns: sum(len(turn["content"]) for turn in turns))[: params.prompts]
-        )
-        prompts = [tokenizer.apply_chat_template(c, add_generation_prompt=True, return_dict=False) for c in chosen]
-    else:
-        prompts = [tokenizer(text)["input_ids"][: params.window // 4] for text in texts[: params.prompts]]
-    return HeldOut(texts, prompts)
 
 
 def export(params: Params, source: Merged, held: HeldOut, directory: Path, watch: Stopwatch) -> dict[str, Any]:
@@ -179,7 +142,7 @@ def export(params: Params, source: Merged, held: HeldOut, directory: Path, watch
         tried[file_type] = {"bytes": written.bytes, **written.description, **found}
         if not faults:
             longest = max(map(len, held.prompts), default=0) + params.reply_tokens
-            with LlamaRuntime(file, max(512, longest + 8)) as runtime:
+            with LlamaRuntime(file, max(512, longest + 8), params.runtime_threads) as runtime:
                 models = {"file": quantized, "reference": reference}
                 ran = run_checks(
                     runtime,
@@ -194,6 +157,7 @@ def export(params: Params, source: Merged, held: HeldOut, directory: Path, watch
             tried[file_type]["runtime"] = ran
             watch.lap(f"run_{file_type}")
         tried[file_type]["faults"] = faults
+        print(type_line(file_type, tried[file_type]), flush=True)
         if not faults:
             add_bos = vocabulary.add_bos
             text = make_modelfile(file.name, tokenizer, layout.context, vocabulary.end_of_turn, add_bos)
@@ -214,16 +178,13 @@ def export(params: Params, source: Merged, held: HeldOut, directory: Path, watch
     }
 
 
-def gate_message(metrics: dict[str, Any]) -> str:
-    """One line a type that was tried."""
-    lines = []
-    for kind, found in metrics["types"].items():
-        numbers = (
-            f"{found['bits_per_weight']:.2f} bits a weight, KL {found['mean_kl']:.4f}, "
-            f"top token {found['top_agreement']:.1%}, perplexity x{found['perplexity_ratio']:.4f}"
-        )
-        lines.append(f"  {kind}: {numbers}: {'; '.join(found['faults']) or 'passes'}")
-    return "\n".join(lines)
+def type_line(kind: str, found: dict[str, Any]) -> str:
+    """The numbers of a type that was tried, and what became of it."""
+    return (
+        f"  {kind}: {found['bits_per_weight']:.2f} bits a weight, KL {found['mean_kl']:.4f}, top token "
+        f"{found['top_agreement']:.1%}, perplexity x{found['perplexity_ratio']:.4f}: "
+        f"{'; '.join(found['faults']) or 'passes'}"
+    )
 
 
 def main() -> None:
@@ -235,10 +196,10 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     watch = Stopwatch("gguf")
     params = load(Params, "gguf")
-    LlamaCppBackend(ModelEntry(source="path:none", backend="llama_cpp"))  # ValueError at once without xllamacpp
+    check_installed()
     records = read_jsonl(Path(params.held_out))
     source = open_model(params)
-    held = read_held_out(records, source.tokenizer, params)
+    held = read_held_out(records, source.tokenizer, params.held_out, params.prompts, params.window // 4)
     watch.lap("merge")
     temporary = OUTPUT_DIR.with_name(f".{OUTPUT_DIR.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # of a killed run
@@ -246,13 +207,14 @@ def main() -> None:
         metrics = export(params, source, held, temporary, watch)
         write_metrics("gguf", metrics)
         if metrics["released"] is None:
-            raise ValueError(f"gguf: no type of {params.types} passes the release gate:\n{gate_message(metrics)}")
+            lines = "\n".join(type_line(kind, found) for kind, found in metrics["types"].items())
+            raise ValueError(f"gguf: no type of {params.types} passes the release gate:\n{lines}")
         shutil.rmtree(OUTPUT_DIR, ignore_errors=True)
         temporary.rename(OUTPUT_DIR)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     watch.write()
-    print(f"gguf: {metrics['model']} as {metrics['released']}\n{gate_message(metrics)}")
+    print(f"gguf: {metrics['model']} is released as {metrics['released']}")
 
 
 if __name__ == "__main__":

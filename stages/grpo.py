@@ -5,26 +5,26 @@ A killed training goes on from its last checkpoint in .cache/grpo/. Run: python 
 
 import gc
 import importlib.metadata
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stages.lib.ledger import ledger_key
-from stages.lib.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.metrics import Stopwatch, write_metrics
 from stages.lib.models import cache_dir, file_sha256, load_model_entry, locate
 from stages.lib.params import load
-from stages.lib.records import Record, read_jsonl, write_jsonl
+from stages.lib.records import read_jsonl, write_jsonl
 from stages.lib.statistics import compare
 from stages.lib.tuning.base import base_directory, base_identity, load_base, load_tokenizer
 from stages.lib.tuning.format_gain import CONTENT, FORM, gain_line, measure_replies
-from stages.lib.tuning.grpo_training import GRPOParams, Message, curve_rows, write_curve
+from stages.lib.tuning.grpo_training import GRPOParams, curve_rows, write_curve
 from stages.lib.tuning.model_card import model_card, publish, source_of
+from stages.lib.tuning.reasoning_prompts import Split, choose_shots, make_split
 from stages.lib.tuning.reward_audit import audit_rewards, check_audit
-from stages.lib.tuning.rewards import AnswerSimilarity, Encoder, Floats, Sample, build_rewards
+from stages.lib.tuning.rewards import AnswerSimilarity, Encoder, Floats, build_rewards
 
 QAR = Path("data/instruct")
 CURVE = Path("metrics/grpo_curve.csv")
@@ -60,58 +60,6 @@ class Params(GRPOParams):
             raise ValueError(f"length_words: {self.length_words} is not [least, most]")
         if not 0 <= self.audit_tolerance < 1:
             raise ValueError(f"audit_tolerance: {self.audit_tolerance} is not in 0..1")
-
-
-@dataclass
-class Split:
-    """What is asked of one split."""
-
-    samples: list[Sample] = field(default_factory=list)
-    prompts: list[list[Message]] = field(default_factory=list)
-    tokens: list[list[int]] = field(default_factory=list)  # of the prompts
-    counts: dict[str, Any] = field(default_factory=dict)
-
-    def first(self, count: int) -> "Split":
-        """The first `count` samples; 0: all."""
-        end = count or len(self.samples)
-        return Split(self.samples[:end], self.prompts[:end], self.tokens[:end], self.counts)
-
-
-def choose_shots(records: Sequence[Record], count: int) -> list[Record]:
-    """The worked examples: the shortest records, because every prompt pays for them."""
-    return sorted(records, key=lambda record: (len(record["context"]) + len(record["text"]), record["id"]))[:count]
-
-
-def make_prompt(record: Record, shots: Sequence[Record]) -> list[Message]:
-    """The record's system and user turn with the examples as earlier turns between them."""
-    messages = [message for message in record["messages"] if message["role"] != "assistant"]
-    system = [message for message in messages if message["role"] == "system"]
-    asked = [message for message in messages if message["role"] == "user"]
-    examples = []
-    for shot in shots:
-        examples += [message for message in shot["messages"] if message["role"] == "user"]
-        examples.append({"role": "assistant", "content": shot["text"]})
-    return [*system, *examples, *asked]
-
-
-def make_split(records: Sequence[Record], shots: Sequence[Record], tokenizer: Any, max_tokens: int) -> Split:
-    """Samples and prompts of the records that can be asked; drop reasons `prompt_too_long`, `worked_example`."""
-    split, dropped = Split(), Counter[str]()
-    shown = {shot["id"] for shot in shots}
-    for record in records:
-        prompt = make_prompt(record, shots)
-        tokens = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
-        if record["id"] in shown:
-            dropped["worked_example"] += 1
-        elif len(tokens) > max_tokens:
-            dropped["prompt_too_long"] += 1
-        else:
-            parts = {name: record[name] for name in ("id", "question", "context", "reasoning", "answer")}
-            split.samples.append(Sample(**parts))
-            split.prompts.append(prompt)
-            split.tokens.append(tokens)
-    split.counts = check_counts(len(records), len(split.samples), dict(dropped))
-    return split
 
 
 def read_splits(params: Params, tokenizer: Any) -> dict[str, Split]:

@@ -88,8 +88,8 @@ def project(tmp_path: Path, tiny_directory: Path, monkeypatch: pytest.MonkeyPatc
     torch.manual_seed(1)
     config = LoraConfig(r=2, lora_alpha=32, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     adapter = Path("models/tiny-qlora")
-    get_peft_model(AutoModelForCausalLM.from_pretrained("tiny"), config).save_pretrained(adapter)
-    AutoTokenizer.from_pretrained("tiny").save_pretrained(adapter)
+    get_peft_model(AutoModelForCausalLM.from_pretrained("tiny"), config).save_pretrained(str(adapter))
+    AutoTokenizer.from_pretrained("tiny").save_pretrained(str(adapter))
     facts = {"base": "tiny", "base_identity": base_identity("tiny"), "data_sha256": ""}
     (adapter / "llmill.json").write_text(json.dumps(facts))
     return tmp_path

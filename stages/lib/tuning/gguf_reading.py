@@ -44,10 +44,18 @@ def read_tensors(file: Path, layout: Layout) -> Iterator[tuple[str, Tensor]]:
         raise ValueError(f"{file}: other tensors than the model has: {sorted(found.keys() ^ wanted)[:5]}")
     for placed in layout.tensors:
         tensor = found[placed.name]
-        rows = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        rows = _dequantize(tensor)
         if tuple(rows.shape) != placed.shape:
-            raise ValueError(f"{file}: {placed.name} has shape {rows.shape}, the model's is {placed.shape}")
-        yield placed.source, placed.from_gguf(torch.from_numpy(np.array(rows, dtype=np.float32)))
+            raise ValueError(f"{file}: {placed.name} has shape {tuple(rows.shape)}, the model's is {placed.shape}")
+        yield placed.source, placed.from_gguf(rows)
+
+
+def _dequantize(tensor: Any) -> Tensor:
+    """float32 (rows first); float16 by torch, which is many times faster than numpy at it."""
+    if tensor.tensor_type == gguf.GGMLQuantizationType.F16:
+        return torch.from_numpy(np.array(tensor.data)).float()
+    rows = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+    return torch.from_numpy(rows if rows.flags.writeable else np.array(rows))  # float32 is the mapped file itself
 
 
 def load_tensors(model: Any, file: Path, layout: Layout) -> None:

@@ -88,7 +88,12 @@ def train(
         )
         length = params.max_prompt_tokens + params.max_completion_tokens
         model = load_unsloth(
-            base_directory(params.base), params.dtype, lora, length, params.seed, params.gradient_checkpointing
+            base_directory(params.base),
+            params.dtype,
+            lora,
+            max_length=length,
+            seed=params.seed,
+            full=params.gradient_checkpointing,
         )
         trainer_class = importlib.import_module("trl").GRPOTrainer  # unsloth has put its own in TRL's place
         peft_config = None

@@ -1,12 +1,12 @@
 """A GGUF file in llama.cpp's server inside this process (xllamacpp): its tokens, its template, its greedy replies."""
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
-from stages.lib.models import ModelEntry
+import httpx
 
 Message = dict[str, str]
 
@@ -20,36 +20,54 @@ class GreedyReply:
     ended: bool  # at an end-of-generation token, not at the limit
 
 
+def check_installed() -> None:
+    """Raises `ValueError` where the runtime is missing."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise ValueError("the release gate runs the file in llama.cpp: `pip install xllamacpp` (extra llm-bin)")
+
+
 class LlamaRuntime:
     """One file; use it in a `with` block, after which the server is gone."""
 
-    def __init__(self, file: Path, context: int, slots: int = 1) -> None:
-        """`context`: tokens of prompt and reply together, of each of `slots` requests at once."""
-        self.file = file
-        entry = ModelEntry(source=f"path:{file}", backend="llama_cpp", context=context, concurrency=slots)
-        self.backend = LlamaCppBackend(entry)
+    def __init__(self, file: Path, context: int, threads: int = 1) -> None:
+        """`context`: tokens of prompt and reply together; `threads`: 1 where others use the machine, too."""
+        self.file, self.context, self.threads = file, context, threads
 
     def __enter__(self) -> Self:
-        """Starts the server.
+        """Starts the server, on a free port of 127.0.0.1.
 
         Raises:
-            ValueError: llama.cpp cannot load the file.
+            ValueError: xllamacpp is not installed, or llama.cpp cannot load the file.
         """
+        check_installed()
+        import xllamacpp
+
+        params = xllamacpp.CommonParams()
+        params.model.path = str(self.file)
+        params.n_parallel = 1
+        params.n_ctx = self.context
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = self.threads
+        params.warmup = False
+        params.verbosity = 0
+        params.ui = False
+        params.port = 0
         try:
-            _ = self.backend.server
+            self.server = xllamacpp.Server(params)
         except RuntimeError as error:
             raise ValueError(f"{self.file}: llama.cpp cannot load it: {error}") from error
+        self.client = httpx.Client(base_url=self.server.listening_address, timeout=None)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stops the server."""
-        self.backend.close()
+        self.client.close()
+        del self.server
 
     def render(self, messages: list[Message]) -> str | None:
         """The prompt by the chat template in the file; None: the template refuses these messages."""
-        answer = self.backend.client.post("/apply-template", json={"messages": messages})
+        answer = self.client.post("/apply-template", json={"messages": messages})
         return str(answer.json()["prompt"]) if answer.status_code == 200 else None
 
     def tokens(self, text: str, special: bool = True) -> list[int]:
@@ -76,7 +94,7 @@ class LlamaRuntime:
         return GreedyReply(tokens, logprobs, ended=answer["stop_type"] == "eos")
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        answer = self.backend.client.post(path, json=body)
+        answer = self.client.post(path, json=body)
         if answer.status_code != 200:
             raise RuntimeError(f"llama.cpp{path}: status {answer.status_code}: {answer.text[:300]}")
         return cast(dict[str, Any], answer.json())

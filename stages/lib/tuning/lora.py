@@ -131,8 +131,7 @@ def load_unsloth(directory: Path, dtype: Dtype, lora: Lora, *, max_length: int, 
 def set_checkpointing(model: Any, checkpointing: Checkpointing) -> None:
     """What a layer keeps for the backward pass: everything, the products of matrices, or its input alone.
 
-    `selective` computes only the cheap elementwise parts again: about a third of the memory of `off` at nearly its
-    speed. `full` computes each layer twice.
+    `selective` computes only the cheap elementwise parts again; `full` computes each layer twice.
     """
     from torch.utils.checkpoint import create_selective_checkpoint_contexts
 

@@ -81,14 +81,19 @@ class Load:
 
 
 def estimate(shape: Shape, load: Load) -> dict[str, int]:
-    """Bytes by what takes them; measured on Llama models, within about a quarter (bench/qlora.py prints both)."""
+    """Bytes by what takes them.
+
+    The activations are fitted to two peaks of SmolLM2-135M on a CPU in float32 at 4 x 256 tokens: 4.6 GB with
+    everything kept (and full logits), 3.35 GB with `selective`. A first guide, not a bound: timings/qlora.json holds
+    estimate and peak of each run.
+    """
     size, tokens = BYTES[load.dtype], load.rows * load.length
     # What a layer keeps for its backward pass, numbers a token.
     lora_outputs = shape.targets * shape.r
     products = 3 * shape.hidden + shape.keys_values + 2 * shape.intermediate + shape.hidden + lora_outputs
     # Besides the products: inputs of the adapters (float32), norms, rotary halves, the MLP's gate and their products.
-    everything = products + 8 * shape.hidden + 2 * shape.keys_values + 3 * shape.intermediate
-    kept = {"off": everything, "selective": shape.hidden + products, "full": shape.hidden}[load.checkpointing]
+    everything = products + 18 * shape.hidden + 2 * shape.keys_values + 5 * shape.intermediate
+    kept = {"off": everything, "selective": everything * 3 // 4, "full": shape.hidden}[load.checkpointing]
     return {
         "process": int(PROCESS),
         "weights": int(shape.linear * NF4_BYTES + shape.other * size),

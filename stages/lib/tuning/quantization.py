@@ -17,6 +17,7 @@ from typing import Any, Literal
 import gguf
 import numpy as np
 import numpy.typing as npt
+import torch
 from gguf import GGMLQuantizationType as Type
 
 FileType = Literal["Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16"]
@@ -95,9 +96,9 @@ def quantize(rows: npt.NDArray[np.float32], chosen: Type) -> npt.NDArray[Any]:
     if chosen == Type.F32:
         return np.ascontiguousarray(rows, dtype=np.float32)
     if chosen == Type.F16:
-        with np.errstate(over="ignore"):  # the writer refuses infinity, and names the tensor
-            return np.ascontiguousarray(rows, dtype=np.float16)
-    import libgguf
+        # torch rounds as numpy does, many times faster.
+        return torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)).half().numpy()
+    import libgguf  # type: ignore[import-untyped,unused-ignore]
 
     if rows.ndim < 2 or len(rows) <= ROWS_AT_ONCE:
         return np.asarray(libgguf.quantize_rows(rows, int(chosen)))
@@ -114,7 +115,7 @@ def threads() -> int:
 def stored_bytes(shape: tuple[int, ...], chosen: Type) -> int:
     """Size of a tensor in the file, without padding."""
     block, size = gguf.GGML_QUANT_SIZES[chosen]
-    return int(np.prod(shape)) // block * size
+    return int(np.prod(shape)) // int(block) * int(size)
 
 
 def describe(shapes: dict[str, tuple[int, ...]], types: dict[str, Chosen]) -> dict[str, Any]:

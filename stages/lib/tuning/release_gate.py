@@ -17,8 +17,6 @@ from torch import Tensor
 from stages.lib.tuning.llama_runtime import GreedyReply, LlamaRuntime
 from stages.lib.tuning.message_shapes import first_difference, template_faults
 
-SHORT_PROMPTS = ("Say yes.", "What is the capital of France? Answer with one word.")  # a chat model's reply ends soon
-
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
@@ -50,7 +48,8 @@ def make_windows(texts: Sequence[list[int]], length: int, total: int) -> Tensor:
 def log_probs(model: Any, tokens: Tensor) -> Tensor:
     """(T,) tokens -> (T, V) log-probabilities of what follows each, float32 on the CPU."""
     logits = model(tokens[None].to(model.device), use_cache=False).logits[0]
-    return logits.float().log_softmax(-1).cpu()
+    found: Tensor = logits.float().log_softmax(-1).cpu()
+    return found
 
 
 def closeness(reference: Sequence[Tensor], model: Any, windows: Tensor) -> dict[str, float]:

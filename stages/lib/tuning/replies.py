@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from stages.lib.llm import chat_text
+from stages.lib.llm import chat_text, grouped_attention
 from stages.lib.llm.protocol import Sampling
 from stages.lib.llm.transformers_generation import Row, generate_rows, plan_batches
 
@@ -140,15 +140,22 @@ def _rows(
     rows = {
         i: Row(request=i, sampling=sampling, is_stopped=lambda tokens: False) for i, sampling in enumerate(samplings)
     }
-    for _ in generate_rows(
-        model,
-        prompts,
-        rows,
-        max_tokens=[sampling.max_tokens for sampling in samplings],
-        size=batch_size,
-        ends=end_tokens(model, tokenizer),
-    ):
-        pass  # the rows grow in place
+    config = model.config.get_text_config()
+    attention = config._attn_implementation
+    if attention == "sdpa":  # the same numbers without a copy of keys and values for each query head
+        config._attn_implementation = grouped_attention.NAME
+    try:
+        for _ in generate_rows(
+            model,
+            prompts,
+            rows,
+            max_tokens=[sampling.max_tokens for sampling in samplings],
+            size=batch_size,
+            ends=end_tokens(model, tokenizer),
+        ):
+            pass  # the rows grow in place
+    finally:
+        config._attn_implementation = attention
     return [(row.tokens, row.finish_reason == "stop") for row in rows.values()]
 
 

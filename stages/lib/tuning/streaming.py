@@ -6,6 +6,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
 from stages.lib.models import ModelEntry
 from stages.lib.tuning.replies import end_tokens, prompt_tokens
@@ -43,7 +45,9 @@ class TransformersStream:
             )
         ids = torch.tensor([prompt], device=self._model.device)
         ends = sorted(end_tokens(self._model, self._tokenizer))
-        streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
+        streamer = TextIteratorStreamer(
+            self._tokenizer, skip_prompt=True, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         stopped = threading.Event()
         failures: list[BaseException] = []
 
@@ -107,7 +111,9 @@ class GgufStream:
             ValueError: llama.cpp refuses the conversation, as when it is too long.
         """
         body = self._options | {"messages": messages}
-        with self._backend.client.stream("POST", "/v1/chat/completions", json=body) as response:
+        # A connection of its own: the server may close one that is kept alive after a streamed reply (seen).
+        url = f"{self._backend.server.listening_address}/v1/chat/completions"
+        with httpx.stream("POST", url, json=body, timeout=None) as response:
             if response.status_code != 200:
                 response.read()
                 raise ValueError(f"llama.cpp: status {response.status_code}: {response.text[:300]}")

@@ -44,7 +44,11 @@ def test_q4_k_m_gives_more_bits_where_llama_cpp_does() -> None:
 def test_other_mixes() -> None:
     assert choose_types(shapes(80), "Q4_K_M", "llama", 80)["blk.12.attn_v.weight"].type == Type.Q6_K
     assert choose_types(shapes(80), "Q4_K_M", "llama", 80)["blk.11.attn_v.weight"].type == Type.Q5_K
-    gpt2 = {"blk.0.attn_qkv.weight": (768, 256), "position_embd.weight": (64, 256), "token_embd.weight": (300, 256)}
+    gpt2: dict[str, tuple[int, ...]] = {
+        "blk.0.attn_qkv.weight": (768, 256),
+        "position_embd.weight": (64, 256),
+        "token_embd.weight": (300, 256),
+    }
     assert choose_types(gpt2, "Q4_K_M", "gpt2", 12)["blk.0.attn_qkv.weight"].type == Type.Q5_K
     assert choose_types(gpt2, "Q5_K_M", "gpt2", 12)["blk.0.attn_qkv.weight"].type == Type.Q6_K
     assert choose_types(gpt2, "F16", "gpt2", 12)["position_embd.weight"].type == Type.F32

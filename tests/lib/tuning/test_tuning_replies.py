@@ -69,8 +69,7 @@ def test_sampling_depends_on_the_seed_and_not_on_the_neighbours(loaded: tuple[An
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_sliding_windows_go_through_transformers(loaded: tuple[Any, Any], temperature: float) -> None:
+def test_sliding_windows_go_through_transformers(loaded: tuple[Any, Any]) -> None:
     torch.manual_seed(0)
     config = MistralConfig(
         vocab_size=len(loaded[1]),
@@ -86,8 +85,8 @@ def test_sliding_windows_go_through_transformers(loaded: tuple[Any, Any], temper
     )
     model = MistralForCausalLM(config)
     assert answer(model, loaded[1]) == one_by_one(model, loaded[1])
-    sampled = answer(model, loaded[1], temperature=temperature)
-    assert sampled == answer(model, loaded[1], temperature=temperature, batch_size=1)
+    sampled = answer(model, loaded[1], temperature=1.0)
+    assert sampled == answer(model, loaded[1], temperature=1.0, batch_size=1)
 
 
 def test_what_does_not_fit_is_named(loaded: tuple[Any, Any]) -> None:
