@@ -17,6 +17,7 @@ import gc
 import importlib.metadata
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from trl import GRPOTrainer
 from bench.embed import read_texts
 from stages.lib.tuning.base import load_base
 from stages.lib.tuning.grpo_training import GRPOParams, Message, lora_config, training_set, trl_config, trl_reward
-from stages.lib.tuning.rewards import Sample, format_reward, overlap_reward
+from stages.lib.tuning.rewards import Reward, Sample, format_reward, overlap_reward
 from stages.lib.tuning.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
 
 MODEL = "smollm2-135m"
@@ -101,10 +102,11 @@ def run(name: str, params: GRPOParams, texts: list[str], bf16: bool) -> tuple[Cl
     model, tokenizer = load_base(params.base)
     prompts, samples = make_tasks(texts)
     each = {"format": format_reward, "overlap": overlap_reward}
-    rewards = [
-        trl_reward(key, lambda samples, replies, f=f: [f(s, r) for s, r in zip(samples, replies, strict=True)])
-        for key, f in each.items()
-    ]
+
+    def scored(function: Callable[[Sample, str], float]) -> Reward:
+        return lambda samples, replies: [function(s, r) for s, r in zip(samples, replies, strict=True)]
+
+    rewards = [trl_reward(key, scored(function)) for key, function in each.items()]
     changes: dict[str, Any] = {"save_strategy": "no"}
     if name == "trl":
         changes |= {"bf16": bf16, "gradient_checkpointing": True}

@@ -145,7 +145,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def table(runs: list[dict[str, Any]]) -> str:
     """Medians as markdown; ratios are to the first engine."""
     lines = ["| engine | seconds a step | CPU seconds | faster | CPU ratio | peak GB | memory |", "|" + "---|" * 7]
-    rows = {}
+    rows: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         rows.setdefault(run["engine"], []).append(run)
     first: tuple[float, float, float] | None = None

@@ -185,11 +185,8 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     watch.lap("tuned")
 
     similarity = AnswerSimilarity(encode)
-    measures = gains(
-        *(measure_replies(test_set.samples, found, similarity) for found in (before, after)),
-        params.bootstrap_samples,
-        params.seed,
-    )
+    by_base, by_tuned = (measure_replies(test_set.samples, found, similarity) for found in (before, after))
+    measures = gains(by_base, by_tuned, params.bootstrap_samples, params.seed)
     print("grpo: " + gain_line(measures), flush=True)
     rows = curve_rows(trained.history, list(rewards))
     rewarded = [row["reward"] for row in rows if "reward" in row]

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.gpt.precision import faster_precision
+from stages.lib.gpt.precision import seconds_of_matmul
 from stages.lib.ledger import ledger_key
 from stages.lib.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.models import cache_dir, file_sha256, load_model_entry
@@ -160,7 +160,9 @@ def choose_dtype(params: Params, directory: Path, hidden: int) -> Dtype:
     import torch
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = faster_precision(params.batch_size * params.max_length, hidden, device)
+    shape = (params.batch_size * params.max_length, hidden, 4 * hidden)
+    half = seconds_of_matmul(*shape, torch.bfloat16, device)
+    dtype: Dtype = "bfloat16" if half < 0.8 * seconds_of_matmul(*shape, torch.float32, device) else "float32"
     write_json(kept, {"dtype": dtype})
     return dtype
 

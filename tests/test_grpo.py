@@ -17,6 +17,7 @@ import stages.grpo
 from stages.grpo import Params, gains, main
 from stages.lib.params import from_mapping
 from stages.lib.records import write_jsonl
+from stages.lib.tuning.base import base_directory
 from stages.lib.tuning.rewards import format_reward
 from tests.lib.llm.conftest import tiny_directory
 from tests.lib.tuning.test_reward_audit import SAMPLES
@@ -107,9 +108,7 @@ def test_the_whole_stage(project: Path) -> None:
 
 
 def test_a_reward_that_is_topped_stops_before_training(project: Path) -> None:
-    make_project(
-        project, stages.grpo.base_directory("tiny"), weights={"format": 1.0, "length": 5.0}, length_words=[40, 60]
-    )
+    make_project(project, base_directory("tiny"), weights={"format": 1.0, "length": 5.0}, length_words=[40, 60])
     with pytest.raises(ValueError, match="the reward audit failed"):
         main()
     assert not Path("metrics").exists()
@@ -125,7 +124,7 @@ def test_a_reward_that_is_nan_is_named(project: Path, monkeypatch: pytest.Monkey
 
 
 def test_no_prompt_that_fits(project: Path) -> None:
-    make_project(project, stages.grpo.base_directory("tiny"), max_prompt_tokens=10)
+    make_project(project, base_directory("tiny"), max_prompt_tokens=10)
     with pytest.raises(ValueError, match=r"qar_train\.jsonl: none of 6 records can be asked.*max_prompt_tokens"):
         main()
 
@@ -156,7 +155,7 @@ def test_bad_params_are_named(changes: dict[str, Any], message: str) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 def test_unsloth_without_a_gpu(project: Path) -> None:
-    make_project(project, stages.grpo.base_directory("tiny"), backend="unsloth")
+    make_project(project, base_directory("tiny"), backend="unsloth")
     with pytest.raises(ValueError, match=r"unsloth needs a CUDA GPU.*backend: hf"):
         main()
 

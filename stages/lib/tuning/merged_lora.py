@@ -20,10 +20,11 @@ class MergedLayers:
 
         self._places: list[tuple[nn.Module, str, Any, nn.Linear]] = []
         for parent in list(model.modules()):
-            for name, layer in parent.named_children():
+            for name, child in parent.named_children():
+                layer: Any = child
                 # Quantized layers and DoRA keep their own forward pass.
                 if type(layer) is Linear and type(layer.base_layer) is nn.Linear and not any(layer.use_dora.values()):
-                    base = layer.base_layer
+                    base: nn.Linear = layer.base_layer
                     with torch.device("meta"):
                         plain = nn.Linear(base.in_features, base.out_features, bias=False)
                     plain.weight = nn.Parameter(torch.empty_like(base.weight), requires_grad=False)

@@ -103,7 +103,7 @@ class SharedPromptTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
         with self.accelerator.autocast():
             parts = [
                 one_pass(model, ids, mask, logits_to_keep)
-                for ids, mask in zip(input_ids.split(size), attention_mask.split(size), strict=True)
+                for ids, mask in zip(torch.split(input_ids, size), torch.split(attention_mask, size), strict=True)
             ]
         log_probs, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
         return log_probs, entropies if compute_entropy else None, None

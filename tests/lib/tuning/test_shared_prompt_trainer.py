@@ -67,7 +67,7 @@ def test_shared_prompts_give_the_same_numbers_and_gradients(tiny_directory: Path
         log_probs, entropies = one_pass(trainer.model, IDS, MASK, LENGTH)
         scored = MASK[:, -LENGTH:] == 1
         assert (log_probs[~scored] == 0).all()
-        log_probs[scored].exp().sum().backward()
+        log_probs[scored].exp().sum().backward()  # type: ignore[no-untyped-call]
         gradients = {n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
         found[name] = (log_probs.detach(), entropies, gradients)
     for one, other in zip(found["shared"][:2], found["whole"][:2], strict=True):
@@ -100,6 +100,6 @@ def test_scored_tokens_are_log_softmax() -> None:
     tokens = torch.tensor([[0, 1, 2], [3, 4, 0]])
     scored = torch.tensor([[True, True, False], [True, False, False]])
     log_probs, entropy = scored_tokens(logits, tokens, scored, temperature=2.0)
-    distribution = torch.distributions.Categorical(logits=logits / 2)
+    distribution: Any = torch.distributions.Categorical(logits=logits / 2)
     torch.testing.assert_close(log_probs, distribution.log_prob(tokens) * scored)
     torch.testing.assert_close(entropy, distribution.entropy() * scored)
