@@ -21,7 +21,17 @@ MODEL_LISTS = {
     ("embed", "models"),
     ("rerank", "rerankers"),
 }
-MODEL_NAMES = {("dedup", "judge")}
+MODEL_NAMES = {
+    ("dedup", "judge"),
+    ("instruct", "generator"),
+    ("qlora", "base"),
+    ("eval", "base"),
+    ("eval", "embedding"),
+    ("eval", "judge"),
+    ("grpo", "base"),
+    ("grpo", "similarity_model"),
+    ("gguf", "base"),
+}
 
 
 def profile_names() -> list[str]:

@@ -11,19 +11,11 @@ import pytest
 import stages.qa
 from stages.lib.llm.openings import Opening
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
+from stages.lib.llm.question_writing import SCHEMA, ask_directly, ask_fact_first, plan_questions
 from stages.lib.models import ModelEntry
 from stages.lib.params import load, load_prompts
 from stages.lib.records import Record, read_jsonl, write_jsonl
-from stages.qa import (
-    SCHEMA,
-    Params,
-    ask_directly,
-    ask_fact_first,
-    main,
-    make_metrics,
-    mark_same_questions,
-    plan_questions,
-)
+from stages.qa import Params, main, make_metrics, mark_same_questions
 
 ROOT = Path(__file__).parent.parent
 PARAMS = Params(

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stages.lib import statistics
 from stages.lib.records import Record
-from stages.lib.retrieval import statistics
 from stages.lib.retrieval.measures import measure_names
 
 Values = npt.NDArray[np.float64]

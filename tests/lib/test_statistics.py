@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from stages.lib.retrieval.statistics import bootstrap_intervals, compare, holm
+from stages.lib.statistics import bootstrap_intervals, compare, holm
 
 
 def test_interval_agrees_with_scipy() -> None:

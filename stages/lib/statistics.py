@@ -1,4 +1,4 @@
-"""How sure a mean over queries is: bootstrap intervals, paired randomization tests, Holm's correction.
+"""How sure a mean over queries or questions is: bootstrap intervals, paired randomization tests, Holm's correction.
 
 Letters: Q queries, M columns (systems or measures), S samples. Everything is seeded and
 vectorised. The queries are taken as independent draws; questions about chunks of one

@@ -1,0 +1,242 @@
+"""Held-out questions -> data/evaluation/: the base against what was tuned from it, scored, judged, compared.
+
+Every system of `systems` gets the same questions, prompts and seeds. Run: python -m stages.eval
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.lib.corpus.sources import Source, parse_source, read_source
+from stages.lib.llm.asking import open_model
+from stages.lib.metrics import Stopwatch, write_metrics
+from stages.lib.models import load_model_entry
+from stages.lib.params import load, load_prompts
+from stages.lib.records import Record, read_jsonl, write_text
+from stages.lib.retrieval.embedders import open_embedder
+from stages.lib.tuning.base import base_directory, check_adapter, load_tokenizer
+from stages.lib.tuning.chart import draw
+from stages.lib.tuning.comparison import compare_systems
+from stages.lib.tuning.evaluation_report import caption, report
+from stages.lib.tuning.evaluation_tables import evaluation_rows, to_csv
+from stages.lib.tuning.forgetting import forgetting, text_windows
+from stages.lib.tuning.held_out import choose_questions, context_length, make_pairs, prompt_of
+from stages.lib.tuning.replies import Reply, prompt_tokens
+from stages.lib.tuning.reply_scores import make_measures, score_reply, win_row
+from stages.lib.tuning.systems import (
+    Answers,
+    Asking,
+    SystemName,
+    ask_gguf,
+    ask_transformers,
+    check_gguf,
+    find_gguf,
+)
+from stages.lib.tuning.win_rate import Pair, Verdict, judge_by_likelihood, judge_by_rating
+
+TEST = Path("data/instruct/synthetic_qa_test.jsonl")
+OUT = Path("data/evaluation")
+MODELS = Path("models")
+FLOOR = 10  # questions that an evaluation asks at least
+JUDGE_PROMPTS = {"rating": "pairwise_judge_prompt", "likelihood": "reference_after_answer_prompt"}
+NAMES = {  # measure -> its name in the chart
+    "token_f1": "token F1",
+    "token_f1_answerable": "token F1, answerable",
+    "rouge_l": "ROUGE-L",
+    "embedding_similarity": "embedding similarity",
+    "refusal_precision": "refusal precision",
+    "refusal_recall": "refusal recall",
+    "correction_rate": "false premises corrected",
+    "win_rate": "judge: wins against base",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Section `eval` of params.yaml."""
+
+    base: str  # name under models:
+    systems: list[SystemName]  # base first; qlora and grpo are adapters on it, gguf is the file in models/gguf
+    questions: int  # of the test split, in turn from each kind, >= 10; 0: all
+    max_new_tokens: int  # of a reply
+    temperature: float  # 0: greedy
+    batch_size: int  # conversations computed together
+    dtype: str  # of the weights: float32, bfloat16
+    embedding: str  # name under models:, whose cosine compares reply and reference
+    judge: str  # name under models:; its judge_method says how it judges
+    judge_tokens: int  # of a verdict with its rationale (rating)
+    judge_margin: float  # nats a token of the reference from which an answer wins (likelihood), >= 0
+    forgetting: dict[str, Any] = field(default_factory=dict)  # general text: a `kind` (hub, files, packages) and fields
+    forgetting_texts: int  # documents of it
+    forgetting_tokens: int  # from the beginning of each
+    bootstrap_samples: int
+    seed: int  # of the choice of questions, of sampling and of the bootstrap
+
+    def __post_init__(self) -> None:
+        if self.systems[:1] != ["base"] or len(set(self.systems)) < len(self.systems):
+            raise ValueError(f"systems: {self.systems}: begin with base, which the others are compared with, each once")
+        if self.questions and self.questions < FLOOR:
+            raise ValueError(f"questions: {self.questions} is below {FLOOR}; 0 asks all of the test split")
+        if min(self.max_new_tokens, self.batch_size, self.judge_tokens, self.bootstrap_samples) < 1:
+            raise ValueError("max_new_tokens, batch_size, judge_tokens and bootstrap_samples must be >= 1")
+        if self.temperature < 0 or self.judge_margin < 0:
+            raise ValueError("temperature and judge_margin must not be negative")
+        if self.forgetting_texts < 2 or self.forgetting_tokens < 2:
+            raise ValueError("forgetting_texts and forgetting_tokens must be >= 2")
+        self.general_text()
+
+    def general_text(self) -> Source:
+        """The typed source of the forgetting check. Raises `ValueError` naming the key."""
+        return parse_source(self.forgetting, "forgetting")
+
+    @property
+    def asking(self) -> Asking:
+        """How each system is asked."""
+        names = ("max_new_tokens", "temperature", "seed", "batch_size", "dtype")
+        return Asking(**{name: getattr(self, name) for name in names})
+
+
+def judge_pairs(params: Params, pairs: Mapping[str, Sequence[Pair]]) -> tuple[str, dict[str, list[Verdict]]]:
+    """The judge's method and its verdicts on each system's pairs with the base."""
+    method = load_model_entry(params.judge).judge_method
+    prompt = load_prompts([JUDGE_PROMPTS[method]])[JUDGE_PROMPTS[method]]
+    verdicts = {}
+    with open_model(params.judge) as model:
+        for system, asked in pairs.items():
+            progress = f"judge {system} against base"
+            if method == "rating":
+                verdicts[system] = judge_by_rating(
+                    asked, model, prompt=prompt, max_tokens=params.judge_tokens, progress=progress
+                )
+            else:
+                verdicts[system] = judge_by_likelihood(
+                    asked, model, prompt=prompt, margin=params.judge_margin, progress=progress
+                )
+    return method, verdicts
+
+
+def ask_system(name: SystemName, params: Params, conversations: Sequence[Any], windows: Sequence[list[int]]) -> Answers:
+    """What a system says to the conversations."""
+    if name == "gguf":
+        return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking)
+    adapter = None if name == "base" else MODELS / f"{params.base}-{name}"
+    return ask_transformers(params.base, adapter, conversations, windows, params.asking)
+
+
+def check_systems(params: Params) -> None:
+    """Before anything is computed: that each system is there, whole and of this base.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name in params.systems[1:]:
+        if name == "gguf":
+            check_gguf(find_gguf(MODELS / "gguf"))
+        else:
+            check_adapter(params.base, MODELS / f"{params.base}-{name}")
+
+
+def similarities(
+    params: Params, replies: Mapping[str, Sequence[Reply]], records: Sequence[Record]
+) -> dict[str, list[float]]:
+    """System -> cosine of each reply and its reference, by the embedding model; an empty reply is worth 0."""
+    with open_embedder(params.embedding) as embedder:
+        references = embedder.encode_documents([record["answer"] for record in records])
+        found = {}
+        for system, said in replies.items():
+            vectors = embedder.encode_documents([reply.text or " " for reply in said])
+            cosines = np.einsum("qh,qh->q", vectors, references).tolist()
+            found[system] = [
+                round(cosine, 6) if reply.text.strip() else 0.0 for cosine, reply in zip(cosines, said, strict=True)
+            ]
+    return found
+
+
+def add_forgetting(
+    table: dict[str, dict[str, dict[str, Any]]], answers: Mapping[str, Answers], params: Params
+) -> dict[str, str]:
+    """Adds `forgetting` to the rows of each system whose losses are known; returns why those of others are absent."""
+    before = answers["base"].losses
+    assert before is not None
+    absent = {}
+    for name, answer in answers.items():
+        if answer.losses is None:
+            absent[f"{name}.forgetting"] = "llama.cpp is not asked for losses; stage gguf compares its perplexity"
+        elif name != "base":
+            table[name]["forgetting"] = forgetting(before, answer.losses, params.bootstrap_samples, params.seed)
+    return absent
+
+
+def main() -> None:
+    """Asks, scores, judges, compares; writes the tables, the chart and the metrics.
+
+    Raises:
+        ValueError: no question is there or fits, or a system is absent, damaged or of another base.
+    """
+    watch = Stopwatch("eval")
+    params = load(Params, "eval")
+    check_systems(params)
+    records = read_jsonl(TEST, required=["id", "kind", "messages", "context", "question", "answer"])
+    directory = base_directory(params.base)
+    tokenizer = load_tokenizer(directory)
+    limit = context_length(directory) - params.max_new_tokens
+    lengths = [len(prompt_tokens(tokenizer, prompt_of(record))) for record in records]
+    chosen, counts = choose_questions(records, lengths, limit, params.questions, params.seed)
+    if not chosen:
+        raise ValueError(f"{TEST}: none of {len(records)} questions fits into {limit} tokens: {counts['dropped']}")
+    source = read_source(params.general_text(), max_chars=10_000_000)
+    windows = text_windows(tokenizer, source, params.forgetting_tokens, params.forgetting_texts)
+    watch.lap("read")
+    conversations = [prompt_of(record) for record in chosen]
+    answers: dict[str, Answers] = {}
+    for system in params.systems:
+        answers[system] = ask_system(system, params, conversations, windows)
+        watch.lap(system)
+        said = answers[system].replies
+        print(f"{system}: {len(said)} replies, {sum(reply.tokens for reply in said)} tokens", flush=True)
+    replies: dict[str, list[Reply]] = {name: answer.replies for name, answer in answers.items()}
+    cosines = similarities(params, replies, chosen)
+    scores = {
+        name: [score_reply(*one) for one in zip(chosen, said, cosines[name], strict=True)]
+        for name, said in replies.items()
+    }
+    watch.lap("embed")
+    pairs = {name: make_pairs(chosen, replies["base"], said) for name, said in replies.items() if name != "base"}
+    method, verdicts = judge_pairs(params, pairs)
+    watch.lap("judge")
+    measures, absent = make_measures(chosen, scores)
+    table = compare_systems(measures, params.bootstrap_samples, params.seed)
+    for name, judged in verdicts.items():
+        row = win_row(judged, params.bootstrap_samples, params.seed)
+        if row is None:
+            absent[f"{name}.win_rate"] = f"{params.judge} judged no pair: {Counter(v.why for v in judged)}"
+        else:
+            table[name]["win_rate"] = row
+    absent |= add_forgetting(table, answers, params)
+    rows, marking = evaluation_rows(chosen, replies, scores, verdicts, params.seed)
+    write_text(OUT / "evaluation.csv", to_csv(rows))
+    write_text(OUT / "evaluation_for_marking.csv", to_csv(marking))
+    kinds = dict(sorted(Counter(record["kind"] for record in chosen).items()))
+    draw(OUT / "evaluation.png", table, NAMES, caption(params.base, kinds, params.judge, method))
+    metrics = {
+        "questions": counts,
+        "kinds": kinds,
+        "judge": {"name": params.judge, "method": method},
+        "forgetting_texts": len(windows),
+        "systems": table,
+        "absent": absent,
+    }
+    write_metrics("eval", metrics)
+    watch.lap("write")
+    tokens = sum(reply.tokens for answer in answers.values() for reply in answer.replies)
+    asked = sum(watch.parts[name] for name in params.systems)
+    watch.write(new_tokens_per_second=round(tokens / max(asked, 1e-9), 2))
+    print(report(metrics, FLOOR))
+
+
+if __name__ == "__main__":
+    main()

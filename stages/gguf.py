@@ -1,0 +1,221 @@
+"""tuned model -> models/gguf/*.gguf, Modelfile: merge, quantize to the smallest type that passes the release gate.
+
+The types are tried in the order of `types`. One that misses a threshold is deleted, its numbers stay in
+metrics/gguf.json; when none passes, the stage fails.
+Run: python -m stages.gguf
+"""
+
+import copy
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from stages.lib.metrics import Stopwatch, write_metrics
+from stages.lib.models import cache_dir
+from stages.lib.params import load
+from stages.lib.records import read_jsonl, write_text
+from stages.lib.tuning import gguf_layouts, gguf_vocabulary
+from stages.lib.tuning.gate_texts import HeldOut, read_held_out
+from stages.lib.tuning.gguf_reading import load_tensors
+from stages.lib.tuning.gguf_writing import write_gguf
+from stages.lib.tuning.llama_runtime import LlamaRuntime, check_installed
+from stages.lib.tuning.merging import Dtype, Merged, open_base, open_directory, open_merged
+from stages.lib.tuning.modelfile import make_modelfile
+from stages.lib.tuning.quantization import FileType
+from stages.lib.tuning.release_gate import (
+    Thresholds,
+    closeness,
+    closeness_faults,
+    end_tokens,
+    log_probs,
+    make_windows,
+    run_checks,
+    runtime_faults,
+)
+
+OUTPUT_DIR = Path("models/gguf")
+GPT_DIR = Path("models/gpt/best")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Section `gguf` of params.yaml."""
+
+    tuned: Literal["qlora", "grpo", "base", "gpt"]  # models/{base}-{tuned}, the base itself, or models/gpt/best
+    base: str  # an entry of models: (unused for gpt)
+    dtype: Dtype  # of the base when the adapter is merged, and of the model that the gate compares with
+    types: list[FileType]  # smallest first; the first that passes is released
+    held_out: str  # JSONL with `messages` or `text`, which the model was not trained on
+    held_out_tokens: int  # tokens of it that the gate reads, >= window
+    window: int  # tokens read at once, >= 2
+    prompts: int  # held-out conversations that llama.cpp replies to, beside two short ones, >= 1
+    reply_tokens: int  # of a reply, >= 1
+    runtime_threads: int  # of llama.cpp; 1 where others use the machine, too: it gets many times slower otherwise
+    max_mean_kl: float  # nats a token, KL(16-bit || quantized)
+    min_top_agreement: float  # share of tokens with the same most likely successor, 0..1
+    max_perplexity_ratio: float  # quantized over 16-bit, on the held-out text
+    min_runtime_agreement: float  # share of llama.cpp's greedy tokens that transformers draws from the same weights
+    min_greedy_agreement: float  # likewise, from the 16-bit weights
+    min_stopped: int  # replies that must end by themselves, >= 0
+    # Message shapes that may be read otherwise: decomposed_unicode for a tokenizer with NFC, which llama.cpp lacks.
+    excused_shapes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        if not self.types:
+            raise ValueError("types: no type is named")
+        if self.window < 2 or self.held_out_tokens < self.window:
+            raise ValueError(f"held_out_tokens: {self.held_out_tokens} is less than a window of {self.window}")
+        if self.prompts < 1 or self.reply_tokens < 1 or self.min_stopped < 0 or self.runtime_threads < 1:
+            raise ValueError("min_stopped must be >= 0; prompts, reply_tokens and runtime_threads >= 1")
+        for name in ("min_top_agreement", "min_runtime_agreement", "min_greedy_agreement"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is not in 0..1")
+
+    def thresholds(self) -> Thresholds:
+        """What the gate demands."""
+        values = {name: getattr(self, name) for name in Thresholds.__dataclass_fields__}
+        return Thresholds(**values | {"excused_shapes": tuple(self.excused_shapes)})
+
+
+def open_model(params: Params) -> Merged:
+    """The model to release, by `tuned`.
+
+    Raises:
+        ValueError: it is not there, or not of this base.
+    """
+    if params.tuned == "base":
+        return open_base(params.base, params.dtype)
+    if params.tuned == "gpt":
+        from stages.lib.gpt.checkpoints import load_model, read_config
+        from stages.lib.gpt.huggingface import to_hf
+        from stages.lib.gpt.tokenizers import load_tokenizer
+
+        _, facts = read_config(GPT_DIR)
+        model, _ = load_model(GPT_DIR)
+        directory = cache_dir() / "gguf" / "gpt-as-huggingface"
+        shutil.rmtree(directory, ignore_errors=True)
+        to_hf(model, load_tokenizer(facts.name), directory)
+        return open_directory(directory, params.dtype)
+    return open_merged(params.base, Path(f"models/{params.base}-{params.tuned}"), params.dtype)
+
+
+def export(params: Params, source: Merged, held: HeldOut, directory: Path, watch: Stopwatch) -> dict[str, Any]:
+    """Writes the first type that passes into the directory, with its Modelfile; returns the metrics.
+
+    Raises:
+        ValueError: the model's family or tokenizer is not known to llama.cpp.
+        OSError: no room on the disk.
+    """
+    limits = params.thresholds()
+    model, tokenizer = source.model, source.tokenizer
+    state = model.state_dict()
+    layout = gguf_layouts.make_layout(model.config, {name: tuple(tensor.shape) for name, tensor in state.items()})
+    vocabulary = gguf_vocabulary.read_vocabulary(tokenizer, layout.vocabulary)
+    chat = bool(vocabulary.chat_template)
+    tokens = [tokenizer(text, add_special_tokens=not chat)["input_ids"] for text in held.texts]
+    windows = make_windows(tokens, min(params.window, layout.context), params.held_out_tokens)
+    reference = model.float()
+    expected = [log_probs(reference, window) for window in windows]
+    quantized = copy.deepcopy(reference)
+    watch.lap("reference")
+    name = "gpt" if params.tuned == "gpt" else f"{params.base}-{params.tuned}"
+    ends = end_tokens(tokenizer, model.config, vocabulary.end_of_turn)
+    tried: dict[str, Any] = {}
+    for file_type in params.types:
+        file = directory / f"{name}-{file_type}.gguf"
+        written = write_gguf(
+            file,
+            layout=layout,
+            vocabulary=vocabulary,
+            tensor=state.__getitem__,
+            file_type=file_type,
+            name=name,
+        )
+        watch.lap(f"write_{file_type}")
+        load_tensors(quantized, file, layout)
+        found = closeness(expected, quantized, windows)
+        faults = closeness_faults(found, limits)
+        watch.lap(f"compare_{file_type}")
+        tried[file_type] = {"bytes": written.bytes, **written.description, **found}
+        if not faults:
+            longest = max(map(len, held.prompts), default=0) + params.reply_tokens
+            with LlamaRuntime(file, max(512, longest + 8), params.runtime_threads) as runtime:
+                models = {"file": quantized, "reference": reference}
+                ran = run_checks(
+                    runtime,
+                    tokenizer,
+                    prompts=held.prompts,
+                    texts=held.texts[:8],
+                    models=models,
+                    ends=ends,
+                    reply_tokens=params.reply_tokens,
+                )
+            faults = runtime_faults(ran, limits, chat)
+            tried[file_type]["runtime"] = ran
+            watch.lap(f"run_{file_type}")
+        tried[file_type]["faults"] = faults
+        print(type_line(file_type, tried[file_type]), flush=True)
+        if not faults:
+            add_bos = vocabulary.add_bos
+            text = make_modelfile(file.name, tokenizer, layout.context, vocabulary.end_of_turn, add_bos)
+            write_text(directory / "Modelfile", text)
+            break
+        file.unlink()
+    released = next((kind for kind, result in tried.items() if not result["faults"]), None)
+    return {
+        "model": name,
+        "released": released,
+        "merged_modules": source.merged_modules,
+        "architecture": layout.architecture,
+        "pre_tokenizer": vocabulary.pre,
+        "chat_template": chat,
+        "held_out_tokens": windows.numel(),
+        "thresholds": asdict(limits) | {"excused_shapes": list(limits.excused_shapes)},
+        "types": tried,
+    }
+
+
+def type_line(kind: str, found: dict[str, Any]) -> str:
+    """The numbers of a type that was tried, and what became of it."""
+    return (
+        f"  {kind}: {found['bits_per_weight']:.2f} bits a weight, KL {found['mean_kl']:.4f}, top token "
+        f"{found['top_agreement']:.1%}, perplexity x{found['perplexity_ratio']:.4f}: "
+        f"{'; '.join(found['faults']) or 'passes'}"
+    )
+
+
+def main() -> None:
+    """Reads the tuned model and held-out text, writes models/gguf and metrics/gguf.json.
+
+    Raises:
+        ValueError: no type passes the release gate; the message has the numbers, and nothing is released.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    watch = Stopwatch("gguf")
+    params = load(Params, "gguf")
+    check_installed()
+    records = read_jsonl(Path(params.held_out))
+    source = open_model(params)
+    held = read_held_out(records, source.tokenizer, params.held_out, params.prompts, params.window // 4)
+    watch.lap("merge")
+    temporary = OUTPUT_DIR.with_name(f".{OUTPUT_DIR.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a killed run
+    try:
+        metrics = export(params, source, held, temporary, watch)
+        write_metrics("gguf", metrics)
+        if metrics["released"] is None:
+            lines = "\n".join(type_line(kind, found) for kind, found in metrics["types"].items())
+            raise ValueError(f"gguf: no type of {params.types} passes the release gate:\n{lines}")
+        shutil.rmtree(OUTPUT_DIR, ignore_errors=True)
+        temporary.rename(OUTPUT_DIR)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    watch.write()
+    print(f"gguf: {metrics['model']} is released as {metrics['released']}")
+
+
+if __name__ == "__main__":
+    main()

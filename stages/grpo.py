@@ -1,0 +1,226 @@
+"""qar_{train,val,test} -> models/{base}-grpo/: reasoning by group-relative policy optimisation, rewards audited first.
+
+A killed training goes on from its last checkpoint in .cache/grpo/. Run: python -m stages.grpo
+"""
+
+import gc
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.lib.ledger import ledger_key
+from stages.lib.metrics import Stopwatch, write_metrics
+from stages.lib.models import cache_dir, file_sha256, load_model_entry, locate
+from stages.lib.params import load
+from stages.lib.records import read_jsonl, write_jsonl
+from stages.lib.statistics import compare
+from stages.lib.tuning.base import base_directory, base_identity, load_base, load_tokenizer
+from stages.lib.tuning.format_gain import CONTENT, FORM, gain_line, measure_replies
+from stages.lib.tuning.grpo_training import GRPOParams, curve_rows, write_curve
+from stages.lib.tuning.model_card import model_card, publish, source_of
+from stages.lib.tuning.reasoning_prompts import Split, choose_shots, make_split
+from stages.lib.tuning.reward_audit import audit_rewards, check_audit
+from stages.lib.tuning.rewards import AnswerSimilarity, Encoder, Floats, build_rewards
+
+QAR = Path("data/instruct")
+CURVE = Path("metrics/grpo_curve.csv")
+# What may change between a kill and the next run without making it another training.
+NOT_THE_RESULT = {"checkpoint_every", "test_prompts", "bootstrap_samples", "audit_tolerance"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params(GRPOParams):
+    """Section `grpo` of params.yaml: the training's knobs and these."""
+
+    train_prompts: int = 0  # of the train split, the first so many; 0: all
+    shots: int = 1  # worked examples from the train split in every prompt, for base and tuned alike
+    length_words: list[int]  # the reply's least and most words for the full length reward
+    similarity_model: str  # a sentence-transformers model of models:
+    audit_prompts: int  # of the val split
+    audit_replies: int = 2  # of the base a prompt
+    audit_tolerance: float = 0.1  # share of prompts, 0..1, on which a worthless reply may beat the reference
+    test_prompts: int = 0  # of the test split, the first so many; 0: all
+    bootstrap_samples: int = 10000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("train_prompts", "shots", "test_prompts"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is negative")
+        for name in ("max_prompt_tokens", "audit_prompts", "audit_replies", "bootstrap_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is below 1")
+        if min(self.weights.values(), default=-1) < 0 or sum(self.weights.values()) == 0:
+            raise ValueError(f"weights: {self.weights}: none may be negative, one must be above 0")
+        if len(self.length_words) != 2 or not 0 < self.length_words[0] <= self.length_words[1]:
+            raise ValueError(f"length_words: {self.length_words} is not [least, most]")
+        if not 0 <= self.audit_tolerance < 1:
+            raise ValueError(f"audit_tolerance: {self.audit_tolerance} is not in 0..1")
+
+
+def read_splits(params: Params, tokenizer: Any) -> dict[str, Split]:
+    """The three splits of data/instruct/qar.
+
+    Raises:
+        ValueError: a file is missing or broken, or no record of a split fits.
+    """
+    required = ["id", "question", "context", "reasoning", "answer", "text", "messages"]
+    records = {name: read_jsonl(QAR / f"qar_{name}.jsonl", required) for name in ("train", "val", "test")}
+    shots = choose_shots(records["train"], params.shots)
+    splits = {}
+    for name, lines in records.items():
+        splits[name] = make_split(lines, shots, tokenizer, params.max_prompt_tokens)
+        if not splits[name].samples:
+            raise ValueError(
+                f"{QAR}/qar_{name}.jsonl: none of {len(lines)} records can be asked ({splits[name].counts}); raise "
+                f"grpo.max_prompt_tokens, lower grpo.shots, or add data"
+            )
+    return splits
+
+
+def load_encoder(name: str) -> Encoder:
+    """A sentence-transformers model as a function from texts to unit vectors.
+
+    Raises:
+        ValueError: no such model, or its weights are absent or not the pinned ones.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(locate(load_model_entry(name))), trust_remote_code=False)
+
+    def encode(texts: Sequence[str]) -> Floats:
+        found = model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+        return np.asarray(found, dtype=np.float64)
+
+    return encode
+
+
+def kept_replies(path: Path, ask: Callable[[], list[str]]) -> list[str]:
+    """Replies that an earlier, killed run of the same training already has, or new ones."""
+    if not path.exists():
+        write_jsonl(path, [{"reply": reply} for reply in ask()])
+    return [line["reply"] for line in read_jsonl(path, required=["reply"])]
+
+
+def gains(base: Mapping[str, Floats], tuned: Mapping[str, Floats], samples: int, seed: int) -> dict[str, Any]:
+    """Base, tuned and the paired difference of each measure, with its 95% bootstrap interval and p."""
+    names = list(base)
+    differences = [compare(tuned[name][:, None], base[name], samples, seed) for name in names]
+    return {
+        name: {
+            "base": float(base[name].mean()),
+            "tuned": float(tuned[name].mean()),
+            "gain": float(found.difference[0]),
+            "low": float(found.low[0]),
+            "high": float(found.high[0]),
+            "p": float(found.p[0]),
+        }
+        for name, found in zip(names, differences, strict=True)
+    }
+
+
+def run_directory(params: Params, *inputs: str) -> Path:
+    """Where this training's checkpoints and the base's replies lie: a hash of what decides them."""
+    decisive = {key: value for key, value in asdict(params).items() if key not in NOT_THE_RESULT}
+    return cache_dir() / "grpo" / ledger_key(decisive, *inputs, importlib.metadata.version("trl"))[:16]
+
+
+def grpo(params: Params, watch: Stopwatch) -> None:
+    """Audits, trains, measures, publishes.
+
+    Raises:
+        ValueError: bad data, a reward that is NaN or topped by a worthless reply, a full disk.
+    """
+    from stages.lib.tuning.grpo_run import ask, train  # loads torch
+
+    tokenizer = load_tokenizer(base_directory(params.base))
+    splits = read_splits(params, tokenizer)
+    train_set, audit_set, test_set = (
+        splits["train"].first(params.train_prompts),
+        splits["val"].first(params.audit_prompts),
+        splits["test"].first(params.test_prompts),
+    )
+    identity = base_identity(params.base)
+    data = {name: file_sha256(QAR / f"qar_{name}.jsonl") for name in splits}
+    directory = run_directory(params, identity, *data.values())
+    encode = load_encoder(params.similarity_model)
+    low, high = params.length_words
+    rewards = build_rewards(params.weights, encode, (low, high))
+    model, tokenizer = load_base(params.base, params.dtype)
+    watch.lap("load")
+
+    samples = [sample for sample in audit_set.samples for _ in range(params.audit_replies)]
+    tokens = [tokens for tokens in audit_set.tokens for _ in range(params.audit_replies)]
+    replies = kept_replies(
+        directory / f"audit_replies_{len(samples)}.jsonl",
+        lambda: ask(model, tokenizer, tokens, params, temperature=params.temperature),
+    )
+    audit = audit_rewards(rewards, params.weights, samples, replies, params.audit_tolerance)
+    check_audit(audit, params.audit_tolerance)
+    watch.lap("audit")
+    before = kept_replies(
+        directory / f"base_replies_{len(test_set.samples)}.jsonl",
+        lambda: ask(model, tokenizer, test_set.tokens, params, temperature=0.0),
+    )
+    watch.lap("base")
+    if params.backend == "unsloth":
+        del model
+        gc.collect()
+        model = None
+    trained = train(
+        model,
+        tokenizer,
+        prompts=train_set.prompts,
+        samples=train_set.samples,
+        rewards=rewards,
+        params=params,
+        directory=directory,
+    )
+    watch.lap("train")
+    after = ask(trained.model, tokenizer, test_set.tokens, params, temperature=0.0)
+    watch.lap("tuned")
+
+    similarity = AnswerSimilarity(encode)
+    by_base, by_tuned = (measure_replies(test_set.samples, found, similarity) for found in (before, after))
+    measures = gains(by_base, by_tuned, params.bootstrap_samples, params.seed)
+    print("grpo: " + gain_line(measures), flush=True)
+    rows = curve_rows(trained.history, list(rewards))
+    rewarded = [row["reward"] for row in rows if "reward" in row]
+    quarter = -(-len(rewarded) // 4)
+    metrics = {
+        "counts": {name: split.counts for name, split in splits.items()},
+        "steps": len(rows),
+        "reward_first_quarter": float(np.mean(rewarded[:quarter])),
+        "reward_last_quarter": float(np.mean(rewarded[-quarter:])),
+        "test_prompts": len(test_set.samples),
+        "format_gain": {name: measures[name] for name in FORM},
+        "content_gain": {name: measures[name] for name in CONTENT},
+        "audit": audit,
+    }
+    card = model_card(
+        title=f"{params.base}-grpo",
+        base=params.base,
+        source=source_of(params.base),
+        method="LoRA trained by GRPO to reason from a text: `reasoning ##### answer`.",
+        data={f"qar_{name}": digest for name, digest in data.items()},
+        params=asdict(params),
+        metrics={f"{name} {key}": value for name, found in measures.items() for key, value in found.items()},
+    )
+    facts = {"base": params.base, "base_identity": identity, "data_sha256": data}
+    publish(Path("models") / f"{params.base}-grpo", trained.model, tokenizer, facts, card)
+    write_curve(CURVE, rows)
+    write_metrics("grpo", metrics)
+    watch.write(resumed_from_step=trained.resumed_from, steps=len(rows))
+
+
+def main() -> None:
+    """Reads params.yaml and data/instruct, writes models/{base}-grpo, metrics/grpo.json and the curve."""
+    grpo(load(Params, "grpo"), Stopwatch("grpo"))
+
+
+if __name__ == "__main__":
+    main()

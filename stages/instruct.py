@@ -1,0 +1,238 @@
+"""Selected questions, abstracts, QASA -> data/instruct/: chats, question-reasoning-answer, instructions, each split.
+
+Three sets, train, val and test by source document: synthetic_qa (chats with answers, refusals and corrections), qar
+(`reasoning ##### answer`) and what the stage finetune takes. What does not fit stands in dropped.jsonl with its reason.
+Run: python -m stages.instruct
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from stages.lib.corpus.documents import Drop
+from stages.lib.llm.asking import open_model
+from stages.lib.llm.protocol import LanguageModel
+from stages.lib.llm.question_writing import PROMPTS as ASKING_PROMPTS
+from stages.lib.metrics import Stopwatch, write_metrics
+from stages.lib.params import from_mapping, load, load_prompts
+from stages.lib.records import Record, read_jsonl, write_json, write_jsonl
+from stages.lib.tuning.abstracts import AbstractFiles, AnswerFiles, read_answers
+from stages.lib.tuning.account import Account, sorted_counts
+from stages.lib.tuning.chat_records import Wording, chat_record, instruction_record, qar_record
+from stages.lib.tuning.edge_cases import EDGE_KINDS, EdgeKind, by_generator, by_rules, draw, wanted_counts
+from stages.lib.tuning.gathering import ask_about_abstracts, checked, qasa_items, selected_items
+from stages.lib.tuning.items import Item
+from stages.lib.tuning.qasa import read_qasa
+from stages.lib.tuning.record_files import read_records
+from stages.lib.tuning.splits import SPLITS, Split, group_sources, side
+
+SELECTED = Path("data/selected/qa_selected.jsonl")
+CHUNKS = Path("data/chunks/chunks.jsonl")
+OUT = Path("data/instruct")
+PROMPTS = [
+    "instruct_system_prompt",
+    "answer_from_context_prompt",
+    "reasoning_prompt",
+    "closed_book_reasoning_prompt",
+    "evidence_reasoning",
+    "refusal_answers",
+    "correction_answers",
+    "confirmation_answers",
+    "unanswerable_question_prompt",
+    "false_premise_prompt",
+    *ASKING_PROMPTS.values(),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Section `instruct` of params.yaml."""
+
+    seed: int  # of the splits, and of sampling where temperature > 0
+    val_fraction: float  # of the source documents, 0..1
+    test_fraction: float
+    near_duplicate: float  # Jaccard similarity of word 5-grams from which two contexts stand on the same side, 0..1
+    max_context_chars: int  # longer contexts are dropped
+    unanswerable_share: float  # of synthetic_qa, at most, 0..1
+    false_premise_share: float
+    true_premise_share: float  # questions in the form of false premises that are true
+    edge_cases: list[Literal["rules", "generator"]]  # who writes them; a model of 135M cannot
+    generator: str  # name under models:; writes the questions on abstracts, and edge cases
+    max_tokens: int  # of a reply, >= 1
+    max_question_tokens: int  # of the rest of a question after its opening (fact_first), >= 1
+    facts_per_chunk: int  # facts of an abstract that are tried, one after the other (fact_first), >= 1
+    temperature: float  # 0: greedy
+    abstracts: list[dict[str, Any]] = field(default_factory=list)  # patterns, title_key, text_key, id_key, limit
+    qasa: list[str] = field(default_factory=list)  # globs of files in QASA's schema
+    # without a text: patterns, question_key, answer_key, source_key, limit
+    question_answers: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        fractions = [self.val_fraction, self.test_fraction]
+        shares = list(self.shares.values())
+        if min(fractions) < 0 or sum(fractions) >= 1:
+            raise ValueError(f"val_fraction, test_fraction: {fractions} must be >= 0 and less than 1 together")
+        if min(shares) < 0 or sum(shares) >= 1:
+            raise ValueError(
+                f"unanswerable_share, false_premise_share, true_premise_share: {shares} must be >= 0 and less than 1 "
+                "together"
+            )
+        if not 0 < self.near_duplicate <= 1:
+            raise ValueError(f"near_duplicate: {self.near_duplicate} is not in 0..1")
+        if min(self.max_context_chars, self.max_tokens, self.max_question_tokens, self.facts_per_chunk) < 1:
+            raise ValueError("max_context_chars, max_tokens, max_question_tokens and facts_per_chunk must be >= 1")
+        if not self.edge_cases and shares != [0, 0, 0]:
+            raise ValueError("edge_cases: nobody is named, and shares are; name rules or generator, or set shares to 0")
+        self.abstract_files()
+        self.answer_files()
+
+    @property
+    def shares(self) -> dict[EdgeKind, float]:
+        """Kind of edge case -> its share of synthetic_qa."""
+        return {
+            "unanswerable": self.unanswerable_share,
+            "false_premise": self.false_premise_share,
+            "true_premise": self.true_premise_share,
+        }
+
+    def abstract_files(self) -> list[AbstractFiles]:
+        """The typed entries. Raises `ValueError` naming the key."""
+        return [from_mapping(AbstractFiles, entry, f"abstracts[{i}]") for i, entry in enumerate(self.abstracts)]
+
+    def answer_files(self) -> list[AnswerFiles]:
+        """The typed entries. Raises `ValueError` naming the key."""
+        entries = enumerate(self.question_answers)
+        return [from_mapping(AnswerFiles, entry, f"question_answers[{i}]") for i, entry in entries]
+
+
+def gather(params: Params, prompts: dict[str, str], model: LanguageModel | None, account: Account) -> list[Item]:
+    """Everything that is asked and answered by a source, checked."""
+    chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, required=["id", "document", "source", "text"])}
+    questions = read_jsonl(SELECTED, required=["id", "chunk", "generator", "question", "answer"])
+    found: dict[str, list[Item | Drop]] = {"selected": selected_items(questions, chunks)}
+    for source in params.abstract_files():
+        assert model
+        found.setdefault("abstracts", []).extend(ask_about_abstracts(source, prompts, model, params, params.generator))
+    if params.qasa:
+        records = read_qasa(list(read_records(params.qasa)))
+        asked = [question for question in records if not isinstance(question, Drop)]
+        found["qasa"] = [*qasa_items(asked), *(drop for drop in records if isinstance(drop, Drop))]
+    for answers in params.answer_files():
+        found.setdefault("question_answers", []).extend(read_answers(answers))
+    items: dict[str, Item] = {}
+    for name, entries in found.items():
+        kept, drops = checked(entries, params.max_context_chars, known=items)
+        account.enter(name, len(kept), drops)
+        items |= {item.id: item for item in kept}
+    return list(items.values())
+
+
+def edge_cases(
+    items: Sequence[Item], groups: dict[str, str], params: Params, prompts: dict[str, str], model: LanguageModel | None
+) -> dict[EdgeKind, list[Item | Drop]]:
+    """The edge cases of one side, and what was dropped of their candidates."""
+    askable = [item for item in items if item.context and item.kind in ("selected", "abstract", "qasa")]
+    wanted = wanted_counts(items, params.shares)
+    found: dict[EdgeKind, list[Item | Drop]] = {kind: [] for kind in EDGE_KINDS}
+    for writer in params.edge_cases:
+        if writer == "rules":
+            written = by_rules(askable, groups, prompts)
+        else:
+            assert model
+            written = by_generator(askable, wanted, prompts, model, params)
+        found = {kind: [*found[kind], *written[kind]] for kind in EDGE_KINDS}
+    return {kind: draw(found[kind], wanted[kind]) for kind in EDGE_KINDS}
+
+
+def check_sides(chats: dict[Split, list[Item]], params: Params) -> None:
+    """Raises `ValueError` where a side that was asked for has nothing."""
+    wanted = {"train": 1.0, "val": params.val_fraction, "test": params.test_fraction}
+    empty = [split for split in SPLITS if wanted[split] > 0 and not chats[split]]
+    if empty:
+        sizes = {split: len(chats[split]) for split in SPLITS}
+        raise ValueError(
+            f"instruct: no question fell to {', '.join(empty)}, {sizes}: sides are drawn by document, and there are "
+            "too few; give more questions, raise val_fraction or test_fraction, or change the seed"
+        )
+
+
+def main() -> None:
+    """Reads, asks, makes edge cases side by side, writes the sets and their counts.
+
+    Raises:
+        ValueError: a side has no question.
+    """
+    watch = Stopwatch("instruct")
+    params = load(Params, "instruct")
+    prompts = load_prompts(PROMPTS)
+    account = Account()
+    with ExitStack() as stack:
+        needs_model = bool(params.abstracts) or "generator" in params.edge_cases
+        model = stack.enter_context(open_model(params.generator)) if needs_model else None
+        items = gather(params, prompts, model, account)
+        watch.lap("gather")
+        texts = [(item.source, item.context.removeprefix(item.title), item.answer) for item in items]
+        groups = group_sources(texts, params.near_duplicate)
+        sides = {s: side(group, params.val_fraction, params.test_fraction, params.seed) for s, group in groups.items()}
+        plain: dict[Split, list[Item]] = {split: [i for i in items if sides[i.source] == split] for split in SPLITS}
+        check_sides(plain, params)
+        edges = {split: edge_cases(plain[split], groups, params, prompts, model) for split in SPLITS}
+        watch.lap("edge_cases")
+    chats = dict(plain)
+    for kind in EDGE_KINDS:
+        drops: list[Drop] = []
+        for split in SPLITS:
+            chats[split] = [*chats[split], *(edge for edge in edges[split][kind] if isinstance(edge, Item))]
+            drops += [edge for edge in edges[split][kind] if isinstance(edge, Drop)]
+        account.enter(kind, sum(len(edges[split][kind]) for split in SPLITS) - len(drops), drops)
+    wording = Wording(
+        system=prompts["instruct_system_prompt"],
+        with_context=prompts["answer_from_context_prompt"],
+        reasoning=prompts["reasoning_prompt"],
+        closed_book_reasoning=prompts["closed_book_reasoning_prompt"],
+    )
+    lines = [qar_record(i, prompts["evidence_reasoning"], wording) for i in items if i.kind != "unanswerable"]
+    reasoned = [line for line in lines if not isinstance(line, Drop)]
+    account.enter("qar", len(reasoned), [line for line in lines if isinstance(line, Drop)])
+    qar = {split: [line for line in reasoned if sides[line["source"]] == split] for split in SPLITS}
+
+    for split in SPLITS:
+        write_jsonl(OUT / f"synthetic_qa_{split}.jsonl", [chat_record(item, wording) for item in chats[split]])
+        write_jsonl(OUT / f"qar_{split}.jsonl", qar[split])
+        instructions = [instruction_record(item) for item in chats[split]]
+        write_json(OUT / ("finetune.json" if split == "train" else f"finetune_{split}.json"), instructions)
+    write_jsonl(OUT / "dropped.jsonl", account.dropped)
+    metrics = make_metrics(account, chats, qar, groups)
+    write_metrics("instruct", metrics)
+    watch.lap("write")
+    watch.write()
+    print(f"instruct: synthetic_qa {metrics['synthetic_qa']}, qar {metrics['qar']}")
+
+
+def make_metrics(
+    account: Account, chats: dict[Split, list[Item]], qar: dict[Split, list[Record]], groups: dict[str, str]
+) -> dict[str, Any]:
+    """Counts of what came in, and of each set by split and kind."""
+    changes = Counter(item.change.type for split in SPLITS for item in chats[split] if item.change)
+    made_by = Counter(f"{item.kind} by {item.made_by}" for split in SPLITS for item in chats[split])
+    return {
+        "sources": account.counts,
+        "documents": len(groups),
+        "groups_of_documents": len(set(groups.values())),  # near-identical ones are one group, on one side
+        "synthetic_qa": {
+            split: {"all": len(chats[split]), **sorted_counts(Counter(item.kind for item in chats[split]))}
+            for split in SPLITS
+        },
+        "made_by": sorted_counts(made_by),
+        "false_premises": sorted_counts(changes),
+        "qar": {split: len(qar[split]) for split in SPLITS},
+        "finetune": {split: len(chats[split]) for split in SPLITS},
+    }
+
+
+if __name__ == "__main__":
+    main()

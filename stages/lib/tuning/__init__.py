@@ -1,0 +1,1 @@
+"""Tuning: chat templates and masks, LoRA, rewards, answer comparison, GGUF export, chat."""

@@ -1,0 +1,153 @@
+"""A base in 4 bits (NF4, double quantization) with LoRA on it (QLoRA: Dettmers et al. 2023, arXiv:2305.14314)."""
+
+import importlib.util
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+Checkpointing = Literal["off", "selective", "full"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """What is trained."""
+
+    r: int  # rank, >= 1
+    alpha: int  # the update is scaled by alpha / r
+    dropout: float  # of the adapter's input, 0..1
+    target_modules: list[str]  # names of linear layers; empty: all but the output layer
+
+
+def load_quantized(directory: Path, dtype: Dtype) -> Any:
+    """The model with its linear layers in NF4 with double quantization, the rest in `dtype`; on the GPU if any.
+
+    Raises:
+        ValueError: the weights cannot be quantized.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    compute = getattr(torch, dtype)
+    model = AutoModelForCausalLM.from_pretrained(
+        directory,
+        quantization_config=BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+        ),
+        dtype=compute,
+        device_map={"": 0 if torch.cuda.is_available() else "cpu"},
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    model.config.use_cache = False
+    keep_unpacked(model)
+    return model
+
+
+def keep_unpacked(model: Any) -> None:
+    """Keeps bitsandbytes from repacking 4-bit weights for inference.
+
+    On CPUs with AVX512-BF16, the first forward pass in eval mode repacks a layer in place, for good; from then on its
+    inputs get no gradient. A validation before the training would silently end it.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    layers = [module for module in model.modules() if isinstance(module, Linear4bit)]
+    if not layers:
+        raise ValueError("the model has no linear layer that bitsandbytes could quantize to 4 bits")
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = False
+
+
+def add_lora(model: Any, lora: Lora, seed: int) -> Any:
+    """Puts a fresh adapter on the model, in float32, and freezes the rest; it starts as the base (B = 0).
+
+    Raises:
+        ValueError: `target_modules` names no layer of the model.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules or "all-linear",
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    try:
+        tuned = get_peft_model(model, config)
+    except ValueError as error:
+        raise ValueError(f"target_modules {lora.target_modules}: {error}") from error
+    return in_float32(tuned)
+
+
+def in_float32(model: Any) -> Any:
+    """Holds what is trained in float32: in bfloat16, steps below 0.4% of a weight are rounded away."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return model
+
+
+def load_unsloth(directory: Path, dtype: Dtype, lora: Lora, *, max_length: int, seed: int, full: bool) -> Any:
+    """The same by unsloth, whose kernels need a CUDA GPU. Import trl only after this: unsloth patches it.
+
+    Raises:
+        ValueError: no CUDA GPU, or unsloth is not installed.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ValueError("backend: unsloth needs a CUDA GPU, and torch sees none; use backend: hf")
+    if importlib.util.find_spec("unsloth") is None:
+        raise ValueError("backend: unsloth is not installed: pip install -c constraints.txt -e .[gpu], or backend: hf")
+    from unsloth import FastLanguageModel
+
+    model, _ = FastLanguageModel.from_pretrained(
+        str(directory), max_seq_length=max_length, dtype=getattr(torch, dtype), load_in_4bit=True
+    )
+    default = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    return FastLanguageModel.get_peft_model(
+        model,
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules or default,
+        bias="none",
+        use_gradient_checkpointing="unsloth" if full else False,
+        random_state=seed,
+    )
+
+
+def set_checkpointing(model: Any, checkpointing: Checkpointing) -> None:
+    """What a layer keeps for the backward pass: everything, the products of matrices, or its input alone.
+
+    `selective` computes only the cheap elementwise parts again; `full` computes each layer twice.
+    """
+    from torch.utils.checkpoint import create_selective_checkpoint_contexts
+
+    if checkpointing == "off":
+        model.gradient_checkpointing_disable()
+        return
+    options: dict[str, Any] = {"use_reentrant": False}
+    if checkpointing == "selective":
+        options["context_fn"] = partial(create_selective_checkpoint_contexts, _keep_products)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+
+
+def _keep_products(_context: Any, operator: Any, *_arguments: Any, **_named: Any) -> Any:
+    from torch.utils.checkpoint import CheckpointPolicy
+
+    name = str(operator)
+    # gemm_4bit is bitsandbytes' product with a 4-bit matrix; mm, addmm, bmm are LoRA's and the attention's.
+    kept = ("gemm_4bit", "aten.mm.", "aten.addmm.", "aten.bmm.", "scaled_dot_product", "flash_attn")
+    return CheckpointPolicy.MUST_SAVE if any(part in name for part in kept) else CheckpointPolicy.PREFER_RECOMPUTE

@@ -1,0 +1,198 @@
+"""Replies of a loaded transformers model (base, with an adapter, merged) to many conversations, in batches.
+
+A reply depends on the model, its conversation and its seed, not on its neighbours in the batch. Models
+whose layers all attend to everything go through lib/llm's batches (the prompts' common beginning is
+computed once); models with sliding windows or recurrent layers through transformers' own `generate`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from stages.lib.llm import chat_text, grouped_attention
+from stages.lib.llm.protocol import Sampling
+from stages.lib.llm.transformers_generation import Row, generate_rows, plan_batches
+
+Conversation = Sequence[Mapping[str, str]]  # {"role", "content"} turns, the last one not the assistant's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What a model answered."""
+
+    text: str  # without special tokens
+    tokens: int  # that it wrote, without the end of its turn
+    finished: bool  # it ended its turn itself; False: it was cut at max_new_tokens
+
+
+def generate_replies(
+    model: Any,
+    tokenizer: Any,
+    conversations: Sequence[Conversation],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    batch_size: int,
+) -> list[Reply]:
+    """Answers each conversation by the tokenizer's chat template, in their order.
+
+    The model is in evaluation mode meanwhile and is given back as it was; torch's random state is not touched.
+
+    Args:
+        model: a causal language model of transformers, or a peft model around one.
+        tokenizer: with a chat template.
+        conversations: what each reply answers.
+        max_new_tokens: of a reply, >= 1.
+        temperature: 0 is greedy.
+        seed: conversation i is sampled with seed + i.
+        batch_size: conversations computed together.
+
+    Raises:
+        ValueError: no chat template, or a conversation that leaves no room for max_new_tokens.
+    """
+    prompts = [prompt_tokens(tokenizer, conversation) for conversation in conversations]
+    limit = int(model.config.get_text_config().max_position_embeddings)
+    for i, prompt in enumerate(prompts):
+        if not 0 < len(prompt) <= limit - max_new_tokens:
+            raise ValueError(
+                f"conversation {i} has {len(prompt)} tokens: beside {max_new_tokens} of reply the model takes 1 to "
+                f"{limit - max_new_tokens}; lower max_new_tokens or leave it out"
+            )
+    if not prompts:
+        return []
+    samplings = [
+        Sampling(max_tokens=max_new_tokens, temperature=temperature, seed=seed + i) for i in range(len(prompts))
+    ]
+    write = _rows if _attends_to_everything(model) else _transformers
+    with evaluating(model):
+        written = write(model, tokenizer, prompts, samplings, batch_size)
+    return [
+        Reply(text=decode(tokenizer, prompt, tokens), tokens=len(tokens), finished=finished)
+        for prompt, (tokens, finished) in zip(prompts, written, strict=True)
+    ]
+
+
+def prompt_tokens(tokenizer: Any, conversation: Conversation) -> list[int]:
+    """Token ids of a conversation up to where the assistant's turn begins.
+
+    Raises:
+        ValueError: the tokenizer has no chat template.
+    """
+    if not tokenizer.chat_template:
+        raise ValueError(f"{tokenizer.name_or_path}: no chat template")
+    text = tokenizer.apply_chat_template(
+        list(conversation),
+        tokenize=False,
+        add_generation_prompt=True,
+        enable_thinking=False,
+        strftime_now=chat_text.TODAY.strftime,  # some templates print the date
+    )
+    return list(tokenizer.encode(text, add_special_tokens=False))  # the template writes its special tokens itself
+
+
+def decode(tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+    """The text of new tokens, decoded behind the prompt's last ones: some decoders drop a leading blank."""
+    options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    head = list(prompt[-4:])
+    return str(tokenizer.decode([*head, *tokens], **options)[len(tokenizer.decode(head, **options)) :])
+
+
+def end_tokens(model: Any, tokenizer: Any) -> set[int]:
+    """The tokens that end a turn, by the model's generation config and by the tokenizer."""
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    ends = ends if isinstance(ends, list) else [ends]
+    return {int(end) for end in [*ends, tokenizer.eos_token_id] if end is not None}
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Puts the model into evaluation mode, and back into the one it was in."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _attends_to_everything(model: Any) -> bool:
+    config = model.config.get_text_config()
+    layers = getattr(config, "layer_types", None)
+    if layers:
+        return set(layers) == {"full_attention"}
+    return not getattr(config, "sliding_window", None)
+
+
+Written = list[tuple[list[int], bool]]
+
+
+def _rows(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[list[int]],
+    samplings: Sequence[Sampling],
+    batch_size: int,
+) -> Written:
+    rows = {
+        i: Row(request=i, sampling=sampling, is_stopped=lambda tokens: False) for i, sampling in enumerate(samplings)
+    }
+    config = model.config.get_text_config()
+    attention = config._attn_implementation
+    if attention == "sdpa":  # the same numbers without a copy of keys and values for each query head
+        config._attn_implementation = grouped_attention.NAME
+    try:
+        for _ in generate_rows(
+            model,
+            prompts,
+            rows,
+            max_tokens=[sampling.max_tokens for sampling in samplings],
+            size=batch_size,
+            ends=end_tokens(model, tokenizer),
+        ):
+            pass  # the rows grow in place
+    finally:
+        config._attn_implementation = attention
+    return [(row.tokens, row.finish_reason == "stop") for row in rows.values()]
+
+
+def _transformers(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[list[int]],
+    samplings: Sequence[Sampling],
+    batch_size: int,
+) -> Written:
+    ends = end_tokens(model, tokenizer)
+    written: dict[int, tuple[list[int], bool]] = {}
+    # One random state serves a whole batch here: to keep replies apart from their neighbours, sample one by one.
+    size = 1 if samplings[0].temperature else batch_size
+    for batch in plan_batches([len(prompt) for prompt in prompts], [s.max_tokens for s in samplings], size):
+        sampling = samplings[batch[0]]
+        width = max(len(prompts[i]) for i in batch)
+        pad = min(ends)
+        ids = torch.tensor([[pad] * (width - len(prompts[i])) + prompts[i] for i in batch], device=model.device)
+        mask = torch.tensor(
+            [[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in batch], device=model.device
+        )  # (B, T)
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(sampling.seed)
+            whole = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=sampling.max_tokens,
+                eos_token_id=sorted(ends),
+                pad_token_id=pad,
+                **(
+                    {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
+                    if sampling.temperature
+                    else {"do_sample": False}
+                ),
+            )
+        for i, row in zip(batch, whole[:, width:].tolist(), strict=True):
+            end = next((place for place, token in enumerate(row) if token in ends), None)
+            written[i] = (row[:end], end is not None)
+    return [written[i] for i in range(len(prompts))]

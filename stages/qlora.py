@@ -1,0 +1,362 @@
+"""The chat set -> models/{base}-qlora: a LoRA adapter, trained with the base in 4 bits. Run: python -m stages.qlora
+
+Before the first step it shows one sample with its mask, checks masks, packing and memory, and measures the loss of
+each validation sample; after the last one it measures them again, and says by how much they fell. A killed run goes
+on from its last checkpoint in .cache/qlora/.
+"""
+
+import importlib.metadata
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.lib.gpt.precision import seconds_of_matmul
+from stages.lib.ledger import ledger_key
+from stages.lib.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.models import cache_dir, file_sha256, load_model_entry
+from stages.lib.params import load
+from stages.lib.records import Record, read_jsonl, write_json, write_text
+from stages.lib.statistics import bootstrap_intervals
+from stages.lib.tuning import sft
+from stages.lib.tuning.base import base_directory, base_identity, load_tokenizer
+from stages.lib.tuning.batches import Rows, padded_tokens, plan_steps
+from stages.lib.tuning.lora import Checkpointing, Dtype, Lora, add_lora, load_quantized, load_unsloth, set_checkpointing
+from stages.lib.tuning.losses import sample_losses
+from stages.lib.tuning.masks import Sample, encode_conversation, end_of_turn_ids
+from stages.lib.tuning.memory import GB, Load, Shape, available_bytes, check_memory, read_shape
+from stages.lib.tuning.model_card import model_card, publish
+from stages.lib.tuning.preflight import check_packing, check_supervision, show_sample
+
+DATA_DIR = Path("data/instruct")
+MODELS_DIR = Path("models")
+CURVE = Path("metrics/qlora_curve.csv")
+# What may change between a kill and the next run without making it another training.
+NOT_THE_RESULT = {"checkpoint_every", "bootstrap_samples", "val_limit"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Section `qlora` of params.yaml."""
+
+    base: str  # a chat model under models:
+    backend: Literal["hf", "unsloth"]  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
+    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"]  # auto: bfloat16 where a probe finds it faster
+    r: int  # rank of the adapter, >= 1
+    alpha: int  # its update is scaled by alpha / r
+    dropout: float  # of the adapter's input, 0..1
+    target_modules: list[str] = field(default_factory=list)  # adapted linear layers; []: all but the output layer
+    lr: float  # peak learning rate
+    scheduler: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
+    warmup_fraction: float  # of the steps, 0..1
+    weight_decay: float
+    clip: float  # global gradient norm at most
+    epochs: float  # passes over the training samples; without effect where steps is given
+    steps: int  # optimizer steps; 0: by epochs
+    batch_size: int  # samples computed at once, on average; batch_size x accumulation make a step
+    accumulation: int  # micro-batches a step
+    max_length: int  # tokens a sample at most; longer ones are dropped and counted
+    packing: bool  # join the samples of a micro-batch into one row: nothing is padded
+    checkpointing: Checkpointing  # what a layer keeps: off (all), selective (products), full (its input)
+    train_limit: int  # training samples at most, 0: all
+    val_limit: int  # validation samples at most, 0: all
+    checkpoint_every: int  # steps between checkpoints
+    memory_share: float  # of the free memory that the estimate may reach, 0..1
+    bootstrap_samples: int  # of the interval
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("r", "alpha", "batch_size", "accumulation", "max_length", "checkpoint_every", "bootstrap_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is below 1")
+        for name in ("dropout", "warmup_fraction", "memory_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is not in 0..1")
+        for name in ("steps", "train_limit", "val_limit", "weight_decay", "clip"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: {getattr(self, name)} is negative")
+        if not self.lr > 0:
+            raise ValueError(f"lr: {self.lr} is not above 0")
+        if not (self.steps or self.epochs > 0):
+            raise ValueError("epochs or steps must be above 0")
+
+    @property
+    def lora(self) -> Lora:
+        """The adapter."""
+        return Lora(r=self.r, alpha=self.alpha, dropout=self.dropout, target_modules=self.target_modules)
+
+    @property
+    def schedule(self) -> sft.Schedule:
+        """How the optimizer steps."""
+        names = ("lr", "scheduler", "warmup_fraction", "weight_decay", "clip", "checkpoint_every", "seed")
+        return sft.Schedule(**{name: getattr(self, name) for name in names})
+
+    def count_steps(self, samples: int) -> int:
+        """Optimizer steps over so many samples.
+
+        Raises:
+            ValueError: there are too few samples for one step.
+        """
+        steps = self.steps or int(self.epochs * samples) // (self.batch_size * self.accumulation)
+        if steps < 1:
+            raise ValueError(
+                f"{samples} training samples x {self.epochs} epochs make no step of batch_size {self.batch_size} x "
+                f"accumulation {self.accumulation}: lower one of them, or raise epochs"
+            )
+        return steps
+
+
+def encode(
+    records: Sequence[Record], tokenizer: Any, max_length: int, limit: int
+) -> tuple[list[Sample], dict[str, Any]]:
+    """Token ids and labels of the records, and the counts: in = kept + dropped."""
+    samples: list[Sample] = []
+    dropped = {"over_limit": 0, "too_long": 0}
+    for record in records:
+        if limit and len(samples) == limit:
+            dropped["over_limit"] += 1
+            continue
+        sample = encode_conversation(tokenizer, record["messages"], str(record["id"]))
+        if len(sample.input_ids) > max_length:
+            dropped["too_long"] += 1
+        else:
+            samples.append(sample)
+    return samples, check_counts(len(records), len(samples), {key: n for key, n in dropped.items() if n})
+
+
+def fall(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], params: Params) -> dict[str, Any]:
+    """By how much the samples' losses fell: paired, with a 95% bootstrap interval."""
+    difference = before - after
+    low, high = bootstrap_intervals(difference[:, None], params.bootstrap_samples, params.seed)
+    return {
+        "val_loss_before": float(before.mean()),
+        "val_loss_after": float(after.mean()),
+        "val_loss_fall": float(difference.mean()),
+        "val_loss_fall_low": float(low[0]),
+        "val_loss_fall_high": float(high[0]),
+        "val_samples_improved": int((difference > 0).sum()),
+    }
+
+
+def curve_text(rows: Sequence[dict[str, float]]) -> str:
+    """The curve as CSV, six significant digits."""
+    names = ("step", "train_loss", "lr", "grad_norm")
+    lines = [f"{int(row['step'])}," + ",".join(f"{row[name]:.6g}" for name in names[1:]) for row in rows]
+    return "\n".join([",".join(names), *lines, ""])
+
+
+def choose_dtype(params: Params, directory: Path, hidden: int) -> Dtype:
+    """The dtype of the base's products: as given, or by a probe whose answer a resumed training keeps."""
+    if params.compute_dtype != "auto":
+        return params.compute_dtype
+    kept = directory / "precision.json"
+    if kept.is_file():
+        return json.loads(kept.read_text(encoding="utf-8"))["dtype"]  # type: ignore[no-any-return]
+    import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shape = (params.batch_size * params.max_length, hidden, 4 * hidden)
+    half = seconds_of_matmul(*shape, torch.bfloat16, device)
+    dtype: Dtype = "bfloat16" if half < 0.8 * seconds_of_matmul(*shape, torch.float32, device) else "float32"
+    write_json(kept, {"dtype": dtype})
+    return dtype
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is trained on, checked, before anything heavy is loaded."""
+
+    place: Path  # the base's directory
+    tokenizer: Any
+    train: list[Sample]
+    val: list[Sample]
+    plan: list[Rows]  # the micro-batches of each step
+    counts: dict[str, Any]  # for the metrics
+    data_hash: str
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each training sample."""
+        return [len(sample.input_ids) for sample in self.train]
+
+    @property
+    def groups(self) -> Rows:
+        """All micro-batches."""
+        return [group for step in self.plan for group in step]
+
+
+def prepare(params: Params) -> Prepared:
+    """Reads and masks the records, plans the steps, and prints one sample.
+
+    Raises:
+        ValueError: data that cannot be learned from.
+    """
+    files = {split: DATA_DIR / f"synthetic_qa_{split}.jsonl" for split in ("train", "val")}
+    records = {split: read_jsonl(path, required=["id", "messages"]) for split, path in files.items()}
+    place = base_directory(params.base)
+    tokenizer = load_tokenizer(place)
+    train, train_counts = encode(records["train"], tokenizer, params.max_length, params.train_limit)
+    val, val_counts = encode(records["val"], tokenizer, params.max_length, params.val_limit)
+    if train and not val:
+        raise ValueError(f"{files['val']}: no validation sample of at most max_length {params.max_length} tokens")
+    ends = end_of_turn_ids(tokenizer, generation_config(place))
+    supervision = check_supervision(train, ends, tokenizer)
+    check_supervision(val, ends, tokenizer)
+    lengths = [len(sample.input_ids) for sample in train]
+    sequences = params.batch_size * params.accumulation
+    plan = plan_steps(lengths, sequences, params.accumulation, params.count_steps(len(train)), params.seed)
+    print(show_sample(train[plan[0][0][0]], tokenizer, color=sys.stdout.isatty()), flush=True)
+    data_hash = ledger_key([file_sha256(path) for path in files.values()])
+    counts = {"train": train_counts, "val": val_counts, **supervision, "data_sha256": data_hash, "steps": len(plan)}
+    return Prepared(place, tokenizer, train, val, plan, counts, data_hash)
+
+
+def training_directory(params: Params, data_hash: str) -> Path:
+    """Where the checkpoints lie: a hash of what decides the training's result."""
+    decisive = {key: value for key, value in asdict(params).items() if key not in NOT_THE_RESULT}
+    versions = [importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "trl", "bitsandbytes")]
+    return cache_dir() / "qlora" / ledger_key(decisive, data_hash, base_identity(params.base), versions)[:16]
+
+
+def check_longest(params: Params, data: Prepared, shape: Shape, dtype: Dtype) -> tuple[int, int]:
+    """Bytes that the training will take by estimate, and the tokens of its largest micro-batch; prints both.
+
+    Raises:
+        ValueError: more than `memory_share` of the free memory.
+    """
+    lengths = data.lengths
+    largest = max(data.groups, key=lambda group: padded_tokens(group, lengths, params.packing))
+    need = Load(
+        rows=len(largest),
+        length=max(lengths[i] for i in largest),
+        supervised=sum(data.train[i].supervised for i in largest),
+        dtype=dtype,
+        checkpointing=params.checkpointing,
+    )
+    free, where = available_bytes()
+    total = sum(check_memory(shape, need, int(params.memory_share * free), where).values())
+    print(
+        f"qlora: {len(data.train)} samples, {len(data.plan)} steps of {params.batch_size * params.accumulation}, "
+        f"{dtype}; the largest micro-batch is {need.rows} x {need.length} tokens, about {total / GB:.2f} GB in all "
+        f"({where} has {free / GB:.2f} free)",
+        flush=True,
+    )
+    return total, need.rows * need.length
+
+
+def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
+    """Trains and publishes; returns the clock's figures.
+
+    Raises:
+        ValueError: data that cannot be learned from, too little memory, a diverging loss, a full disk.
+    """
+    data = prepare(params)
+    pad_id = data.tokenizer.pad_token_id
+    watch.lap("data")
+    shape = read_shape(data.place, params.lora)
+    directory = training_directory(params, data.data_hash)
+    dtype = choose_dtype(params, directory, shape.hidden)
+    estimated, largest = check_longest(params, data, shape, dtype)
+    model = open_model(params, data.place, dtype)
+    if params.packing:
+        print(f"packing: logits of a packed sample differ by {check_packing(model, data.train, pad_id):.1e} at most")
+    watch.lap("load")
+    batch_tokens = max(largest, params.max_length)
+    before = before_losses(directory, model, data.val, pad_id, batch_tokens)
+    watch.lap("validate")
+    resumed = sft.last_whole_checkpoint(directory)
+    trainer = sft.make_trainer(
+        model,
+        data.tokenizer,
+        data.train,
+        data.plan,
+        schedule=params.schedule,
+        directory=directory,
+        packing=params.packing,
+    )
+    rows = sft.run(trainer, directory)
+    watch.lap("train")
+    after = sample_losses(trainer.model, data.val, pad_id, batch_tokens)
+    watch.lap("validate")
+
+    result = fall(before, after, params)
+    write_adapter(params, data, trainer.model, dtype, result)
+    write_text(CURVE, curve_text(rows))
+    write_metrics(
+        "qlora", {**data.counts, "compute_dtype": dtype, "final_train_loss": rows[-1]["train_loss"], **result}
+    )
+    watch.lap("write")
+    print(
+        f"qlora: validation loss {result['val_loss_before']:.4f} -> {result['val_loss_after']:.4f}, a fall of "
+        f"{result['val_loss_fall']:.4f} (95%: {result['val_loss_fall_low']:.4f}..{result['val_loss_fall_high']:.4f})"
+    )
+    computed = sum(padded_tokens(group, data.lengths, params.packing) for group in data.groups)
+    return {
+        "resumed_from_step": int(resumed.name.rpartition("-")[2]) if resumed else 0,
+        "estimated_memory_mb": round(estimated / 1e6, 1),
+        "tokens_per_second": round(computed / max(watch.parts["train"], 1e-9), 1),
+        "padding_share": round(1 - sum(data.lengths[i] for group in data.groups for i in group) / computed, 4),
+    }
+
+
+def write_adapter(params: Params, data: Prepared, model: Any, dtype: Dtype, result: dict[str, Any]) -> None:
+    """Publishes models/{base}-qlora with its card."""
+    card = model_card(
+        title=f"{params.base}-qlora",
+        base=params.base,
+        source=load_model_entry(params.base).source,
+        method="LoRA on a base in NF4 with double quantization; the loss is on the assistant's words alone.",
+        data={"training samples": len(data.train), "validation samples": len(data.val), "SHA-256": data.data_hash},
+        params=asdict(params) | {"compute_dtype": dtype, "steps": len(data.plan)},
+        metrics=result,
+    )
+    facts = {"base": params.base, "base_identity": base_identity(params.base), "data_sha256": data.data_hash}
+    publish(MODELS_DIR / f"{params.base}-qlora", model, data.tokenizer, facts, card)
+
+
+def generation_config(place: Path) -> Any:
+    """The base's generation_config.json, which says where generation stops; None: it has none."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig.from_pretrained(place) if (place / "generation_config.json").is_file() else None
+
+
+def open_model(params: Params, place: Path, dtype: Dtype) -> Any:
+    """The base in 4 bits with a fresh adapter."""
+    if params.backend == "unsloth":
+        full = params.checkpointing == "full"
+        return load_unsloth(place, dtype, params.lora, max_length=params.max_length, seed=params.seed, full=full)
+    model = add_lora(load_quantized(place, dtype), params.lora, params.seed)
+    set_checkpointing(model, params.checkpointing)
+    return model
+
+
+def before_losses(
+    directory: Path, model: Any, val: Sequence[Sample], pad_id: int, batch_tokens: int
+) -> npt.NDArray[np.float64]:
+    """The validation samples' losses with the fresh adapter; a resumed training reads those of its beginning."""
+    kept = directory / "before.json"
+    names = [sample.id for sample in val]
+    if kept.is_file():
+        content = json.loads(kept.read_text(encoding="utf-8"))
+        if content["ids"] == names:
+            return np.array(content["losses"])
+    losses = sample_losses(model, val, pad_id, batch_tokens)
+    write_json(kept, {"ids": names, "losses": losses.tolist()})
+    return losses
+
+
+def main() -> None:
+    """Reads params.yaml and data/instruct, writes models/{base}-qlora, metrics/qlora.json and its curve."""
+    params = load(Params, "qlora")
+    watch = Stopwatch("qlora")
+    watch.write(**qlora(params, watch))
+
+
+if __name__ == "__main__":
+    main()

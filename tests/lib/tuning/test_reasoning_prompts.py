@@ -1,0 +1,22 @@
+"""Prompts with worked examples before the question."""
+
+from stages.lib.tuning.reasoning_prompts import Split, choose_shots, make_prompt
+from tests.lib.tuning.test_rewards import SAMPLE
+from tests.test_grpo import record
+
+
+def test_examples_stand_before_the_question() -> None:
+    system = {"role": "system", "content": "Be brief."}
+    one = record(1, messages=[system, {"role": "user", "content": "first?"}])
+    two = record(2, messages=[system, {"role": "user", "content": "second?"}, {"role": "assistant", "content": "x"}])
+    prompt = make_prompt(two, [one])
+    assert [m["role"] for m in prompt] == ["system", "user", "assistant", "user"]
+    assert [m["content"] for m in prompt] == ["Be brief.", "first?", one["text"], "second?"]
+    longer = record(0, context="x" * 1000)
+    assert choose_shots([longer, two, one], 1) in ([one], [two])
+
+
+def test_a_split_is_cut() -> None:
+    split = Split([SAMPLE] * 3, [[]] * 3, [[1]] * 3)
+    assert len(split.first(2).samples) == 2
+    assert len(split.first(0).samples) == 3

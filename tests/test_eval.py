@@ -1,0 +1,197 @@
+"""The stage eval on a tiny model and adapter, the real embedding model, and on what is wrong with its inputs."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from stages import eval as stage
+from stages.lib.params import from_mapping
+from stages.lib.tuning.base import base_identity
+from stages.lib.tuning.held_out import choose_questions, prompt_of
+from tests.lib.llm.conftest import tiny_directory
+
+__all__ = ["tiny_directory"]
+
+SECTION: dict[str, Any] = {
+    "base": "tiny",
+    "systems": ["base", "qlora"],
+    "questions": 12,
+    "max_new_tokens": 8,
+    "temperature": 0.0,
+    "batch_size": 4,
+    "dtype": "float32",
+    "embedding": "minilm-l6",
+    "judge": "tiny",
+    "judge_tokens": 20,
+    "judge_margin": 0.0,
+    "forgetting": {"kind": "files", "patterns": ["text/*.txt"]},
+    "forgetting_texts": 3,
+    "forgetting_tokens": 16,
+    "bootstrap_samples": 300,
+    "seed": 0,
+}
+KINDS = ["selected"] * 10 + ["unanswerable"] * 5 + ["false_premise"] * 4
+
+
+def record(i: int, kind: str) -> dict[str, Any]:
+    answer = f"answer {i}"
+    messages = [
+        {"role": "system", "content": "answer"},
+        {"role": "user", "content": f"question {i}"},
+        {"role": "assistant", "content": answer},
+    ]
+    change = {"change": {"type": "number", "true": str(i), "false": "99"}} if kind == "false_premise" else {}
+    return {
+        "id": f"r{i}",
+        "kind": kind,
+        "source": f"s{i}",
+        "messages": messages,
+        "context": f'a "text", {i}',
+        "question": f"question {i}",
+        "answer": answer,
+    } | change
+
+
+def write_records(kinds: list[str]) -> None:
+    stage.TEST.parent.mkdir(parents=True, exist_ok=True)
+    stage.TEST.write_text("".join(json.dumps(record(i, kind)) + "\n" for i, kind in enumerate(kinds)))
+
+
+def write_params(**changes: Any) -> None:
+    models = yaml.safe_load((Path(__file__).parent.parent / "params.yaml").read_text())["models"]
+    tiny = {"source": "path:tiny", "backend": "transformers", "judge_method": "likelihood"}
+    Path("params.yaml").write_text(
+        yaml.safe_dump({"models": {"tiny": tiny, "minilm-l6": models["minilm-l6"]}, "eval": SECTION | changes})
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLMILL_CACHE", str(tmp_path / ".cache"))
+    Path("tiny").symlink_to(tiny_directory)
+    write_params()
+    write_records(KINDS)
+    Path("prompts.yaml").write_text(
+        yaml.safe_dump({"reference_after_answer_prompt": "{question} {answer}", "pairwise_judge_prompt": "{question}"})
+    )
+    Path("text").mkdir()
+    for i in range(4):
+        Path(f"text/{i}.txt").write_text(f"one two three four {i} " * 10)
+    torch.manual_seed(1)
+    config = LoraConfig(r=2, lora_alpha=32, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    adapter = Path("models/tiny-qlora")
+    get_peft_model(AutoModelForCausalLM.from_pretrained("tiny"), config).save_pretrained(str(adapter))
+    AutoTokenizer.from_pretrained("tiny").save_pretrained(str(adapter))
+    facts = {"base": "tiny", "base_identity": base_identity("tiny"), "data_sha256": ""}
+    (adapter / "llmill.json").write_text(json.dumps(facts))
+    return tmp_path
+
+
+def read_csv(name: str) -> list[dict[str, str]]:
+    with (stage.OUT / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_base_against_adapter(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.main()
+    metrics = json.loads(Path("metrics/eval.json").read_text())
+    assert metrics["questions"] == {"in": 19, "kept": 12, "dropped": {"not_chosen": 7}}
+    assert metrics["kinds"] == {"false_premise": 4, "selected": 4, "unanswerable": 4}
+    assert metrics["absent"] == {}
+    tuned = metrics["systems"]["qlora"]
+    for name in ("token_f1", "token_f1_answerable", "rouge_l", "embedding_similarity", "refusal_recall"):
+        assert tuned[name]["low"] <= tuned[name]["value"] <= tuned[name]["high"]
+        assert 0 < tuned[name]["p"] <= tuned[name]["p_holm"] <= 1
+    assert sum(tuned["win_rate"]["outcomes"].values()) == 12
+    assert tuned["forgetting"]["ratio_low"] < tuned["forgetting"]["ratio"] < tuned["forgetting"]["ratio_high"]
+    rows, marking = read_csv("evaluation.csv"), read_csv("evaluation_for_marking.csv")
+    assert len(rows) == len(marking) == 12
+    for row, blind in zip(rows, marking, strict=True):
+        assert blind["winner"] == ""
+        letters = {"A": "answer_a", "B": "answer_b"}
+        assert blind[letters.pop(row["qlora_marked_as"])] == row["qlora"]
+        assert blind[letters.popitem()[1]] == row["base"]
+    assert {row["qlora_marked_as"] for row in rows} == {"A", "B"}
+    assert (stage.OUT / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+    assert "token_f1" in capsys.readouterr().out
+
+    before = Path("metrics/eval.json").read_bytes()
+    stage.main()
+    assert Path("metrics/eval.json").read_bytes() == before
+
+
+def test_a_split_of_one_kind_says_what_it_cannot_measure(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_records(["selected"] * 7)
+    stage.main()
+    metrics = json.loads(Path("metrics/eval.json").read_text())
+    assert set(metrics["absent"]) == {"refusal_precision", "refusal_recall", "correction_rate"}
+    assert "refusal_recall" not in metrics["systems"]["qlora"]
+    out = capsys.readouterr().out
+    assert "absent: refusal_recall: no unanswerable question was asked" in out
+    assert "only 7 questions" in out
+
+
+def test_an_adapter_of_another_base_is_refused_before_anything_is_asked(project: Path) -> None:
+    facts = Path("models/tiny-qlora/llmill.json")
+    facts.write_text(facts.read_text().replace("path:tiny", "path:other"))
+    with pytest.raises(ValueError, match="the adapter is of the base"):
+        stage.main()
+    assert not stage.OUT.exists()
+
+
+def test_a_truncated_gguf_is_refused(project: Path) -> None:
+    import gguf
+    import numpy as np
+
+    write_params(systems=["base", "gguf"])
+    with pytest.raises(ValueError, match=r"expected one \.gguf file"):
+        stage.main()
+    file = Path("models/gguf/tiny.gguf")
+    file.parent.mkdir()
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_tensor("token_embd.weight", np.zeros((64, 64), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    file.write_bytes(file.read_bytes()[:-5000])
+    with pytest.raises(ValueError, match="not a whole GGUF file"):
+        stage.main()
+    assert not stage.OUT.exists()
+
+
+def test_questions_come_in_turn_from_each_kind_and_long_ones_are_counted() -> None:
+    records = [record(i, kind) for i, kind in enumerate(KINDS)]
+    lengths = [500 if i == 0 else 10 for i in range(len(records))]
+    chosen, counts = choose_questions(records, lengths, limit=100, questions=0, seed=0)
+    assert counts == {"in": 19, "kept": 18, "dropped": {"too_long": 1}}
+    assert {one["kind"] for one in chosen[:3]} == set(KINDS)
+    assert chosen == choose_questions(records[::-1], lengths[::-1], limit=100, questions=0, seed=0)[0]
+    assert chosen != choose_questions(records, lengths, limit=100, questions=0, seed=1)[0]
+
+
+def test_a_record_without_an_answer_turn_is_named() -> None:
+    with pytest.raises(ValueError, match="record 'r1'"):
+        prompt_of(record(1, "selected") | {"messages": [{"role": "user", "content": "question"}]})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"questions": 9}, "questions: 9 is below 10"),
+        ({"systems": ["qlora"]}, "begin with base"),
+        ({"systems": ["base", "qlora", "qlora"]}, "each once"),
+        ({"forgetting": {"kind": "letters"}}, "forgetting.kind"),
+    ],
+)
+def test_params_are_checked(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_mapping(stage.Params, SECTION | change, "eval")

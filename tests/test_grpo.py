@@ -1,0 +1,204 @@
+"""The stage grpo on a tiny model: it learns, resumes after kill -9, its counts add up, bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import stages.grpo
+from stages.grpo import Params, gains, main
+from stages.lib.params import from_mapping
+from stages.lib.records import write_jsonl
+from stages.lib.tuning.base import base_directory
+from stages.lib.tuning.rewards import format_reward
+from tests.lib.llm.conftest import tiny_directory
+from tests.lib.tuning.test_reward_audit import SAMPLES
+from tests.lib.tuning.test_rewards import SAMPLE, letters
+
+__all__ = ["tiny_directory"]  # a fixture
+ROOT = Path(__file__).parent.parent
+SETTINGS: dict[str, Any] = {
+    "base": "tiny",
+    "steps": 4,
+    "prompts_per_step": 2,
+    "generations": 4,
+    "micro_batch": 4,
+    "max_completion_tokens": 8,
+    "max_prompt_tokens": 1500,
+    "lr": 1.0e-2,
+    "beta": 0.01,
+    "weights": {"format": 1.0, "overlap": 1.0, "similarity": 0.5, "grounded": 0.5, "length": 0.25},
+    "length_words": [2, 30],
+    "similarity_model": "letters",
+    "audit_prompts": 2,
+    "checkpoint_every": 1,
+    "bootstrap_samples": 100,
+}
+
+
+def record(number: int, **changes: Any) -> dict[str, Any]:
+    sample = SAMPLES[number % 3]
+    asked = f"{sample.context}\n{sample.question} Reply: reasoning ##### answer"
+    return {
+        "id": f"q{number}",
+        "source": f"d{number}",
+        "question": sample.question,
+        "context": sample.context,
+        "reasoning": sample.reasoning,
+        "answer": sample.answer,
+        "text": sample.reference,
+        "messages": [{"role": "user", "content": asked}],
+        **changes,
+    }
+
+
+def make_project(place: Path, model: Path, **changes: Any) -> Path:
+    """A project with a random base model and 10 questions, one of them too long."""
+    torch.set_num_threads(1)
+    lines = [record(number) for number in range(9)]
+    lines.append(record(9, messages=[{"role": "user", "content": "long " * 500}]))
+    for name, part in (("train", lines[:5] + lines[9:]), ("val", lines[5:7]), ("test", lines[7:9])):
+        write_jsonl(place / f"data/instruct/qar_{name}.jsonl", part)
+    models = {"tiny": {"source": f"path:{model}", "backend": "transformers"}}
+    (place / "params.yaml").write_text(yaml.safe_dump({"models": models, "grpo": SETTINGS | changes}))
+    return place
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(make_project(tmp_path, tiny_directory))
+    monkeypatch.setattr(stages.grpo, "load_encoder", lambda name: letters)
+    return tmp_path
+
+
+def test_the_whole_stage(project: Path) -> None:
+    main()
+    found = json.loads(Path("metrics/grpo.json").read_text())
+    assert found["counts"]["train"] == {"in": 6, "kept": 4, "dropped": {"prompt_too_long": 1, "worked_example": 1}}
+    assert found["counts"]["test"] == {"in": 2, "kept": 2, "dropped": {}}
+    assert found["steps"] == 4
+    assert set(found["format_gain"]) == {"format"}
+    assert set(found["content_gain"]) == {"answer_f1", "answer_similarity"}
+    for gain in (*found["format_gain"].values(), *found["content_gain"].values()):
+        assert gain["gain"] == pytest.approx(gain["tuned"] - gain["base"], abs=1e-5)
+        assert gain["low"] <= gain["gain"] <= gain["high"]
+    assert found["audit"]["failures"] == []
+    assert found["audit"]["replies"] == 4
+    header, *rows = Path("metrics/grpo_curve.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["1", "2", "3", "4"]
+    for column in ("zero_variance_groups", "completion_tokens", "clipped_share", "kl", "entropy", "grounded_std"):
+        assert column in header.split(",")
+    facts = json.loads(Path("models/tiny-grpo/llmill.json").read_text())
+    assert facts["base"] == "tiny"
+    names = {file.name for file in Path("models/tiny-grpo").iterdir()}
+    assert {"adapter_model.safetensors", "adapter_config.json", "README.md", "tokenizer_config.json"} <= names
+    # A second run finds all done: it trains no step again and changes nothing.
+    before = [Path(f).read_bytes() for f in ("metrics/grpo.json", "models/tiny-grpo/adapter_model.safetensors")]
+    main()
+    assert json.loads(Path("timings/grpo.json").read_text())["resumed_from_step"] == 4
+    assert before == [Path(f).read_bytes() for f in ("metrics/grpo.json", "models/tiny-grpo/adapter_model.safetensors")]
+
+
+def test_a_reward_that_is_topped_stops_before_training(project: Path) -> None:
+    make_project(project, base_directory("tiny"), weights={"format": 1.0, "length": 5.0}, length_words=[40, 60])
+    with pytest.raises(ValueError, match="the reward audit failed"):
+        main()
+    assert not Path("metrics").exists()
+    assert not Path("models").exists()
+    assert not list(Path(".cache/grpo").glob("*/checkpoint-*"))
+
+
+def test_a_reward_that_is_nan_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.lib.tuning.rewards.length_reward", lambda sample, reply, low, high: float("nan"))
+    with pytest.raises(ValueError, match=r"reward 'length' is nan for sample 'q5'.*weights\.length"):
+        main()
+    assert not Path("models").exists()
+
+
+def test_no_prompt_that_fits(project: Path) -> None:
+    make_project(project, base_directory("tiny"), max_prompt_tokens=10)
+    with pytest.raises(ValueError, match=r"qar_train\.jsonl: none of 6 records can be asked.*max_prompt_tokens"):
+        main()
+
+
+def test_gains_are_paired() -> None:
+    base, tuned = torch.arange(50.0).numpy(), torch.arange(50.0).numpy() + 1
+    found = gains({"f": base}, {"f": tuned}, 200, 0)["f"]
+    assert (found["gain"], found["low"], found["high"]) == (1, 1, 1)  # unpaired, the interval would be wide
+    assert found["p"] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": {}}, "weights: {}: none may be negative, one must be above 0"),
+        ({"weights": {"formt": 1.0}}, "weights.*'formt' is not allowed"),
+        ({"weights": {"format": -1.0, "overlap": 2.0}}, "weights: .*none may be negative"),
+        ({"length_words": [9, 3]}, r"length_words: \[9, 3\]"),
+        ({"loss_type": "ppo"}, "loss_type: 'ppo' is not allowed"),
+        ({"audit_tolerance": 1.0}, r"audit_tolerance: 1\.0 is not in 0\.\.1"),
+        ({"shots": -1}, "shots: -1 is negative"),
+    ],
+)
+def test_bad_params_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_mapping(Params, SETTINGS | changes, "params.yaml: grpo")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+def test_unsloth_without_a_gpu(project: Path) -> None:
+    make_project(project, base_directory("tiny"), backend="unsloth")
+    with pytest.raises(ValueError, match=r"unsloth needs a CUDA GPU.*backend: hf"):
+        main()
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_gives_the_same_bytes(
+    tmp_path: Path, tiny_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (make_project(tmp_path / name, tiny_directory, steps=30) for name in ("one", "other"))
+    script = (
+        "import stages.grpo; from tests.lib.tuning.test_rewards import letters; "
+        "stages.grpo.load_encoder = lambda name: letters; stages.grpo.main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    killed = subprocess.Popen([sys.executable, "-c", script], cwd=one, env=environment)
+    limit = time.monotonic() + 90
+    while time.monotonic() < limit and not any((one / ".cache/grpo").glob("*/checkpoint-5")):
+        assert killed.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert not (one / "models").exists()
+    monkeypatch.setattr(stages.grpo, "load_encoder", lambda name: letters)
+    for place in (one, other):
+        monkeypatch.chdir(place)
+        main()
+    assert 4 <= json.loads((one / "timings/grpo.json").read_text())["resumed_from_step"] < 30
+    assert json.loads((other / "timings/grpo.json").read_text())["resumed_from_step"] == 0
+    for file in ("models/tiny-grpo/adapter_model.safetensors", "metrics/grpo_curve.csv", "metrics/grpo.json"):
+        assert (one / file).read_bytes() == (other / file).read_bytes(), file
+
+
+@pytest.mark.slow
+def test_an_exact_reward_is_learned(tmp_path: Path) -> None:
+    """A random model learns `reasoning ##### answer` from the format reward alone: under 10% to 90% and more."""
+    from tests.lib.tuning.toy_format import learn_format
+
+    before, after, seconds = learn_format(tmp_path)
+    print(f"toy task: {before:.1%} -> {after:.1%} in {seconds:.0f} s")
+    assert before < 0.1
+    assert after >= 0.9
+    assert seconds < 300
+
+
+def test_the_toy_reward_is_the_format() -> None:
+    assert format_reward(SAMPLE, "w1 ##### w2 w3") == 1

@@ -1,0 +1,137 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages import qlora
+from stages.lib.records import write_jsonl
+from tests.lib.tuning.tiny_chat import chat_record, params_text, write_tiny_base
+
+SECTION = {
+    "base": "tiny",
+    "backend": "hf",
+    "compute_dtype": "float32",
+    "r": 4,
+    "alpha": 8,
+    "dropout": 0.1,
+    "lr": 1.0e-2,
+    "warmup_fraction": 0.1,
+    "weight_decay": 0.0,
+    "clip": 1.0,
+    "epochs": 2.0,
+    "steps": 8,
+    "batch_size": 2,
+    "accumulation": 2,
+    "max_length": 200,
+    "packing": False,
+    "checkpointing": "selective",
+    "train_limit": 0,
+    "val_limit": 0,
+    "checkpoint_every": 2,
+    "memory_share": 1.0,
+    "bootstrap_samples": 500,
+    "seed": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture
+def project(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a tiny base and sixteen training records."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLMILL_CACHE", str(tmp_path / ".cache"))
+    write_params(tmp_path, base)
+    data = tmp_path / "data/instruct"
+    write_jsonl(data / "synthetic_qa_train.jsonl", [chat_record(i) for i in range(16)])
+    write_jsonl(data / "synthetic_qa_val.jsonl", [chat_record(i) for i in range(20, 28)])
+    return tmp_path
+
+
+def write_params(project: Path, base: Path, **changed: object) -> None:
+    section = yaml.safe_dump({"qlora": SECTION | changed})
+    (project / "params.yaml").write_text(params_text(base) + section, encoding="utf-8")
+
+
+def test_trains_an_adapter(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    qlora.main()
+    metrics = json.loads((project / "metrics/qlora.json").read_text())
+    assert metrics["train"] == {"in": 16, "kept": 16, "dropped": {}}
+    assert metrics["val_loss_fall_low"] > 0
+    assert metrics["steps"] == 8
+    printed = capsys.readouterr().out
+    assert "⟦Thing" in printed and "<|im_end|>⟧" in printed
+    assert sorted(path.name for path in (project / "models").iterdir()) == ["tiny-qlora"]
+    names = {path.name for path in (project / "models/tiny-qlora").iterdir()}
+    assert {"adapter_model.safetensors", "adapter_config.json", "chat_template.jinja", "README.md"} <= names
+    facts = json.loads((project / "models/tiny-qlora/llmill.json").read_text())
+    assert facts["data_sha256"] == metrics["data_sha256"]
+    card = (project / "models/tiny-qlora/README.md").read_text()
+    assert metrics["data_sha256"] in card and "val loss fall" in card
+    assert str(project) not in card + (project / "models/tiny-qlora/adapter_config.json").read_text()
+
+
+@pytest.mark.slow  # two trainings and a process that dies
+def test_a_killed_training_goes_on_as_if_it_had_not_been(project: Path, base: Path) -> None:
+    qlora.main()
+    whole = (project / "metrics/qlora_curve.csv").read_text()
+    metrics = (project / "metrics/qlora.json").read_text()
+    shutil.rmtree(project / ".cache")
+    script = (
+        "import os, signal\nfrom stages import qlora\nfrom transformers import TrainerCallback\n"
+        "from stages.lib.tuning import sft\nmake = sft.make_trainer\n"
+        "class Kill(TrainerCallback):\n    def on_step_end(self, args, state, control, **_):\n"
+        "        if state.global_step == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "def made(*a, **k):\n    trainer = make(*a, **k)\n    trainer.add_callback(Kill())\n    return trainer\n"
+        "sft.make_trainer = made\nqlora.main()\n"
+    )
+    root = Path(qlora.__file__).parent.parent
+    killed = subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(root)}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    torn = next((project / ".cache/qlora").iterdir()) / "checkpoint-5"
+    torn.mkdir()
+    (torn / "trainer_state.json").write_text('{"global_step": 5')  # a save that the kill cut short
+    qlora.main()
+    assert not torn.exists()
+    assert json.loads((project / "timings/qlora.json").read_text())["resumed_from_step"] == 4
+    assert (project / "metrics/qlora_curve.csv").read_text() == whole
+    assert (project / "metrics/qlora.json").read_text() == metrics
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"backend": "unsloth"}, "unsloth needs a CUDA GPU"),
+        ({"max_length": 10}, "no training samples are left: raise max_length"),
+        ({"memory_share": 1.0e-9}, "the longest micro-batch .* needs about"),
+        ({"target_modules": ["nothing"]}, "target_modules"),
+        ({"lr": 0.0}, "lr: 0.0 is not above 0"),
+        ({"steps": 0, "epochs": 0.1, "batch_size": 8}, "make no step of batch_size 8"),
+    ],
+)
+def test_says_what_is_wrong(project: Path, base: Path, changed: dict[str, object], message: str) -> None:
+    write_params(project, base, **changed)
+    with pytest.raises(ValueError, match=message):
+        qlora.main()
+    assert not (project / "models").exists() and not (project / "metrics").exists()
+
+
+def test_packing_learns_the_same(project: Path, base: Path) -> None:
+    write_params(project, base, dropout=0.0, steps=2)
+    qlora.main()
+    padded = (project / "metrics/qlora_curve.csv").read_text()
+    write_params(project, base, dropout=0.0, steps=2, packing=True, checkpointing="full")
+    qlora.main()
+    rows = [[float(cell) for cell in line.split(",")] for line in padded.splitlines()[1:]]
+    packed = [line.split(",") for line in (project / "metrics/qlora_curve.csv").read_text().splitlines()[1:]]
+    for expected, found in zip(rows, packed, strict=True):
+        assert [float(cell) for cell in found] == pytest.approx(expected, rel=1e-3)
