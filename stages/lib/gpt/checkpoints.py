@@ -10,11 +10,8 @@ A `CheckpointStore` holds the checkpoints of one training under `step_<n>/` and 
 """
 
 import json
-import os
 import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +23,7 @@ from torch import Tensor
 
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.params import from_mapping
-from stages.lib.records import write_json
+from stages.lib.records import appearing_directory, write_json
 
 CONFIG, WEIGHTS, STATE, OPTIMIZER = "config.json", "model.safetensors", "state.json", "optimizer.safetensors"
 
@@ -39,33 +36,6 @@ class TokenizerFacts:
     identity: str  # its hash
     vocab_size: int  # ids it can produce
     eot: int
-
-
-@contextmanager
-def appearing_directory(directory: Path) -> Iterator[Path]:
-    """Yields a temporary sibling that becomes `directory` when the block ends well, and is removed when it does not.
-
-    Raises:
-        OSError: as the block does (a full disk), with nothing left behind and an earlier `directory` untouched.
-    """
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = directory.parent / f".{directory.name}.{uuid.uuid4().hex[:8]}"
-    temporary.mkdir()
-    try:
-        yield temporary
-        for file in temporary.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        if directory.exists():
-            old = temporary.with_name(temporary.name + ".old")
-            directory.rename(old)
-            temporary.rename(directory)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(directory)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def write_model(directory: Path, weights: Mapping[str, Tensor], config: GPTConfig, tokenizer: TokenizerFacts) -> None:

@@ -7,11 +7,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from stages.lib.gpt.checkpoints import CONFIG, WEIGHTS, appearing_directory, check_shapes, read_tensors
+from stages.lib.gpt.checkpoints import CONFIG, WEIGHTS, check_shapes, read_tensors
 from stages.lib.gpt.huggingface_layouts import from_gpt2, from_llama, to_gpt2, to_llama
 from stages.lib.gpt.huggingface_tokenizers import save_tokenizer
 from stages.lib.gpt.model import GPT
 from stages.lib.gpt.tokenizers import Tokenizer
+from stages.lib.records import appearing_directory
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
