@@ -19,6 +19,7 @@ from stages.lib.tuning.grpo_training import (
     GRPOParams,
     Message,
     lora_config,
+    prompt_order,
     training_set,
     trl_config,
     trl_reward,
@@ -103,6 +104,7 @@ def train(
     from safetensors import SafetensorError
     from transformers import PrinterCallback
 
+    order = prompt_order(len(prompts), params.steps * params.prompts_per_step, params.seed)
     trainer = trainer_class(
         model=model,
         reward_funcs=[trl_reward(name, reward) for name, reward in rewards.items()],
@@ -112,7 +114,7 @@ def train(
             use_cpu=not torch.cuda.is_available(),
             reward_weights=[params.weights[name] for name in rewards],
         ),
-        train_dataset=training_set(prompts, samples),
+        train_dataset=training_set([prompts[i] for i in order], [samples[i] for i in order]),
         processing_class=tokenizer,
         peft_config=peft_config,
         callbacks=[step_printer(params.steps)],

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from stages.lib.records import write_text
 from stages.lib.tuning.rewards import Name, Reward, Sample, score
 
@@ -88,6 +90,7 @@ def trl_config(params: GRPOParams, directory: Path, use_cpu: bool, **changes: An
         "num_generations": params.generations,
         "max_completion_length": params.max_completion_tokens,
         "max_steps": params.steps,
+        "shuffle_dataset": False,  # prompt_order has done it
         "learning_rate": params.lr,
         "warmup_steps": round(params.warmup_fraction * params.steps),
         "lr_scheduler_type": params.lr_schedule,
@@ -131,6 +134,17 @@ def training_set(prompts: Sequence[list[Message]], samples: Sequence[Sample]) ->
 
     rows = [{"prompt": prompt, **asdict(sample)} for prompt, sample in zip(prompts, samples, strict=True)]
     return Dataset.from_list(rows)
+
+
+def prompt_order(prompts: int, wanted: int, seed: int) -> list[int]:
+    """Which prompt comes when, for a whole training: shuffled passes one after the other, (wanted,) numbers.
+
+    TRL's own sampler draws its second pass from a generator that a resumed training has advanced otherwise; with one
+    long pass in a fixed order, where a training is, is its step alone.
+    """
+    passes = range(-(-wanted // prompts))
+    drawn = [np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, i])).permutation(prompts) for i in passes]
+    return [int(number) for number in np.concatenate(drawn)[:wanted]]
 
 
 def trl_reward(name: str, reward: Reward) -> Any:

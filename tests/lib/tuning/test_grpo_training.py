@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stages.lib.tuning.grpo_training import curve_rows, trl_reward, write_curve
+from stages.lib.tuning.grpo_training import curve_rows, prompt_order, trl_reward, write_curve
 from tests.lib.tuning.test_shared_prompt_trainer import params
 
 
@@ -51,3 +51,13 @@ def test_the_curve_has_a_column_for_what_is_logged(tmp_path: Path) -> None:
         "1,0.5,2.0,0.333333,0.1",
         "2,0.5,2.0,0.333333,0.1",
     ]
+
+
+def test_every_pass_holds_every_prompt_once_in_another_order() -> None:
+    order = prompt_order(10, 25, seed=1)
+    passes = [order[:10], order[10:20]]
+    assert all(sorted(one) == list(range(10)) for one in passes)
+    assert passes[0] != passes[1]
+    assert len(order) == 25
+    assert prompt_order(10, 12, seed=1) == order[:12]
+    assert prompt_order(10, 25, seed=2) != order
