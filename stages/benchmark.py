@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from stages.lib.metrics import Stopwatch, write_metrics
 from stages.lib.params import PARAMS_FILE, load
-from stages.lib.records import Record, read_jsonl, write_text
+from stages.lib.records import Record, read_jsonl, write_csv
 from stages.lib.retrieval import plots, rankings, report
 from stages.lib.retrieval.bm25 import BM25
 from stages.lib.retrieval.measures import measure_names, query_measures
@@ -197,9 +197,9 @@ def main() -> None:
     caption = f"{len(inputs.questions)} questions, {len(inputs.ids):,} chunks, 95% bootstrap intervals over questions"
     plots.draw(OUTPUT / "benchmark.png", rows, over_k, over_dimension, headline_k=params.headline_k, caption=caption)
     watch.lap("draw")
-    write_text(OUTPUT / "benchmark_results.csv", report.to_csv(rows))
-    write_text(OUTPUT / "accuracy_at_k.csv", report.to_csv(over_k))
-    write_text(OUTPUT / "accuracy_by_dimension.csv", report.to_csv(over_dimension))
+    write_csv(OUTPUT / "benchmark_results.csv", rows)
+    write_csv(OUTPUT / "accuracy_at_k.csv", over_k)
+    write_csv(OUTPUT / "accuracy_by_dimension.csv", over_dimension)
     write_metrics("benchmark_results", summarise(rows, inputs, params))
     watch.write()
     for model, skipped in skipped_dimensions(inputs, params).items():

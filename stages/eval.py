@@ -16,13 +16,13 @@ from stages.lib.llm.asking import open_model
 from stages.lib.metrics import Stopwatch, write_metrics
 from stages.lib.models import load_model_entry
 from stages.lib.params import load, load_prompts
-from stages.lib.records import Record, read_jsonl, write_text
+from stages.lib.records import Record, read_jsonl, write_csv
 from stages.lib.retrieval.embedders import open_embedder
 from stages.lib.tuning.base import base_directory, check_adapter, load_tokenizer
 from stages.lib.tuning.chart import draw
 from stages.lib.tuning.comparison import compare_systems
 from stages.lib.tuning.evaluation_report import caption, report
-from stages.lib.tuning.evaluation_tables import evaluation_rows, to_csv
+from stages.lib.tuning.evaluation_tables import evaluation_rows
 from stages.lib.tuning.forgetting import forgetting, text_windows
 from stages.lib.tuning.held_out import choose_questions, context_length, make_pairs, prompt_of
 from stages.lib.tuning.replies import Reply, prompt_tokens
@@ -218,8 +218,8 @@ def main() -> None:
             table[name]["win_rate"] = row
     absent |= add_forgetting(table, answers, params)
     rows, marking = evaluation_rows(chosen, replies, scores, verdicts, params.seed)
-    write_text(OUT / "evaluation.csv", to_csv(rows))
-    write_text(OUT / "evaluation_for_marking.csv", to_csv(marking))
+    write_csv(OUT / "evaluation.csv", rows)
+    write_csv(OUT / "evaluation_for_marking.csv", marking)
     kinds = dict(sorted(Counter(record["kind"] for record in chosen).items()))
     draw(OUT / "evaluation.png", table, NAMES, caption(params.base, kinds, params.judge, method))
     metrics = {

@@ -10,13 +10,14 @@ import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from stages.lib.metrics import Stopwatch, write_metrics
 from stages.lib.models import cache_dir
-from stages.lib.params import load
+from stages.lib.params import load, read_yaml
 from stages.lib.records import read_jsonl, write_text
 from stages.lib.tuning import gguf_layouts, gguf_vocabulary
+from stages.lib.tuning.base import ADAPTER_CONFIG
 from stages.lib.tuning.gate_texts import HeldOut, read_held_out
 from stages.lib.tuning.gguf_reading import load_tensors
 from stages.lib.tuning.gguf_writing import write_gguf
@@ -35,16 +36,16 @@ from stages.lib.tuning.release_gate import (
     runtime_faults,
 )
 
-OUTPUT_DIR = Path("models/gguf")
-GPT_DIR = Path("models/gpt/best")
+MODELS_DIR = Path("models")
+OUTPUT_DIR = MODELS_DIR / "gguf"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
     """Section `gguf` of params.yaml."""
 
-    tuned: Literal["qlora", "grpo", "base", "gpt"]  # models/{base}-{tuned}, the base itself, or models/gpt/best
-    base: str  # an entry of models: (unused for gpt)
+    model: str  # under models/: an adapter, a whole model, or our own GPT (gpt/best); or the name of a base
+    base: str  # of an adapter: an entry of models:
     dtype: Dtype  # of the base when the adapter is merged, and of the model that the gate compares with
     types: list[FileType]  # smallest first; the first that passes is released
     held_out: str  # JSONL with `messages` or `text`, which the model was not trained on
@@ -81,25 +82,36 @@ class Params:
 
 
 def open_model(params: Params) -> Merged:
-    """The model to release, by `tuned`.
+    """The model to release: what lies in models/{model}, or the base of that name.
 
     Raises:
-        ValueError: it is not there, or not of this base.
+        ValueError: it is not there, not whole, or an adapter of another base.
     """
-    if params.tuned == "base":
-        return open_base(params.base, params.dtype)
-    if params.tuned == "gpt":
-        from stages.lib.gpt.checkpoints import load_model, read_config
-        from stages.lib.gpt.huggingface import to_hf
-        from stages.lib.gpt.tokenizers import load_tokenizer
+    directory = MODELS_DIR / params.model
+    if not directory.is_dir():
+        return open_base(params.model, params.dtype)
+    if (directory / ADAPTER_CONFIG).is_file():
+        return open_merged(params.base, directory, params.dtype)
+    if "tokenizer" in read_yaml(directory / "config.json"):  # JSON is YAML
+        return open_own(directory, params.dtype)
+    return open_directory(directory, params.dtype)
 
-        _, facts = read_config(GPT_DIR)
-        model, _ = load_model(GPT_DIR)
-        directory = cache_dir() / "gguf" / "gpt-as-huggingface"
-        shutil.rmtree(directory, ignore_errors=True)
-        to_hf(model, load_tokenizer(facts.name), directory)
-        return open_directory(directory, params.dtype)
-    return open_merged(params.base, Path(f"models/{params.base}-{params.tuned}"), params.dtype)
+
+def open_own(directory: Path, dtype: Dtype) -> Merged:
+    """Our own GPT of a checkpoint, in transformers' layout.
+
+    Raises:
+        ValueError: the checkpoint is damaged, or no family of transformers has its layers.
+    """
+    from stages.lib.gpt.checkpoints import load_model
+    from stages.lib.gpt.huggingface import to_hf
+    from stages.lib.gpt.tokenizers import load_tokenizer
+
+    model, tokenizer = load_model(directory)
+    converted = cache_dir() / "gguf" / "gpt-as-huggingface"
+    shutil.rmtree(converted, ignore_errors=True)
+    to_hf(model, load_tokenizer(tokenizer), converted)
+    return open_directory(converted, dtype)
 
 
 def export(params: Params, source: Merged, held: HeldOut, directory: Path, watch: Stopwatch) -> dict[str, Any]:
@@ -121,7 +133,7 @@ def export(params: Params, source: Merged, held: HeldOut, directory: Path, watch
     expected = [log_probs(reference, window) for window in windows]
     quantized = copy.deepcopy(reference)
     watch.lap("reference")
-    name = "gpt" if params.tuned == "gpt" else f"{params.base}-{params.tuned}"
+    name = params.model.replace("/", "-")
     ends = end_tokens(tokenizer, model.config, vocabulary.end_of_turn)
     tried: dict[str, Any] = {}
     for file_type in params.types:

@@ -6,7 +6,7 @@ A killed training goes on from its last checkpoint in .cache/grpo/. Run: python 
 import gc
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from stages.lib.ledger import ledger_key
 from stages.lib.metrics import Stopwatch, write_metrics
 from stages.lib.models import cache_dir, file_sha256, load_model_entry, locate
 from stages.lib.params import load
-from stages.lib.records import read_jsonl, write_jsonl
+from stages.lib.records import read_jsonl, write_csv, write_jsonl
 from stages.lib.statistics import compare
 from stages.lib.tuning.base import base_directory, base_identity, load_base, load_tokenizer
 from stages.lib.tuning.format_gain import CONTENT, FORM, gain_line, measure_replies
-from stages.lib.tuning.grpo_training import GRPOParams, curve_rows, write_curve
+from stages.lib.tuning.grpo_training import GRPOParams, curve_rows
 from stages.lib.tuning.model_card import model_card, publish, source_of
+from stages.lib.tuning.precision import choose_dtype
 from stages.lib.tuning.reasoning_prompts import Split, choose_shots, make_split
 from stages.lib.tuning.reward_audit import audit_rewards, check_audit
 from stages.lib.tuning.rewards import AnswerSimilarity, Encoder, Floats, build_rewards
@@ -40,7 +41,7 @@ class Params(GRPOParams):
     shots: int = 1  # worked examples from the train split in every prompt, for base and tuned alike
     length_words: list[int]  # the reply's least and most words for the full length reward
     similarity_model: str  # a sentence-transformers model of models:
-    audit_prompts: int  # of the val split
+    audit_prompts: int  # of the val split, that the base replies to; worthless replies are tried on all of it
     audit_replies: int = 2  # of the base a prompt
     audit_tolerance: float = 0.1  # share of prompts, 0..1, on which a worthless reply may beat the reference
     test_prompts: int = 0  # of the test split, the first so many; 0: all
@@ -89,7 +90,9 @@ def load_encoder(name: str) -> Encoder:
         ValueError: no such model, or its weights are absent or not the pinned ones.
     """
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     model = SentenceTransformer(str(locate(load_model_entry(name))), trust_remote_code=False)
 
     def encode(texts: Sequence[str]) -> Floats:
@@ -137,7 +140,8 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     """
     from stages.lib.tuning.grpo_run import ask, train  # loads torch
 
-    tokenizer = load_tokenizer(base_directory(params.base))
+    place = base_directory(params.base)
+    tokenizer = load_tokenizer(place)
     splits = read_splits(params, tokenizer)
     train_set, audit_set, test_set = (
         splits["train"].first(params.train_prompts),
@@ -147,6 +151,8 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     identity = base_identity(params.base)
     data = {name: file_sha256(QAR / f"qar_{name}.jsonl") for name in splits}
     directory = run_directory(params, identity, *data.values())
+    together = params.micro_batch * params.max_completion_tokens
+    params = replace(params, dtype=choose_dtype(params.dtype, place, directory, together))
     encode = load_encoder(params.similarity_model)
     low, high = params.length_words
     rewards = build_rewards(params.weights, encode, (low, high))
@@ -159,7 +165,14 @@ def grpo(params: Params, watch: Stopwatch) -> None:
         directory / f"audit_replies_{len(samples)}.jsonl",
         lambda: ask(model, tokenizer, tokens, params, temperature=params.temperature),
     )
-    audit = audit_rewards(rewards, params.weights, samples, replies, params.audit_tolerance)
+    audit = audit_rewards(
+        rewards,
+        params.weights,
+        samples,
+        replies,
+        references=splits["val"].samples,
+        tolerance=params.audit_tolerance,
+    )
     check_audit(audit, params.audit_tolerance)
     watch.lap("audit")
     before = kept_replies(
@@ -193,6 +206,7 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     quarter = -(-len(rewarded) // 4)
     metrics = {
         "counts": {name: split.counts for name, split in splits.items()},
+        "dtype": params.dtype,
         "steps": len(rows),
         "reward_first_quarter": float(np.mean(rewarded[:quarter])),
         "reward_last_quarter": float(np.mean(rewarded[-quarter:])),
@@ -212,7 +226,7 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     )
     facts = {"base": params.base, "base_identity": identity, "data_sha256": data}
     publish(Path("models") / f"{params.base}-grpo", trained.model, tokenizer, facts, card)
-    write_curve(CURVE, rows)
+    write_csv(CURVE, rows)
     write_metrics("grpo", metrics)
     watch.write(resumed_from_step=trained.resumed_from, steps=len(rows))
 

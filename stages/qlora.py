@@ -16,12 +16,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.gpt.precision import seconds_of_matmul
 from stages.lib.ledger import ledger_key
 from stages.lib.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.models import cache_dir, file_sha256, load_model_entry
 from stages.lib.params import load
-from stages.lib.records import Record, read_jsonl, write_json, write_text
+from stages.lib.records import Record, read_jsonl, write_csv, write_json
 from stages.lib.statistics import bootstrap_intervals
 from stages.lib.tuning import sft
 from stages.lib.tuning.base import base_directory, base_identity, load_tokenizer
@@ -31,6 +30,7 @@ from stages.lib.tuning.losses import sample_losses
 from stages.lib.tuning.masks import Sample, encode_conversation, end_of_turn_ids
 from stages.lib.tuning.memory import GB, Load, Shape, available_bytes, check_memory, read_shape
 from stages.lib.tuning.model_card import model_card, publish
+from stages.lib.tuning.precision import choose_dtype
 from stages.lib.tuning.preflight import check_packing, check_supervision, show_sample
 
 DATA_DIR = Path("data/instruct")
@@ -143,30 +143,6 @@ def fall(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], params
     }
 
 
-def curve_text(rows: Sequence[dict[str, float]]) -> str:
-    """The curve as CSV, six significant digits."""
-    names = ("step", "train_loss", "lr", "grad_norm")
-    lines = [f"{int(row['step'])}," + ",".join(f"{row[name]:.6g}" for name in names[1:]) for row in rows]
-    return "\n".join([",".join(names), *lines, ""])
-
-
-def choose_dtype(params: Params, directory: Path, hidden: int) -> Dtype:
-    """The dtype of the base's products: as given, or by a probe whose answer a resumed training keeps."""
-    if params.compute_dtype != "auto":
-        return params.compute_dtype
-    kept = directory / "precision.json"
-    if kept.is_file():
-        return json.loads(kept.read_text(encoding="utf-8"))["dtype"]  # type: ignore[no-any-return]
-    import torch
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    shape = (params.batch_size * params.max_length, hidden, 4 * hidden)
-    half = seconds_of_matmul(*shape, torch.bfloat16, device)
-    dtype: Dtype = "bfloat16" if half < 0.8 * seconds_of_matmul(*shape, torch.float32, device) else "float32"
-    write_json(kept, {"dtype": dtype})
-    return dtype
-
-
 @dataclass(frozen=True)
 class Prepared:
     """What is trained on, checked, before anything heavy is loaded."""
@@ -260,7 +236,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     watch.lap("data")
     shape = read_shape(data.place, params.lora)
     directory = training_directory(params, data.data_hash)
-    dtype = choose_dtype(params, directory, shape.hidden)
+    dtype = choose_dtype(params.compute_dtype, data.place, directory, params.batch_size * params.max_length)
     estimated, largest = check_longest(params, data, shape, dtype)
     model = open_model(params, data.place, dtype)
     if params.packing:
@@ -286,7 +262,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
 
     result = fall(before, after, params)
     write_adapter(params, data, trainer.model, dtype, result)
-    write_text(CURVE, curve_text(rows))
+    write_csv(CURVE, rows)
     write_metrics(
         "qlora", {**data.counts, "compute_dtype": dtype, "final_train_loss": rows[-1]["train_loss"], **result}
     )

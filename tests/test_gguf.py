@@ -18,7 +18,7 @@ if importlib.util.find_spec("xllamacpp") is None:
     pytest.skip("xllamacpp is not installed", allow_module_level=True)
 
 PARAMS: dict[str, Any] = {
-    "tuned": "qlora",
+    "model": "tiny-qlora",
     "base": "tiny",
     "dtype": "float32",
     "types": ["Q4_K_M", "Q8_0", "F16"],
@@ -89,7 +89,7 @@ def test_the_smallest_type_that_passes_is_released(project: Path) -> None:
 
 
 def test_a_failed_gate_is_a_failed_stage_with_the_numbers(project: Path) -> None:
-    write_params(tuned="base", types=["Q4_K_M", "Q8_0"], max_mean_kl=0.0, min_stopped=9)
+    write_params(model="tiny", types=["Q4_K_M", "Q8_0"], max_mean_kl=0.0, min_stopped=9)
     Path("models/gguf").mkdir(parents=True)
     with pytest.raises(
         ValueError, match=r"(?s)no type of .* passes the release gate.*Q4_K_M: .*KL.*mean_kl .* > max_m"
@@ -102,7 +102,7 @@ def test_a_failed_gate_is_a_failed_stage_with_the_numbers(project: Path) -> None
 
 
 def test_a_model_that_never_stops_is_not_released(project: Path) -> None:
-    write_params(tuned="base", types=["F16"], min_stopped=2)
+    write_params(model="tiny", types=["F16"], min_stopped=2)
     with pytest.raises(ValueError, match="replies stop; min_stopped 2"):
         stage.main()
 
@@ -131,7 +131,7 @@ def test_an_adapter_that_changes_nothing_is_refused(project: Path) -> None:
 def test_no_room_on_the_disk_leaves_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
-    write_params(tuned="base")
+    write_params(model="tiny")
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(OSError, match=r"GB are needed, 0\.00 GB are free"):
@@ -145,7 +145,7 @@ def test_a_disk_that_fills_up_leaves_nothing(project: Path, monkeypatch: pytest.
     def full(*_: Any) -> None:
         raise OSError(28, os.strerror(28))
 
-    write_params(tuned="base")
+    write_params(model="tiny")
     monkeypatch.setattr(gguf.GGUFWriter, "write_tensor_data", full)
     with pytest.raises(OSError, match="No space left"):
         stage.main()
@@ -153,9 +153,9 @@ def test_a_disk_that_fills_up_leaves_nothing(project: Path, monkeypatch: pytest.
 
 
 def test_a_truncated_file_is_told(project: Path) -> None:
-    write_params(tuned="base", types=["F16"])
+    write_params(model="tiny", types=["F16"])
     stage.main()
-    whole = Path("models/gguf/tiny-base-F16.gguf").read_bytes()
+    whole = Path("models/gguf/tiny-F16.gguf").read_bytes()
     for length in (0, 3, 20, 3000, len(whole) - 40_000):
         Path("cut.gguf").write_bytes(whole[:length])
         with pytest.raises(ValueError, match=r"cut\.gguf: truncated"):
@@ -174,11 +174,11 @@ def test_our_own_gpt(project: Path) -> None:
     torch.manual_seed(0)
     model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, context=128, n_layer=2, n_head=2, d_model=64))
     save_model(Path("models/gpt/best"), model, facts)
-    write_params(tuned="gpt", types=["Q8_0", "F16"], window=64, min_runtime_agreement=0.5)
+    write_params(model="gpt/best", types=["Q8_0", "F16"], window=64, min_runtime_agreement=0.5)
     Path("held.jsonl").write_text(json.dumps({"text": "The quick brown fox. " * 20}))
     stage.main()
     metrics = json.loads(Path("metrics/gguf.json").read_text())
-    assert (metrics["model"], metrics["chat_template"]) == ("gpt", False)
+    assert (metrics["model"], metrics["chat_template"]) == ("gpt-best", False)
     assert metrics["types"][metrics["released"]]["runtime"]["text_faults"] == []
     assert 'TEMPLATE """{{ .Prompt }}"""' in Path("models/gguf/Modelfile").read_text()
 
@@ -189,7 +189,7 @@ def test_smollm2_at_8_bits_passes_and_stops(tmp_path: Path, monkeypatch: pytest.
     models = yaml.safe_load(Path("params.yaml").read_text())["models"]
     monkeypatch.setenv("LLMILL_CACHE", str(Path(".cache").absolute()))  # the weights are converted once
     monkeypatch.chdir(tmp_path)
-    section = PARAMS | {"tuned": "base", "base": "smollm2-135m", "types": ["Q8_0"], "min_stopped": 1}
+    section = PARAMS | {"model": "smollm2-135m", "types": ["Q8_0"], "min_stopped": 1}
     limits = {"max_mean_kl": 0.01, "min_top_agreement": 0.95, "min_greedy_agreement": 0.9, "reply_tokens": 16}
     Path("params.yaml").write_text(yaml.safe_dump({"models": models, "gguf": section | limits}))
     Path("held.jsonl").write_text("\n".join(json.dumps(chat_record(i)) for i in range(12)))

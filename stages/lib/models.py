@@ -117,6 +117,18 @@ def locate(entry: ModelEntry) -> Path:
     return place
 
 
+def locate_safetensors(entry: ModelEntry) -> Path:
+    """The directory of an entry's weights, which are safetensors: other formats are unpickled, which we never do.
+
+    Raises:
+        ValueError: weights that are absent, not the pinned ones, or in another format.
+    """
+    directory = locate(entry)
+    if not list(directory.glob("*.safetensors")):
+        raise ValueError(f"{directory}: no *.safetensors: other formats are unpickled, which we never do")
+    return directory
+
+
 def weights_identity(entry: ModelEntry) -> str:
     """The entry's identity; for weights on a path that nothing pins, with a hash of their files.
 

@@ -1,14 +1,16 @@
-"""JSONL records and whole-or-nothing output files.
+"""JSON, JSONL and CSV records, and whole-or-nothing output files.
 
 Every output appears complete or not at all: it is written beside its place under a
 temporary name and renamed when it is whole.
 """
 
+import csv
+import io
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,21 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a CSV with the columns of the first row, whole or not at all; `csv_text` tells how."""
+    write_text(path, csv_text(rows))
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """CSV; floats with six significant digits, so that a diff means a change; None, or no such key, is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+    return text.getvalue()
+
+
 def write_jsonl(path: Path, records: Iterable[Record]) -> None:
     """Writes one JSON object a line, whole or not at all."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -81,6 +98,19 @@ def write_array(path: Path, array: np.ndarray) -> None:
     """Writes an .npy file (no pickle), whole or not at all."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
+
+
+def read_json_object(path: Path) -> Record:
+    """Reads a file that holds one JSON object. Raises `ValueError` naming the file when it is absent or another."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content
 
 
 def read_jsonl(path: Path, required: Sequence[str] = ()) -> list[Record]:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.models import ModelEntry, cache_dir, file_sha256, load_model_entry, locate
+from stages.lib.models import ModelEntry, cache_dir, file_sha256, load_model_entry, locate, weights_identity
 from stages.lib.params import from_mapping
 
 ROOT = Path(__file__).parent.parent.parent
@@ -73,3 +73,15 @@ def test_a_queued_experiment_shares_the_projects_cache(tmp_path: Path, monkeypat
     assert cache_dir() == tmp_path / ".cache"
     monkeypatch.setenv("LLMILL_CACHE", "/elsewhere")
     assert cache_dir() == Path("/elsewhere")
+
+
+def test_a_model_on_a_path_is_known_by_its_files(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"one")
+    entry = ModelEntry(source=f"path:{tmp_path / 'model'}", backend="transformers")
+    before = weights_identity(entry)
+    assert weights_identity(entry) == before
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"two")
+    assert weights_identity(entry) != before
+    with pytest.raises(ValueError, match="no such file or directory"):
+        weights_identity(ModelEntry(source="path:nowhere", backend="transformers"))

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.lib.records import atomic_path, read_jsonl, write_array, write_json, write_jsonl
+from stages.lib.records import atomic_path, csv_text, read_json_object, read_jsonl, write_array, write_json, write_jsonl
 
 
 def test_jsonl_round_trip_keeps_text(tmp_path: Path) -> None:
@@ -61,3 +61,21 @@ def test_arrays_and_json(tmp_path: Path) -> None:
     assert np.array_equal(np.load(tmp_path / "a.npy", allow_pickle=False), array)
     write_json(tmp_path / "a.json", {"b": 1})
     assert (tmp_path / "a.json").read_text() == '{\n  "b": 1\n}\n'
+
+
+def test_csv_has_six_significant_digits() -> None:
+    assert csv_text([{"a": "x, y", "b": 1 / 3, "c": 12}, {"a": "", "b": 1.0, "c": 0}]) == (
+        'a,b,c\n"x, y",0.333333,12\n,1,0\n'
+    )
+
+
+def test_a_json_object_or_an_error_that_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "facts.json"
+    with pytest.raises(ValueError, match=r"facts\.json: no such file"):
+        read_json_object(file)
+    for content, message in (("{", "not valid JSON"), ("[]", "expected a JSON object, found list")):
+        file.write_text(content)
+        with pytest.raises(ValueError, match=rf"facts\.json: {message}"):
+            read_json_object(file)
+    file.write_text('{"a": 1}')
+    assert read_json_object(file) == {"a": 1}

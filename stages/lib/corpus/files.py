@@ -2,10 +2,10 @@
 
 import glob
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from stages.lib.corpus.documents import Advance, BrokenInputError, Drop, Item, Items, as_item, decode_utf8
 from stages.lib.corpus.pdf import pdf_text
@@ -138,23 +138,33 @@ def _parsed(where: str, line: bytes) -> Record | Drop:
 
 
 def _listed_records(path: Path, max_bytes: int, advance: Advance) -> Iterator[tuple[str, Record] | Drop]:
-    size = path.stat().st_size
-    advance(size)
-    if size > max_bytes:
-        yield Drop(str(path), "too_long", f"{size} bytes in one JSON file; JSONL has no such limit")
-        return
-    try:
-        content = json.loads(decode_utf8(path.read_bytes()))
-    except BrokenInputError as error:
-        yield Drop(str(path), error.reason, error.detail)
-        return
-    except (ValueError, RecursionError) as error:
-        yield Drop(str(path), "broken_json", str(error))
+    advance(path.stat().st_size)
+    content = whole_json(path, max_bytes)
+    if isinstance(content, Drop):
+        yield content
         return
     if not isinstance(content, list):
         raise ValueError(f"{path}: expected a list of records, found {type(content).__name__}")
-    for i, record in enumerate(content):
+    yield from named_records(path, enumerate(content))
+
+
+def whole_json(path: Path, max_bytes: int) -> Any | Drop:
+    """What a JSON file holds; a drop where it is of over `max_bytes`, not UTF-8 or not JSON."""
+    size = path.stat().st_size
+    if size > max_bytes:
+        return Drop(str(path), "too_long", f"{size} bytes in one JSON file; JSONL has no such limit")
+    try:
+        return json.loads(decode_utf8(path.read_bytes()))
+    except BrokenInputError as error:
+        return Drop(str(path), error.reason, error.detail)
+    except (ValueError, RecursionError) as error:
+        return Drop(str(path), "broken_json", str(error))
+
+
+def named_records(path: Path, members: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Record] | Drop]:
+    """Yields (`file[key]`, record) of a JSON file's (key, member) pairs; a member that is no object as a drop."""
+    for key, record in members:
         if isinstance(record, dict):
-            yield f"{path}[{i}]", record
+            yield f"{path}[{key}]", record
         else:
-            yield Drop(f"{path}[{i}]", "not_an_object", f"expected a JSON object, found {type(record).__name__}")
+            yield Drop(f"{path}[{key}]", "not_an_object", f"expected a JSON object, found {type(record).__name__}")

@@ -9,7 +9,6 @@ A `CheckpointStore` holds the checkpoints of one training under `step_<n>/` and 
 `last` and which is `best`; whatever it points at is complete.
 """
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.params import from_mapping
-from stages.lib.records import appearing_directory, write_json
+from stages.lib.records import appearing_directory, read_json_object, write_json
 
 CONFIG, WEIGHTS, STATE, OPTIMIZER = "config.json", "model.safetensors", "state.json", "optimizer.safetensors"
 
@@ -56,7 +55,7 @@ def read_config(directory: Path) -> tuple[GPTConfig, TokenizerFacts]:
     Raises:
         ValueError: no checkpoint there, or a config.json that is not one of ours.
     """
-    content = _read_json(directory / CONFIG)
+    content = read_json_object(directory / CONFIG)
     if set(content) != {"model", "tokenizer"}:
         raise ValueError(f"{directory / CONFIG}: expected the keys model and tokenizer, found {sorted(content)}")
     return (
@@ -112,7 +111,7 @@ class CheckpointStore:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         pointers = directory / "pointers.json"
-        self.pointers: dict[str, int] = _read_json(pointers) if pointers.exists() else {}
+        self.pointers: dict[str, int] = read_json_object(pointers) if pointers.exists() else {}
 
     def path(self, which: str) -> Path | None:
         """Where the `last` or `best` checkpoint lies; None: there is none yet."""
@@ -164,19 +163,7 @@ class CheckpointStore:
 
 def read_state(directory: Path) -> dict[str, Any]:
     """state.json of a checkpoint. Raises `ValueError` when it is absent or broken."""
-    return _read_json(directory / STATE)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; is {path.parent} a checkpoint?")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object, found {type(content).__name__}")
-    return content
+    return read_json_object(directory / STATE)
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:

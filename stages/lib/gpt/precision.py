@@ -7,23 +7,9 @@ from typing import Literal
 import torch
 
 from stages.lib.gpt.model import GPT
+from stages.lib.matmul import seconds_of_matmul
 
 Precision = Literal["float32", "bfloat16"]
-
-
-def seconds_of_matmul(rows: int, inner: int, columns: int, dtype: torch.dtype, device: torch.device) -> float:
-    """Seconds of one product (rows x inner) by (inner x columns): the least of five, the first one not counted."""
-    a = torch.ones(rows, inner, dtype=dtype, device=device)
-    b = torch.ones(inner, columns, dtype=dtype, device=device)
-    least = float("inf")
-    for repeat in range(6):
-        start = time.perf_counter()
-        a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        if repeat:
-            least = min(least, time.perf_counter() - start)
-    return least
 
 
 @cache

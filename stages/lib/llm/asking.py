@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from stages.lib.ledger import Ledger, ledger_key
 from stages.lib.llm.protocol import Backend, GenerateRequest, Reply, Sampling, Score, ScoreRequest
-from stages.lib.models import ModelEntry, cache_dir, file_sha256, load_model_entry
+from stages.lib.models import ModelEntry, cache_dir, load_model_entry, weights_identity
 from stages.lib.params import PARAMS_FILE
 
 R = TypeVar("R", GenerateRequest, ScoreRequest)
@@ -143,22 +143,6 @@ class AskedModel:
         absent = [i for i in missing if order[i] not in answers]
         assert not absent, f"the backend left {len(absent)} requests unanswered, the first is {absent[:1]}"
         return [answers[key] for key in keys]
-
-
-def weights_identity(entry: ModelEntry) -> str:
-    """The entry's identity; for weights on a path that nothing pins, with a hash of their files.
-
-    Raises:
-        ValueError: the path does not exist.
-    """
-    kind, _, place = entry.source.partition(":")
-    if kind != "path" or entry.revision or entry.sha256:
-        return entry.identity
-    root = Path(place)
-    if not root.exists():
-        raise ValueError(f"source {entry.source!r}: no such file or directory")
-    files = [root] if root.is_file() else sorted(file for file in root.iterdir() if file.is_file())
-    return entry.identity + " " + ledger_key([(file.name, file_sha256(file)) for file in files])
 
 
 def _read(kind: type[A], value: bytes) -> A:

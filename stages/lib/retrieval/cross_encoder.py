@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stages.lib.ledger import Ledger
-from stages.lib.models import ModelEntry, locate, weights_identity
+from stages.lib.models import ModelEntry, locate_safetensors, weights_identity
 from stages.lib.retrieval.pair_scores import SCORE_DECIMALS, Pair, PairScores, through_ledger
 
 
@@ -26,9 +26,7 @@ class CrossEncoderReranker:
         """
         self.entry = entry
         self._ledger = ledger
-        self._directory = locate(entry)
-        if not list(self._directory.glob("*.safetensors")):
-            raise ValueError(f"{self._directory}: no *.safetensors: other formats are unpickled, which we never do")
+        self._directory = locate_safetensors(entry)
 
     def score(self, pairs: Sequence[Pair], progress: str | None = None) -> PairScores:
         """The classifier's output for each pair, through the checkpoint's own activation (a sigmoid by default).

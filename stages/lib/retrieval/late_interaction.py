@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stages.lib.ledger import Ledger
-from stages.lib.models import ModelEntry, locate, weights_identity
+from stages.lib.models import ModelEntry, locate_safetensors, weights_identity
 from stages.lib.retrieval.pair_scores import SCORE_DECIMALS, Pair, PairScores, through_ledger
 
 SPECIAL = -1  # stands for a token that is no word: [CLS], [SEP], a ColBERT marker or its [MASK] expansion
@@ -64,9 +64,7 @@ class LateInteractionReranker:
         """
         self.entry = entry
         self._ledger = ledger
-        self._directory = locate(entry)
-        if not list(self._directory.glob("*.safetensors")):
-            raise ValueError(f"{self._directory}: no *.safetensors: other formats are unpickled, which we never do")
+        self._directory = locate_safetensors(entry)
         self._weights: dict[int, float] = {}
         self._unseen = 1.0
         if idf_corpus is not None:

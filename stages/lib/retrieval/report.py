@@ -1,10 +1,7 @@
 """Values a query and system -> the tables of a benchmark: means, intervals, comparisons, long format for plots."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -114,16 +111,6 @@ def accuracy_over_dimension(rows: Sequence[Record], headline_k: int) -> list[Rec
 
 def _label(row: Record) -> str:
     return f"{row['embedding']}_{row['instruction']}"
-
-
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """CSV text; floats with six significant digits, so that a diff means a change."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
-    return text.getvalue()
 
 
 def to_text(rows: Sequence[Record], headline_k: int) -> str:

@@ -1,12 +1,12 @@
 """A base model by its name in params.yaml, and an adapter on top of it, from safetensors alone."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.lib.llm.gguf_weights import huggingface_directory
 from stages.lib.models import load_model_entry, weights_identity
+from stages.lib.records import read_json_object
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,7 @@ def load_tokenizer(directory: Path) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+    tokenizer.clean_up_tokenization_spaces = False  # it would take blanks before punctuation away
     tokenizer.padding_side = "left"  # for generation in batches; trainers pad on the right by themselves
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -84,10 +85,10 @@ def check_adapter(base_name: str, directory: Path) -> dict[str, Any]:
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
         if not (directory / name).is_file():
             raise ValueError(f"{directory}: no {name}; an adapter has {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}")
-    config = _read_object(directory / ADAPTER_CONFIG)
+    config = read_json_object(directory / ADAPTER_CONFIG)
     entry, identity = load_model_entry(base_name), base_identity(base_name)
     if (directory / FACTS).is_file():
-        facts = _read_object(directory / FACTS)
+        facts = read_json_object(directory / FACTS)
         if facts.get("base_identity") != identity:
             raise ValueError(
                 f"{directory}: the adapter is of the base {facts.get('base')!r} ({facts.get('base_identity')}), "
@@ -118,7 +119,10 @@ def put_adapter(model: Any, directory: Path) -> Any:
         tuned = PeftModel.from_pretrained(model, directory)
     except (RuntimeError, SafetensorError, ValueError) as error:  # torch's size mismatch, peft's unknown target modules
         raise ValueError(f"{directory}: the adapter is damaged or of another base: {error}") from error
-    expected = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(tuned).items()}
+    # "auto" would look for the base's name on the hub.
+    embeddings = any("embed_tokens" in name or "lm_head" in name for name in shapes)
+    own = get_peft_model_state_dict(tuned, save_embedding_layers=embeddings)
+    expected = {name: tuple(tensor.shape) for name, tensor in own.items()}
     # peft only warns of tensors that are missing or have no place.
     wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
     if wrong:
@@ -127,13 +131,3 @@ def put_adapter(model: Any, directory: Path) -> Any:
             f"{expected.get(wrong[0])}: an adapter of another base"
         )
     return tuned.eval()
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object, found {type(content).__name__}")
-    return content

@@ -1,7 +1,5 @@
 """The tables of an evaluation: one with everything, one for people to mark who must not know which system is which."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 
 from stages.lib.records import Record
@@ -40,13 +38,3 @@ def evaluation_rows(
             marking.append(asked | shown | {"system": system, "winner": ""})
         rows.append(row | {"context": record["context"]})
     return rows, marking
-
-
-def to_csv(rows: Sequence[Record]) -> str:
-    """CSV text; floats with six significant digits, None empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
-    return text.getvalue()

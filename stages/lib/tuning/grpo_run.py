@@ -28,7 +28,7 @@ from stages.lib.tuning.lora import Lora, load_unsloth
 from stages.lib.tuning.merged_lora import MergedLayers
 from stages.lib.tuning.rewards import Name, Reward, Sample
 from stages.lib.tuning.rollouts import sample_replies
-from stages.lib.tuning.sft import last_whole_checkpoint
+from stages.lib.tuning.sft import train_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,7 @@ def train(
         ValueError: a reward that is NaN, a loss that is not finite, a full disk, or unsloth without a GPU.
     """
     if params.backend == "unsloth":
+        assert params.dtype != "auto"
         lora = Lora(
             r=params.lora_rank,
             alpha=params.lora_alpha,
@@ -101,7 +102,6 @@ def train(
     else:
         trainer_class = importlib.import_module("stages.lib.tuning.shared_prompt_trainer").SharedPromptTrainer
         peft_config = lora_config(params)
-    from safetensors import SafetensorError
     from transformers import PrinterCallback
 
     order = prompt_order(len(prompts), params.steps * params.prompts_per_step, params.seed)
@@ -120,21 +120,11 @@ def train(
         callbacks=[step_printer(params.steps)],
     )
     trainer.remove_callback(PrinterCallback)
-    checkpoint = last_whole_checkpoint(directory)
-    try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        # torch.save tells of a full disk by a RuntimeError of its zip writer.
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-            raise
-        raise ValueError(
-            f"{directory}: a checkpoint could not be saved ({error}); make room and run again: the training goes on "
-            f"from its last whole checkpoint"
-        ) from error
+    resumed_from = train_on(trainer, directory)
     return Trained(
         model=trainer.accelerator.unwrap_model(trainer.model).eval(),
         history=list(trainer.state.log_history),
-        resumed_from=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
+        resumed_from=resumed_from,
     )
 
 

@@ -1,7 +1,5 @@
 """One GRPO training: its knobs, its rewards as TRL wants them, its checkpoints and its curve."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stages.lib.records import write_text
 from stages.lib.tuning.rewards import Name, Reward, Sample, score
 
 LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "luspo", "sapo"]
@@ -22,7 +19,7 @@ class GRPOParams:
 
     base: str  # a name of models:
     backend: Literal["hf", "unsloth"] = "hf"  # unsloth: CUDA only
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of the base's weights
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"  # of the base's weights; auto: by a probe
     max_prompt_tokens: int = 512  # longer prompts, examples included, are dropped
     weights: dict[Name, float]  # of the rewards format, overlap, similarity, grounded, length; 0 leaves one out
     steps: int  # optimizer steps
@@ -188,17 +185,8 @@ def curve_rows(history: Sequence[Mapping[str, Any]], names: Sequence[Name]) -> l
     return [
         {
             "step": entry["step"],
-            **{column: float(f"{entry[key]:.6g}") for key, column in columns.items() if entry.get(key) is not None},
+            **{column: float(entry[key]) for key, column in columns.items() if entry.get(key) is not None},
         }
         for entry in history
         if "entropy" in entry
     ]
-
-
-def write_curve(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """The curve as CSV, whole or not at all."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["step"], lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, file.getvalue())

@@ -10,6 +10,8 @@ from stages.lib.records import Record
 from stages.lib.tuning.grpo_training import Message
 from stages.lib.tuning.rewards import Sample
 
+MOST = 0.3  # of a reasoning's characters, from which an answer is most of it: the question is repeated there, too
+
 
 @dataclass
 class Split:
@@ -27,8 +29,16 @@ class Split:
 
 
 def choose_shots(records: Sequence[Record], count: int) -> list[Record]:
-    """The worked examples: the shortest records, because every prompt pays for them."""
-    return sorted(records, key=lambda record: (len(record["context"]) + len(record["text"]), record["id"]))[:count]
+    """The worked examples: the shortest records, because every prompt pays for them.
+
+    Those whose answer is most of their reasoning come last: a small model copies such an example's answer.
+    """
+
+    def cost(record: Record) -> tuple[bool, int, str]:
+        copied = len(record["answer"]) > MOST * len(record["reasoning"])
+        return copied, len(record["context"]) + len(record["text"]), record["id"]
+
+    return sorted(records, key=cost)[:count]
 
 
 def make_prompt(record: Record, shots: Sequence[Record]) -> list[Message]:

@@ -58,15 +58,18 @@ def audit_rewards(
     weights: Mapping[Name, float],
     samples: Sequence[Sample],
     replies: Sequence[str],
+    *,
+    references: Sequence[Sample],
     tolerance: float,
 ) -> dict[str, Any]:
-    """What the rewards say of the base's replies (replies[i] to samples[i]) and of adversarial ones.
+    """What the rewards say of the base's replies (replies[i] to samples[i]), and of adversarial ones to `references`.
 
     Args:
         rewards: those that are trained on.
         weights: of the total.
         samples: one a reply; a sample may come several times.
         replies: the base model's.
+        references: whose honest replies the adversarial ones are held against, at least one.
         tolerance: share of samples, 0..1, on which an adversarial reply may beat the reference.
 
     Returns:
@@ -77,16 +80,15 @@ def audit_rewards(
     Raises:
         ValueError: a reward is NaN or infinite.
     """
-    distinct = list({sample.id: sample for sample in samples}.values())
     base = _scores(rewards, weights, samples, replies)
-    honest = _scores(rewards, weights, distinct, [sample.reference for sample in distinct])
+    honest = _scores(rewards, weights, references, [sample.reference for sample in references])
     f1 = np.array([token_f1(lenient_answer(r), s.answer) for s, r in zip(samples, replies, strict=True)])
     high = float(np.quantile(base[TOTAL], UPPER_QUANTILE))
-    kinds = [adversarial_replies(sample) for sample in distinct]
+    kinds = [adversarial_replies(sample) for sample in references]
     adversarial: dict[str, Any] = {}
     failures = []
     for kind in kinds[0]:
-        found = _scores(rewards, weights, distinct, [texts[kind] for texts in kinds])
+        found = _scores(rewards, weights, references, [texts[kind] for texts in kinds])
         adversarial[kind] = {"above_base": bool(found[TOTAL].mean() > high)}
         for name, values in found.items():
             beats = float((values > honest[name] + 1e-9).mean())
@@ -94,10 +96,10 @@ def audit_rewards(
             if name not in FORM and (beats > tolerance or values.mean() >= honest[name].mean() - 1e-9):
                 failures.append(
                     f"reward {name!r} is topped by {kind!r}: mean {values.mean():.3f} against {honest[name].mean():.3f}"
-                    f" of the reference, above it on {beats:.0%} of {len(distinct)} samples"
+                    f" of the reference, above it on {beats:.0%} of {len(references)} samples"
                 )
     return {
-        "samples": len(distinct),
+        "references": len(references),
         "replies": len(replies),
         "base": {
             name: {

@@ -18,7 +18,7 @@ from stages.lib.tuning.answers import token_f1
 from stages.lib.tuning.qar import SEPARATOR, joined, separated
 
 FREE_COVERAGE = 0.5  # share of the context's n-grams that a reasoning may repeat before it counts as copying
-NGRAM = 2  # content words in a row
+NGRAM = 3  # words in a row: keywords without their grammar have few of the context's
 _STOP_WORDS = """
     a about all am an and any are as at be been being both but by can could did do does each for from had has have
     having he her here his how i if in into is it its may me might more most must my no nor not of on only or other our
@@ -72,19 +72,19 @@ def overlap_reward(sample: Sample, reply: str) -> float:
 def grounded_reward(sample: Sample, reply: str) -> float:
     """How much of the reasoning is found in the context, less for repeating itself or most of the context.
 
-    The share of the reasoning's n-grams of content words (`NGRAM` in a row) that the context has, times
-    two guards. Repetition: the share of the reasoning's n-grams that are distinct. Copying: 1 while no more than
-    `FREE_COVERAGE` of the context's n-grams are repeated, falling to 0 when all are.
+    The share of the reasoning's n-grams (`NGRAM` words in a row) that the context has, without those of the question,
+    which prove nothing; times two guards. Repetition: the share of the reasoning's n-grams that are distinct.
+    Copying: 1 while no more than `FREE_COVERAGE` of the context's n-grams are repeated, falling to 0 when all are.
     """
     parts = separated(reply)
     if not parts:
         return 0.0
-    grams, source = _ngrams(parts[0]), set(_ngrams(sample.context))
-    if not grams or not source:
+    grams, source, asked = _ngrams(parts[0]), set(_ngrams(sample.context)), set(_ngrams(sample.question))
+    own = [gram for gram in grams if gram not in asked]
+    if not own or not source:
         return 0.0
-    found = set(grams) & source
-    share = sum(gram in found for gram in grams) / len(grams)
-    copying = min(1.0, (1 - len(found) / len(source)) / (1 - FREE_COVERAGE))
+    share = sum(gram in source for gram in own) / len(own)
+    copying = min(1.0, (1 - len(source.intersection(grams)) / len(source)) / (1 - FREE_COVERAGE))
     return share * (len(set(grams)) / len(grams)) * copying
 
 
@@ -158,11 +158,15 @@ def total(scores: Mapping[Name, Floats], weights: Mapping[Name, float]) -> Float
 
 def content_words(text: str) -> list[str]:
     """Lower-case words and numbers without the commonest English words."""
-    return [word for word in re.findall(r"\w+(?:[.'-]\w+)*", text.lower()) if word not in _STOPPED]
+    return [word for word in _words(text) if word not in _STOPPED]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+(?:[.'-]\w+)*", text.lower())
 
 
 def _ngrams(text: str) -> list[tuple[str, ...]]:
-    words = content_words(text)
+    words = _words(text)
     return [tuple(words[i : i + NGRAM]) for i in range(len(words) - NGRAM + 1)]
 
 

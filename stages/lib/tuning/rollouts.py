@@ -130,7 +130,12 @@ def _grow(
 
 
 def choose_tokens(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """The next token of each row of logits (B, V)."""
+    """The next token of each row of logits (B, V), drawn by the inverse of the cumulative distribution.
+
+    `torch.multinomial` draws a random number for each token of the vocabulary: on a CPU, 15 ms of a step's 170.
+    """
     if temperature == 0:
         return logits.argmax(-1)
-    return torch.multinomial((logits.float() / temperature).softmax(-1), 1, generator=generator)[:, 0]
+    reached = (logits.double() / temperature).softmax(-1).cumsum(-1)  # (B, V)
+    drawn = torch.rand(len(logits), 1, generator=generator, device=logits.device, dtype=torch.float64)
+    return torch.searchsorted(reached, drawn * reached[:, -1:], right=True)[:, 0].clamp(max=logits.shape[-1] - 1)

@@ -122,13 +122,11 @@ def make_trainer(
     return trainer
 
 
-def run(trainer: Any, directory: Path) -> list[dict[str, float]]:
-    """Trains to the end of the plan, from the last whole checkpoint on; returns a row a step.
-
-    A row has step, train_loss (nats a learned token), lr and grad_norm (before clipping).
+def train_on(trainer: Any, directory: Path) -> int:
+    """Trains to the end from the last whole checkpoint in the directory on; returns its step, 0: from the beginning.
 
     Raises:
-        ValueError: a loss that is not finite, or a disk that is full.
+        ValueError: a checkpoint cannot be saved: the disk is full.
     """
     from safetensors import SafetensorError
 
@@ -143,6 +141,18 @@ def run(trainer: Any, directory: Path) -> list[dict[str, float]]:
             f"{directory}: a checkpoint could not be saved ({error}); make room and run again: the training goes on "
             f"from its last whole checkpoint"
         ) from error
+    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+
+
+def run(trainer: Any, directory: Path) -> list[dict[str, float]]:
+    """Trains to the end of the plan, from the last whole checkpoint on; returns a row a step.
+
+    A row has step, train_loss (nats a learned token), lr and grad_norm (before clipping).
+
+    Raises:
+        ValueError: a loss that is not finite, or a disk that is full.
+    """
+    train_on(trainer, directory)
     return [
         {"step": row["step"], "train_loss": row["loss"], "lr": row["learning_rate"], "grad_norm": row["grad_norm"]}
         for row in trainer.state.log_history

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stages.lib.ledger import Ledger
-from stages.lib.llm.asking import AskedModel, make_backend, open_model, weights_identity
+from stages.lib.llm.asking import AskedModel, make_backend, open_model
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Sampling, Score, ScoreRequest
 from stages.lib.models import ModelEntry
 
@@ -123,18 +123,6 @@ def test_scores_come_back_from_the_ledger_as_they_were(tmp_path: Path) -> None:
     assert backend.seen == []
     asked(backend, tmp_path).score([ScoreRequest(prompt=Prompt(text="q"), choices=("22", "1"))])
     assert backend.seen == ["q"]
-
-
-def test_a_model_on_a_path_is_known_by_its_files(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.safetensors").write_bytes(b"one")
-    entry = ModelEntry(source=f"path:{tmp_path / 'model'}", backend="transformers")
-    before = weights_identity(entry)
-    assert weights_identity(entry) == before
-    (tmp_path / "model" / "model.safetensors").write_bytes(b"two")
-    assert weights_identity(entry) != before
-    with pytest.raises(ValueError, match="no such file or directory"):
-        weights_identity(ModelEntry(source="path:nowhere", backend="transformers"))
 
 
 def test_open_model_names_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ from stages.lib.retrieval.report import (
     accuracy_over_dimension,
     accuracy_over_k,
     tabulate,
-    to_csv,
     to_text,
 )
 
@@ -83,12 +82,6 @@ def test_long_tables() -> None:
         ("m_ml", 64, 0.95),
     ]
     assert all(row["low"] <= row["accuracy"] <= row["high"] for row in over_k + over_dimension)
-
-
-def test_csv_has_six_significant_digits() -> None:
-    assert to_csv([{"a": "x, y", "b": 1 / 3, "c": 12}, {"a": "", "b": 1.0, "c": 0}]) == (
-        'a,b,c\n"x, y",0.333333,12\n,1,0\n'
-    )
 
 
 def test_table_for_the_terminal_has_the_full_systems_best_first() -> None:

@@ -1,11 +1,11 @@
 """The training's knobs, its curve, and rewards as TRL calls them."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stages.lib.tuning.grpo_training import curve_rows, prompt_order, trl_reward, write_curve
+from stages.lib.records import csv_text
+from stages.lib.tuning.grpo_training import curve_rows, prompt_order, trl_reward
 from tests.lib.tuning.test_shared_prompt_trainer import params
 
 
@@ -42,14 +42,13 @@ def test_trl_calls_a_reward_with_columns() -> None:
     assert seen == [(["a", "b"], ["one", "two"])] * 2
 
 
-def test_the_curve_has_a_column_for_what_is_logged(tmp_path: Path) -> None:
+def test_the_curve_has_a_column_for_what_is_logged() -> None:
     entry = {"reward": 0.5, "rewards/format/mean": 1 / 3, "rewards/format/std": 0.1, "entropy": 2.0, "step_time": 3.0}
     rows = curve_rows([{"step": 1, **entry}, {"step": 1, "train_runtime": 1.0}, {"step": 2, **entry}], ["format"])
-    write_curve(tmp_path / "curve.csv", rows)
-    assert (tmp_path / "curve.csv").read_text().splitlines() == [
+    assert csv_text(rows).splitlines() == [
         "step,reward,entropy,format_mean,format_std",
-        "1,0.5,2.0,0.333333,0.1",
-        "2,0.5,2.0,0.333333,0.1",
+        "1,0.5,2,0.333333,0.1",
+        "2,0.5,2,0.333333,0.1",
     ]
 
 

@@ -16,6 +16,13 @@ def test_examples_stand_before_the_question() -> None:
     assert choose_shots([longer, two, one], 1) in ([one], [two])
 
 
+def test_an_example_that_could_be_copied_whole_comes_last() -> None:
+    whole = record(1, reasoning="It says so: a b c.", answer="a b c.")
+    part = record(2, reasoning="It says so: the lamp is red and hangs over the door.", answer="red", context="x" * 500)
+    assert choose_shots([whole, part], 1) == [part]
+    assert choose_shots([whole, part], 2) == [part, whole]
+
+
 def test_a_split_is_cut() -> None:
     split = Split([SAMPLE] * 3, [[]] * 3, [[1]] * 3)
     assert len(split.first(2).samples) == 2

@@ -29,7 +29,7 @@ REPLIES = [SAMPLES[0].reference, "it closed in June 1990", "the lanes ##### two 
 
 def audited(change: dict[Name, Reward] | None = None, replies: Sequence[str] = REPLIES) -> dict[str, object]:
     rewards = build_rewards(WEIGHTS, letters, (4, 30)) | (change or {})
-    return audit_rewards(rewards, WEIGHTS, SAMPLES, replies, tolerance=0.1)
+    return audit_rewards(rewards, WEIGHTS, SAMPLES, replies, references=SAMPLES, tolerance=0.1)
 
 
 def each(function: Callable[[Sample, str], float]) -> Reward:
@@ -84,7 +84,7 @@ def test_a_reward_that_a_worthless_reply_tops_fails(
 def test_a_total_can_be_topped_where_no_content_reward_is() -> None:
     weights = WEIGHTS | {"length": 9.0}
     rewards = build_rewards(weights, letters, (25, 40))  # the honest reference is shorter
-    audit = audit_rewards(rewards, weights, SAMPLES, REPLIES, tolerance=0.1)
+    audit = audit_rewards(rewards, weights, SAMPLES, REPLIES, references=SAMPLES, tolerance=0.1)
     assert audit["failures"]
     assert all("'total'" in failure for failure in audit["failures"])
 
@@ -93,7 +93,7 @@ def test_one_sample_in_ten_may_be_noise() -> None:
     # The question's words in one answer of three: over the tolerance of 0.1, under one of 0.5.
     odd = each(lambda s, r: 2.0 if s.id == "Alder" and r == s.question else float(s.answer in r))
     rewards: dict[Name, Reward] = {"overlap": odd}
-    strict = audit_rewards(rewards, {"overlap": 1.0}, SAMPLES, REPLIES, tolerance=0.1)
-    loose = audit_rewards(rewards, {"overlap": 1.0}, SAMPLES, REPLIES, tolerance=0.5)
+    strict = audit_rewards(rewards, {"overlap": 1.0}, SAMPLES, REPLIES, references=SAMPLES, tolerance=0.1)
+    loose = audit_rewards(rewards, {"overlap": 1.0}, SAMPLES, REPLIES, references=SAMPLES, tolerance=0.5)
     assert any("'question_copied'" in failure and "33%" in failure for failure in strict["failures"])
     assert not any("'question_copied'" in failure for failure in loose["failures"])
