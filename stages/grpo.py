@@ -23,6 +23,7 @@ from stages.lib.tuning.format_gain import CONTENT, FORM, gain_line, measure_repl
 from stages.lib.tuning.grpo_training import GRPOParams, curve_rows
 from stages.lib.tuning.model_card import model_card, publish, source_of
 from stages.lib.tuning.precision import choose_dtype
+from stages.lib.tuning.preflight import check_classes
 from stages.lib.tuning.reasoning_prompts import Split, choose_shots, make_split
 from stages.lib.tuning.reward_audit import audit_rewards, check_audit
 from stages.lib.tuning.rewards import AnswerSimilarity, Encoder, Floats, build_rewards
@@ -67,7 +68,7 @@ def read_splits(params: Params, tokenizer: Any) -> dict[str, Split]:
     """The three splits of data/instruct/qar.
 
     Raises:
-        ValueError: a file is missing or broken, or no record of a split fits.
+        ValueError: a file is missing or broken, no record of a split fits, or all answers are the same.
     """
     required = ["id", "question", "context", "reasoning", "answer", "text", "messages"]
     records = {name: read_jsonl(QAR / f"qar_{name}.jsonl", required) for name in ("train", "val", "test")}
@@ -80,6 +81,8 @@ def read_splits(params: Params, tokenizer: Any) -> dict[str, Split]:
                 f"{QAR}/qar_{name}.jsonl: none of {len(lines)} records can be asked ({splits[name].counts}); raise "
                 f"grpo.max_prompt_tokens, lower grpo.shots, or add data"
             )
+    answers = [sample.answer for sample in splits["train"].samples]
+    check_classes(answers, [], f"{QAR}/qar_train.jsonl")
     return splits
 
 

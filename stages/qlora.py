@@ -31,7 +31,7 @@ from stages.lib.tuning.masks import Sample, encode_conversation, end_of_turn_ids
 from stages.lib.tuning.memory import GB, Load, Shape, available_bytes, check_memory, read_shape
 from stages.lib.tuning.model_card import model_card, publish
 from stages.lib.tuning.precision import choose_dtype
-from stages.lib.tuning.preflight import check_packing, check_supervision, show_sample
+from stages.lib.tuning.preflight import check_classes, check_packing, check_supervision, show_sample
 
 DATA_DIR = Path("data/instruct")
 MODELS_DIR = Path("models")
@@ -181,6 +181,10 @@ def prepare(params: Params) -> Prepared:
     if train and not val:
         raise ValueError(f"{files['val']}: no validation sample of at most max_length {params.max_length} tokens")
     ends = end_of_turn_ids(tokenizer, generation_config(place))
+    kept = {sample.id for sample in train}
+    learned = [record for record in records["train"] if str(record["id"]) in kept]
+    answers = [record["messages"][-1]["content"] for record in learned]
+    check_classes(answers, [str(record.get("kind")) for record in learned], str(files["train"]))
     supervision = check_supervision(train, ends, tokenizer)
     check_supervision(val, ends, tokenizer)
     lengths = [len(sample.input_ids) for sample in train]

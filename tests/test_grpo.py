@@ -16,7 +16,7 @@ import yaml
 import stages.grpo
 from stages.grpo import Params, gains, main
 from stages.lib.params import from_mapping
-from stages.lib.records import write_jsonl
+from stages.lib.records import read_jsonl, write_jsonl
 from stages.lib.tuning.base import base_directory
 from stages.lib.tuning.rewards import format_reward
 from tests.lib.llm.conftest import tiny_directory
@@ -119,6 +119,14 @@ def test_a_reward_that_is_topped_stops_before_training(project: Path) -> None:
 def test_a_reward_that_is_nan_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stages.lib.tuning.rewards.length_reward", lambda sample, reply, low, high: float("nan"))
     with pytest.raises(ValueError, match=r"reward 'length' is nan for sample 'q5'.*weights\.length"):
+        main()
+    assert not Path("models").exists()
+
+
+def test_one_answer_to_everything(project: Path) -> None:
+    file = project / "data/instruct/qar_train.jsonl"
+    write_jsonl(file, [line | {"answer": "yes"} for line in read_jsonl(file)])
+    with pytest.raises(ValueError, match=r"qar_train\.jsonl: all 4 answers are 'yes'"):
         main()
     assert not Path("models").exists()
 

@@ -125,6 +125,14 @@ def test_says_what_is_wrong(project: Path, base: Path, changed: dict[str, object
     assert not (project / "models").exists() and not (project / "metrics").exists()
 
 
+def test_a_set_of_one_class_is_refused(project: Path) -> None:
+    refusals = [chat_record(i) | {"kind": "unanswerable"} for i in range(16)]
+    write_jsonl(project / "data/instruct/synthetic_qa_train.jsonl", refusals)
+    with pytest.raises(ValueError, match=r"synthetic_qa_train\.jsonl: all 16 samples are of the kind 'unanswerable'"):
+        qlora.main()
+    assert not (project / "models").exists()
+
+
 def test_packing_learns_the_same(project: Path, base: Path) -> None:
     write_params(project, base, dropout=0.0, steps=2)
     qlora.main()

@@ -5,7 +5,7 @@ import torch
 
 from stages.lib.tuning.losses import sample_losses
 from stages.lib.tuning.masks import IGNORED, Sample, encode_conversation
-from stages.lib.tuning.preflight import check_packing, check_supervision, show_sample
+from stages.lib.tuning.preflight import check_classes, check_packing, check_supervision, show_sample
 from tests.lib.tuning.tiny_chat import CHATML, chat_record, tiny_tokenizer, write_tiny_base
 
 
@@ -39,6 +39,15 @@ def test_an_end_of_turn_that_is_never_learned_fails() -> None:
     unending = [encode_conversation(tokenizer, chat_record(i)["messages"], f"r{i}") for i in range(3)]
     with pytest.raises(ValueError, match=r"end of turn .*<.im_end.>.* never learn to stop"):
         check_supervision(unending, {2}, tokenizer)
+
+
+def test_one_class_fails() -> None:
+    check_classes(["yes", "no"], ["selected", "unanswerable"], "file")
+    check_classes(["yes"], ["selected"], "file")
+    with pytest.raises(ValueError, match="file: all 3 answers are 'yes'"):
+        check_classes(["yes"] * 3, [], "file")
+    with pytest.raises(ValueError, match="file: all 2 samples are of the kind 'unanswerable'"):
+        check_classes(["No a.", "No b."], ["unanswerable"] * 2, "file")
 
 
 def test_shows_the_mask() -> None:
