@@ -121,7 +121,9 @@ def test_base_against_adapter(project: Path, capsys: pytest.CaptureFixture[str])
         assert blind[letters.popitem()[1]] == row["base"]
     assert {row["qlora_marked_as"] for row in rows} == {"A", "B"}
     assert (stage.OUT / "evaluation.png").read_bytes().startswith(b"\x89PNG")
-    assert "token_f1" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "token_f1" in out
+    assert f"perplexity, x base's{tuned['forgetting']['ratio']:>11.3f}" in out
 
     before = Path("metrics/eval.json").read_bytes()
     stage.main()

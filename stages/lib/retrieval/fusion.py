@@ -1,35 +1,11 @@
 """Several rankings or scores of the same candidates made one."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 Fusion = Literal["z_score", "min_max", "reciprocal_rank"]
 RRF_K = 60  # Cormack et al. 2009, section 3; the value every implementation kept
-
-
-def reciprocal_rank_fusion(
-    rankings: Sequence[Sequence[str]], weights: Sequence[float] | None = None, k: int = RRF_K
-) -> list[tuple[str, float]]:
-    """Sum over the rankings of weight / (k + rank), ranks from 1; best first, ties by id.
-
-    An id that a ranking lacks gets nothing from it. Cormack, Clarke and Buettcher, "Reciprocal
-    rank fusion outperforms Condorcet and individual rank learning methods", SIGIR 2009.
-
-    Raises:
-        ValueError: an id twice in one ranking, or another number of weights than of rankings.
-    """
-    weights = [1.0] * len(rankings) if weights is None else weights
-    if len(weights) != len(rankings):
-        raise ValueError(f"{len(rankings)} rankings need as many weights, found {len(weights)}")
-    scores: dict[str, float] = {}
-    for ranking, weight in zip(rankings, weights, strict=True):
-        if len(set(ranking)) != len(ranking):
-            raise ValueError("a ranking names an id twice")
-        for rank, name in enumerate(ranking, start=1):
-            scores[name] = scores.get(name, 0.0) + weight / (k + rank)
-    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
 
 
 def z_scores(scores: np.ndarray) -> np.ndarray:

@@ -15,10 +15,11 @@ def report(metrics: Mapping[str, Any], floor: int) -> str:
     lines = [f"{'':<12}{'measure':<24}{'value':>7}{'95% interval':>18}{'difference':>12}{'95% interval':>18}{'p':>8}"]
     for system, rows in metrics["systems"].items():
         for name, found in rows.items():
-            row = found
-            if name == "forgetting":
-                row = {"value": row["perplexity"], "low": None, "difference": None, "p": row["p"]}
-            line = f"{system:<12}{name:<24}{_digits(row['value']):>7}{_interval(row, ''):>18}"
+            row, label = found, name
+            if name == "forgetting":  # 1: the general text is as likely as before
+                row = {"value": row["ratio"], "low": row["ratio_low"], "high": row["ratio_high"], "p": row["p"]}
+                label = "perplexity, x base's"
+            line = f"{system:<12}{label:<24}{_digits(row['value']):>7}{_interval(row, ''):>18}"
             if row.get("p") is not None:
                 line += f"{_digits(row.get('difference')):>12}{_interval(row, 'difference_'):>18}{row['p']:>8.3f}"
             lines.append(line)

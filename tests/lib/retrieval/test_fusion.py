@@ -1,27 +1,7 @@
 import numpy as np
 import pytest
 
-from stages.lib.retrieval.fusion import Fusion, fuse, min_max, reciprocal_rank_fusion, reciprocal_ranks, z_scores
-
-
-def test_reciprocal_rank_fusion_by_hand() -> None:
-    fused = reciprocal_rank_fusion([["a", "b", "c"], ["b", "d"]])
-    assert [name for name, _ in fused] == ["b", "a", "d", "c"]
-    assert dict(fused) == pytest.approx({"a": 1 / 61, "b": 1 / 62 + 1 / 61, "c": 1 / 63, "d": 1 / 62})
-
-
-def test_reciprocal_rank_fusion_ties_go_by_id() -> None:
-    assert [name for name, _ in reciprocal_rank_fusion([["z", "a"], ["a", "z"]])] == ["a", "z"]
-
-
-def test_reciprocal_rank_fusion_weighs() -> None:
-    assert reciprocal_rank_fusion([["a", "b"], ["b", "a"]], weights=[1.0, 2.0], k=0) == [("b", 2.5), ("a", 2.0)]
-
-
-@pytest.mark.parametrize(("rankings", "weights"), [([["a", "a"]], None), ([["a"]], [1.0, 1.0])])
-def test_reciprocal_rank_fusion_refuses(rankings: list[list[str]], weights: list[float] | None) -> None:
-    with pytest.raises(ValueError, match=r"twice|weights"):
-        reciprocal_rank_fusion(rankings, weights)
+from stages.lib.retrieval.fusion import Fusion, fuse, min_max, reciprocal_ranks, z_scores
 
 
 def test_scales() -> None:
