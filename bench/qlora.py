@@ -26,7 +26,7 @@ from stages.lib.tuning.lora import Checkpointing, Dtype, Lora, add_lora, load_qu
 from stages.lib.tuning.masks import Sample, encode_conversation
 
 DATA = Path("data/instruct/synthetic_qa_train.jsonl")
-ENGINES = ("peer", "peer without autocast", "ours off", "ours selective", "ours full")
+ENGINES = ("peer", "peer without autocast", "ours none", "ours selective", "ours full")
 MAX_LENGTH = 320
 LORA = Lora(r=16, alpha=16, dropout=0.0, target_modules=[])
 
@@ -131,7 +131,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         if name == "peer":
             trainer = peer(arguments, samples, directory, autocast=not kind)
         else:
-            trainer = ours(arguments, samples, directory, cast(Literal["off", "selective", "full"], kind))
+            trainer = ours(arguments, samples, directory, cast(Literal["none", "selective", "full"], kind))
         watch = clock()
         trainer.add_callback(watch)
         trainer.train()

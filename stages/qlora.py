@@ -62,7 +62,7 @@ class Params:
     accumulation: int  # micro-batches a step
     max_length: int  # tokens a sample at most; longer ones are dropped and counted
     packing: bool  # join the samples of a micro-batch into one row: nothing is padded
-    checkpointing: Checkpointing  # what a layer keeps: off (all), selective (products), full (its input)
+    checkpointing: Checkpointing  # what a layer computes again: none, selective (elementwise), full (all)
     train_limit: int  # training samples at most, 0: all
     val_limit: int  # validation samples at most, 0: all
     checkpoint_every: int  # steps between checkpoints

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-Checkpointing = Literal["off", "selective", "full"]
+Checkpointing = Literal["none", "selective", "full"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -135,7 +135,7 @@ def set_checkpointing(model: Any, checkpointing: Checkpointing) -> None:
     """
     from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
-    if checkpointing == "off":
+    if checkpointing == "none":
         model.gradient_checkpointing_disable()
         return
     options: dict[str, Any] = {"use_reentrant": False}

@@ -93,7 +93,7 @@ def estimate(shape: Shape, load: Load) -> dict[str, int]:
     products = 3 * shape.hidden + shape.keys_values + 2 * shape.intermediate + shape.hidden + lora_outputs
     # Besides the products: inputs of the adapters (float32), norms, rotary halves, the MLP's gate and their products.
     everything = products + 18 * shape.hidden + 2 * shape.keys_values + 5 * shape.intermediate
-    kept = {"off": everything, "selective": everything * 3 // 4, "full": shape.hidden}[load.checkpointing]
+    kept = {"none": everything, "selective": everything * 3 // 4, "full": shape.hidden}[load.checkpointing]
     return {
         "process": int(PROCESS),
         "weights": int(shape.linear * NF4_BYTES + shape.other * size),

@@ -7,7 +7,7 @@ from stages.lib.tuning.lora import Lora
 from stages.lib.tuning.memory import GB, Load, check_memory, estimate, read_shape
 from tests.lib.tuning.tiny_chat import write_tiny_base
 
-LOAD = Load(rows=8, length=4096, supervised=8000, dtype="bfloat16", checkpointing="off")
+LOAD = Load(rows=8, length=4096, supervised=8000, dtype="bfloat16", checkpointing="none")
 
 
 def test_counts_the_weights(tmp_path: Path) -> None:
