@@ -14,17 +14,17 @@ from stages.lib.tuning.rewards import Sample, format_reward
 WORDS = ["<end>", "#####", *(f"w{i}" for i in range(30))]
 PARAMS = GRPOParams(
     base="toy",
-    steps=120,
-    prompts_per_step=4,
+    steps=250,
+    prompts_per_step=8,  # with 4, a prompt may settle on a wrong answer: 82% to 99% by the seed; so 95% to 99%
     generations=16,
-    micro_batch=64,
+    micro_batch=128,
     max_completion_tokens=5,
-    lr=1.0e-2,
+    lr=7.0e-3,
     lora_rank=16,
     lora_alpha=32,
     weights={"format": 1.0},
     batch_size=256,
-    checkpoint_every=120,
+    checkpoint_every=250,
 )
 
 
