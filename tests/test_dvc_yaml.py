@@ -111,7 +111,7 @@ def test_rooms_do_not_import_each_other() -> None:
 
 def test_params_survive_how_dvc_exp_run_writes_them(tmp_path: Path) -> None:
     # It drops quotes and comments' places: a value that needs its quotes would come back as another one.
-    from dvc.utils.serialize import modify_yaml
+    from dvc.utils.serialize import modify_yaml  # type: ignore[import-untyped,unused-ignore]
 
     copy = tmp_path / "params.yaml"
     copy.write_text((ROOT / "params.yaml").read_text())
