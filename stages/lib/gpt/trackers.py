@@ -85,15 +85,18 @@ class _Wandb:
     """A run named by the training's directory, so that a resumed training goes on in it; WANDB_MODE is respected."""
 
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
-        wandb: Any = import_module("wandb")  # optional
+        self._wandb: Any = import_module("wandb")  # optional
         identity = hashlib.sha256(str(directory.name).encode()).hexdigest()[:16]
-        self._run = wandb.init(project=PROJECT, id=identity, resume="allow", dir=str(directory), config=dict(config))
+        self._run = self._wandb.init(
+            project=PROJECT, id=identity, resume="allow", dir=str(directory), config=dict(config)
+        )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
         self._run.finish()
+        self._wandb.teardown()  # its service writes the run's file after `finish` has returned
 
 
 def open_trackers(
