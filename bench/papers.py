@@ -32,7 +32,7 @@ def make_params(data: Path, steps: int, grpo_steps: int) -> dict[str, Any]:
     }
     params["qlora"] |= {"steps": steps, "max_length": 768, "batch_size": 2, "accumulation": 2}
     params["grpo"] |= {"steps": grpo_steps, "max_prompt_tokens": 1200, "max_completion_tokens": 160}
-    params["grpo"] |= {"length_words": [15, 110], "micro_batch": 4}
+    params["grpo"] |= {"length_words": [15, 110], "micro_batch": 4, "shots": 1}  # abstracts are long
     params["eval"] |= {"systems": ["base", "qlora", "grpo"], "questions": 24, "max_new_tokens": 96}
     return params
 

@@ -1,5 +1,6 @@
 """qar_{train,val,test} -> models/{base}-grpo/: reasoning by group-relative policy optimisation, rewards audited first.
 
+data/grpo/ shows it: each test question with the base's reply and the tuned one's, and a picture of the rewards.
 A killed training goes on from its last checkpoint in .cache/grpo/. Run: python -m stages.grpo
 """
 
@@ -26,11 +27,14 @@ from stages.lib.tuning.precision import choose_dtype
 from stages.lib.tuning.preflight import check_classes
 from stages.lib.tuning.reasoning_prompts import Split, choose_shots, make_split
 from stages.lib.tuning.reward_audit import audit_rewards, check_audit
+from stages.lib.tuning.reward_curve import draw_rewards
 from stages.lib.tuning.rewards import AnswerSimilarity, Encoder, Floats, build_rewards
 
 QAR = Path("data/instruct")
 CURVE = Path("metrics/grpo_curve.csv")
+OUT = Path("data/grpo")
 # What may change between a kill and the next run without making it another training.
+REWARDING = [Path(__file__).parent / "lib/tuning" / name for name in ("answers.py", "qar.py", "rewards.py")]
 NOT_THE_RESULT = {"checkpoint_every", "test_prompts", "bootstrap_samples", "audit_tolerance"}
 
 
@@ -129,10 +133,28 @@ def gains(base: Mapping[str, Floats], tuned: Mapping[str, Floats], samples: int,
     }
 
 
+def reply_rows(
+    split: Split, replies: Mapping[str, Sequence[str]], measures: Mapping[str, Mapping[str, Floats]]
+) -> list[dict[str, Any]]:
+    """A row a test question: what each system (base, tuned) replied, and what it was measured as."""
+    rows = []
+    for i, sample in enumerate(split.samples):
+        row: dict[str, Any] = {"id": sample.id, "question": sample.question, "reference": sample.reference}
+        row |= {system: found[i] for system, found in replies.items()}
+        for system, found in measures.items():
+            row |= {f"{system}_{name}": float(values[i]) for name, values in found.items()}
+        rows.append(row)
+    return rows
+
+
 def run_directory(params: Params, *inputs: str) -> Path:
-    """Where this training's checkpoints and the base's replies lie: a hash of what decides them."""
+    """Where this training's checkpoints and the base's replies lie: a hash of what decides them.
+
+    The rewards' code is among it: who changes a reward wants another training, not the end of the old one.
+    """
     decisive = {key: value for key, value in asdict(params).items() if key not in NOT_THE_RESULT}
-    return cache_dir() / "grpo" / ledger_key(decisive, *inputs, importlib.metadata.version("trl"))[:16]
+    code = [file_sha256(path) for path in REWARDING]
+    return cache_dir() / "grpo" / ledger_key(decisive, *inputs, *code, importlib.metadata.version("trl"))[:16]
 
 
 def grpo(params: Params, watch: Stopwatch) -> None:
@@ -229,6 +251,12 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     )
     facts = {"base": params.base, "base_identity": identity, "data_sha256": data}
     publish(Path("models") / f"{params.base}-grpo", trained.model, tokenizer, facts, card)
+    measured = {"base": by_base, "tuned": by_tuned}
+    write_csv(OUT / "replies.csv", reply_rows(test_set, {"base": before, "tuned": after}, measured))
+    caption = (
+        f"GRPO on {params.base}: {params.prompts_per_step} x {params.generations} replies a step, lr {params.lr:g}"
+    )
+    draw_rewards(OUT / "curve.png", rows, list(rewards), caption)
     write_csv(CURVE, rows)
     write_metrics("grpo", metrics)
     watch.write(resumed_from_step=trained.resumed_from, steps=len(rows))

@@ -1,11 +1,13 @@
 """The stage grpo on a tiny model: it learns, resumes after kill -9, its counts add up, bad input."""
 
+import csv
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch
 import yaml
 
 import stages.grpo
-from stages.grpo import Params, gains, main
+from stages.grpo import Params, gains, main, run_directory
 from stages.lib.params import from_mapping
 from stages.lib.records import read_jsonl, write_jsonl
 from stages.lib.tuning.base import base_directory
@@ -96,6 +98,13 @@ def test_the_whole_stage(project: Path) -> None:
     assert [row.split(",")[0] for row in rows] == ["1", "2", "3", "4"]
     for column in ("zero_variance_groups", "completion_tokens", "clipped_share", "kl", "entropy", "grounded_std"):
         assert column in header.split(",")
+    with Path("data/grpo/replies.csv").open(newline="") as file:
+        shown = list(csv.DictReader(file))
+    assert [row["id"] for row in shown] == ["q7", "q8"]
+    content = found["content_gain"]["answer_f1"]
+    for system in ("base", "tuned"):
+        assert sum(float(row[f"{system}_answer_f1"]) for row in shown) / 2 == pytest.approx(content[system], abs=1e-5)
+    assert Path("data/grpo/curve.png").read_bytes().startswith(b"\x89PNG")
     facts = json.loads(Path("models/tiny-grpo/llmill.json").read_text())
     assert facts["base"] == "tiny"
     names = {file.name for file in Path("models/tiny-grpo").iterdir()}
@@ -135,6 +144,16 @@ def test_no_prompt_that_fits(project: Path) -> None:
     make_project(project, base_directory("tiny"), max_prompt_tokens=10)
     with pytest.raises(ValueError, match=r"qar_train\.jsonl: none of 6 records can be asked.*max_prompt_tokens"):
         main()
+
+
+def test_another_reward_is_another_training(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = from_mapping(Params, SETTINGS, "params.yaml: grpo")
+    before = run_directory(params, "data")
+    assert run_directory(replace(params, checkpoint_every=7), "data") == before
+    assert run_directory(replace(params, steps=5), "data") != before
+    (project / "rewards.py").write_text("changed")
+    monkeypatch.setattr(stages.grpo, "REWARDING", [project / "rewards.py"])
+    assert run_directory(params, "data") != before
 
 
 def test_gains_are_paired() -> None:

@@ -149,7 +149,7 @@ def trl_reward(name: str, reward: Reward) -> Any:
 
     def call(completions: Sequence[Any], **columns: Any) -> list[float]:
         replies = [reply if isinstance(reply, str) else reply[0]["content"] for reply in completions]
-        fields = ("id", "question", "context", "reasoning", "answer")
+        fields = ("id", "question", "context", "reasoning", "answer", "instruction")
         samples = [
             Sample(**dict(zip(fields, row, strict=True)))
             for row in zip(*(columns[field] for field in fields), strict=True)

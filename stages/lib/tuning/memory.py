@@ -11,6 +11,7 @@ from stages.lib.tuning.lora import Checkpointing, Dtype, Lora
 GB = 1e9
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 NF4_BYTES = 0.5 + 1 / 64 + 4 / 64 / 256  # a weight: 4 bits, an 8-bit scale for 64 weights, a float32 for 256 scales
+FRAGMENTATION = 0.4  # of the activations, kept by the allocator between batches of different lengths
 PROCESS = 0.9 * GB  # Python with torch, transformers, trl and their libraries
 
 
@@ -84,8 +85,9 @@ def estimate(shape: Shape, load: Load) -> dict[str, int]:
     """Bytes by what takes them.
 
     The activations are fitted to two peaks of SmolLM2-135M on a CPU in float32 at 4 x 256 tokens: 4.6 GB with
-    everything kept (and full logits), 3.35 GB with `selective`. A first guide, not a bound: timings/qlora.json holds
-    estimate and peak of each run.
+    everything kept (and full logits), 3.35 GB with `selective`. Held against one step in bfloat16: 4 x 320 tokens took
+    3.18 GB (3.35 by the estimate without `allocator`), 8 x 320 took 5.57 (5.61). Over 24 steps of other lengths, 3.1
+    grew to 3.86. A first guide, not a bound: timings/qlora.json holds estimate and peak of each run.
     """
     size, tokens = BYTES[load.dtype], load.rows * load.length
     # What a layer keeps for its backward pass, numbers a token.
@@ -94,11 +96,13 @@ def estimate(shape: Shape, load: Load) -> dict[str, int]:
     # Besides the products: inputs of the adapters (float32), norms, rotary halves, the MLP's gate and their products.
     everything = products + 18 * shape.hidden + 2 * shape.keys_values + 5 * shape.intermediate
     kept = {"none": everything, "selective": everything * 3 // 4, "full": shape.hidden}[load.checkpointing]
+    activations = tokens * size * (shape.layers * kept + 2 * everything)
     return {
         "process": int(PROCESS),
         "weights": int(shape.linear * NF4_BYTES + shape.other * size),
         "adapter, gradients and moments": 16 * shape.adapter,  # float32 each: weight, gradient, two moments
-        "activations": tokens * size * (shape.layers * kept + 2 * everything),
+        "activations": activations,
+        "allocator": int(FRAGMENTATION * activations),
         "logits": 3 * 4 * load.supervised * shape.vocab,
         "one matrix in full": 2 * size * shape.largest,
     }

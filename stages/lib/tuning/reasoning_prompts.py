@@ -53,6 +53,14 @@ def make_prompt(record: Record, shots: Sequence[Record]) -> list[Message]:
     return [*system, *examples, *asked]
 
 
+def instruction_of(record: Record) -> str:
+    """What a record's own user turn says beside its context and question, which may hold a separator (a heading)."""
+    asked = "\n".join(message["content"] for message in record["messages"] if message["role"] == "user")
+    for part in filter(None, (record["context"], record["question"])):
+        asked = asked.replace(part, "\n")
+    return asked.strip()
+
+
 def make_split(records: Sequence[Record], shots: Sequence[Record], tokenizer: Any, max_tokens: int) -> Split:
     """Samples and prompts of the records that can be asked; drop reasons `prompt_too_long`, `worked_example`."""
     split, dropped = Split(), Counter[str]()
@@ -66,7 +74,7 @@ def make_split(records: Sequence[Record], shots: Sequence[Record], tokenizer: An
             dropped["prompt_too_long"] += 1
         else:
             parts = {name: record[name] for name in ("id", "question", "context", "reasoning", "answer")}
-            split.samples.append(Sample(**parts))
+            split.samples.append(Sample(**parts, instruction=instruction_of(record)))
             split.prompts.append(prompt)
             split.tokens.append(tokens)
     split.counts = check_counts(len(records), len(split.samples), dict(dropped))

@@ -44,6 +44,8 @@ def adversarial_replies(sample: Sample) -> dict[str, str]:
         "separator_only": SEPARATOR,
         "question_copied": sample.question,
         "question_in_format": joined(sample.question, sample.question),
+        "instruction_copied": sample.instruction,
+        "instruction_in_format": joined(sample.question, sample.instruction.replace(SEPARATOR, "")),
         "context_copied": sample.context,
         "context_in_format": joined(sample.context, sample.context),
         "context_then_question": joined(sample.context, sample.question),

@@ -1,7 +1,9 @@
 """Rewards of `reasoning ##### answer` replies: plain functions of one sample and one reply, each in 0..1.
 
 Format and length reward a reply's form. Overlap, similarity and grounding reward its content; they are 0 for a reply
-out of format, which has no answer that could be compared, so that content cannot be had without form.
+out of format, which has no answer that could be compared, so that content cannot be had without form. A separator
+that is quoted from the prompt's instruction ("..., then write #####, then the answer") is not a separator: a training
+that was paid for it ended in repeating the instruction.
 """
 
 import math
@@ -18,6 +20,7 @@ from stages.lib.tuning.answers import token_f1
 from stages.lib.tuning.qar import SEPARATOR, joined, separated
 
 FREE_COVERAGE = 0.5  # share of the context's n-grams that a reasoning may repeat before it counts as copying
+WORD = r"\w+(?:[.'-]\w+)*"
 NGRAM = 3  # words in a row: keywords without their grammar have few of the context's
 _STOP_WORDS = """
     a about all am an and any are as at be been being both but by can could did do does each for from had has have
@@ -41,6 +44,7 @@ class Sample:
     context: str
     reasoning: str  # of the reference
     answer: str  # of the reference
+    instruction: str = ""  # of the prompt: what it says beside context and question
 
     @property
     def reference(self) -> str:
@@ -58,14 +62,20 @@ def lenient_answer(reply: str) -> str:
     return reply.rpartition(SEPARATOR)[2].strip()
 
 
+def parsed(sample: Sample, reply: str) -> tuple[str, str] | None:
+    """Reasoning and answer of a reply in format; None when it is not, or when its separator is the instruction's."""
+    quoted = _seams(sample.instruction)
+    return None if quoted and quoted & _seams(reply) else separated(reply)
+
+
 def format_reward(sample: Sample, reply: str) -> float:
     """1 for `reasoning ##### answer`, else 0."""
-    return float(separated(reply) is not None)
+    return float(parsed(sample, reply) is not None)
 
 
 def overlap_reward(sample: Sample, reply: str) -> float:
     """Token F1 of the answer against the reference's."""
-    parts = separated(reply)
+    parts = parsed(sample, reply)
     return token_f1(parts[1], sample.answer) if parts else 0.0
 
 
@@ -76,7 +86,7 @@ def grounded_reward(sample: Sample, reply: str) -> float:
     which prove nothing; times two guards. Repetition: the share of the reasoning's n-grams that are distinct.
     Copying: 1 while no more than `FREE_COVERAGE` of the context's n-grams are repeated, falling to 0 when all are.
     """
-    parts = separated(reply)
+    parts = parsed(sample, reply)
     if not parts:
         return 0.0
     grams, source, asked = _ngrams(parts[0]), set(_ngrams(sample.context)), set(_ngrams(sample.question))
@@ -104,7 +114,7 @@ class AnswerSimilarity:
 
     def __call__(self, samples: Sequence[Sample], replies: Sequence[str]) -> list[float]:
         """0 for replies out of format."""
-        parts = [separated(reply) for reply in replies]
+        parts = [parsed(sample, reply) for sample, reply in zip(samples, replies, strict=True)]
         return self.answers(samples, [part[1] if part else "" for part in parts])
 
     def answers(self, samples: Sequence[Sample], answers: Sequence[str]) -> list[float]:
@@ -162,12 +172,22 @@ def content_words(text: str) -> list[str]:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"\w+(?:[.'-]\w+)*", text.lower())
+    return re.findall(WORD, text.lower())
 
 
 def _ngrams(text: str) -> list[tuple[str, ...]]:
-    words = _words(text)
+    return _in_a_row(_words(text))
+
+
+def _in_a_row(words: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(words[i : i + NGRAM]) for i in range(len(words) - NGRAM + 1)]
+
+
+def _seams(text: str) -> set[tuple[str, ...]]:
+    """The n-grams that have a separator among their words."""
+    if SEPARATOR not in text:
+        return set()
+    return {gram for gram in _in_a_row(re.findall(f"{SEPARATOR}|{WORD}", text.lower())) if SEPARATOR in gram}
 
 
 def _each(reward: Callable[[Sample, str], float]) -> Reward:

@@ -33,7 +33,7 @@ def test_trl_calls_a_reward_with_columns() -> None:
         seen.append(([sample.answer for sample in samples], list(replies)))
         return [1.0] * len(replies)
 
-    columns = {name: ["x", "y"] for name in ("id", "question", "context", "reasoning")}
+    columns = {name: ["x", "y"] for name in ("id", "question", "context", "reasoning", "instruction")}
     call = trl_reward("format", reward)
     assert call.__name__ == "format"
     messages = [[{"role": "assistant", "content": text}] for text in ("one", "two")]

@@ -1,6 +1,6 @@
 """Prompts with worked examples before the question."""
 
-from stages.lib.tuning.reasoning_prompts import Split, choose_shots, make_prompt
+from stages.lib.tuning.reasoning_prompts import Split, choose_shots, instruction_of, make_prompt
 from tests.lib.tuning.test_rewards import SAMPLE
 from tests.test_grpo import record
 
@@ -21,6 +21,15 @@ def test_an_example_that_could_be_copied_whole_comes_last() -> None:
     part = record(2, reasoning="It says so: the lamp is red and hangs over the door.", answer="red", context="x" * 500)
     assert choose_shots([whole, part], 1) == [part]
     assert choose_shots([whole, part], 2) == [part, whole]
+
+
+def test_the_instruction_is_what_stands_beside_context_and_question() -> None:
+    asked = "Text:\n##### A heading\nfacts\n\nQuestion: which facts?\n\nReason, then ##### and the answer."
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": asked}]
+    one = record(1, context="##### A heading\nfacts", question="which facts?", messages=messages)
+    said = instruction_of(one)
+    assert " ".join(said.split()) == "Text: Question: Reason, then ##### and the answer."  # the heading's mark is gone
+    assert instruction_of(record(1, context="", messages=messages)).count("#####") == 2
 
 
 def test_a_split_is_cut() -> None:

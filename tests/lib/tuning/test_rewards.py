@@ -1,6 +1,7 @@
 """Rewards: what each gives, and that none gives anything that is not a number."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,33 @@ def letters(texts: Sequence[str]) -> Floats:
 )
 def test_format_wants_one_separator_and_two_halves(reply: str, expected: int) -> None:
     assert format_reward(SAMPLE, reply) == expected
+
+
+INSTRUCTION = "First say which statements of the text lead to the answer, then write #####, then the answer alone."
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        # What a training learned to reply to everything, word for word.
+        (
+            f"The question asks {INSTRUCTION.removeprefix('First say ')}",
+            0,
+        ),
+        (INSTRUCTION, 0),
+        ("Then the text says write ##### then the answer", 0),
+        ("The text says: repairs in March. ##### in March 1988", 1),
+        ("The answer is told by the text ##### the answer alone", 1),  # no words of the seam
+    ],
+)
+def test_a_separator_quoted_from_the_instruction_is_none(reply: str, expected: int) -> None:
+    sample = replace(SAMPLE, instruction=INSTRUCTION)
+    assert format_reward(sample, reply) == expected
+    assert format_reward(SAMPLE, reply) == 1  # without knowing the instruction, it is in format
+    assert overlap_reward(sample, reply) == expected * overlap_reward(SAMPLE, reply)
+    assert grounded_reward(sample, reply) == expected * grounded_reward(SAMPLE, reply)
+    similarity = AnswerSimilarity(letters)
+    assert similarity([sample], [reply]) == [expected * value for value in similarity([SAMPLE], [reply])]
 
 
 def test_overlap_is_token_f1_of_the_answer_alone() -> None:
