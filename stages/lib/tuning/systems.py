@@ -78,7 +78,8 @@ def ask_gguf(file: Path, conversations: Sequence[Conversation], asking: Asking) 
         )
         for i, conversation in enumerate(conversations)
     ]
-    entry = ModelEntry(source=f"path:{file}", backend="llama_cpp", context=4096, concurrency=min(asking.batch_size, 4))
+    # One at a time: what llama.cpp computes together depends on the clock, and with it the last digits and the replies.
+    entry = ModelEntry(source=f"path:{file}", backend="llama_cpp", context=4096, concurrency=1)
     with closing(LlamaCppBackend(entry)) as backend:
         found = dict(pair for batch in backend.generate(requests, range(len(requests))) for pair in batch)
     replies = []
