@@ -34,7 +34,8 @@ QAR = Path("data/instruct")
 CURVE = Path("metrics/grpo_curve.csv")
 OUT = Path("data/grpo")
 # What may change between a kill and the next run without making it another training.
-REWARDING = [Path(__file__).parent / "lib/tuning" / name for name in ("answers.py", "qar.py", "rewards.py")]
+TUNING = Path(__file__).parent / "lib/tuning"
+REWARDING = [TUNING / name for name in ("answers.py", "qar.py", "reasoning_prompts.py", "rewards.py")]
 NOT_THE_RESULT = {"checkpoint_every", "test_prompts", "bootstrap_samples", "audit_tolerance"}
 
 
@@ -150,7 +151,7 @@ def reply_rows(
 def run_directory(params: Params, *inputs: str) -> Path:
     """Where this training's checkpoints and the base's replies lie: a hash of what decides them.
 
-    The rewards' code is among it: who changes a reward wants another training, not the end of the old one.
+    The code of rewards and prompts is among it: who changes a reward wants another training, not the end of the old one.
     """
     decisive = {key: value for key, value in asdict(params).items() if key not in NOT_THE_RESULT}
     code = [file_sha256(path) for path in REWARDING]

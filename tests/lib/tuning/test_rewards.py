@@ -61,7 +61,7 @@ INSTRUCTION = "First say which statements of the text lead to the answer, then w
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        # What a training learned to reply to everything, word for word.
+        # What a training learned to reply to 7 of 15 questions, word for word.
         (
             f"The question asks {INSTRUCTION.removeprefix('First say ')}",
             0,
