@@ -151,7 +151,7 @@ def reply_rows(
 def run_directory(params: Params, *inputs: str) -> Path:
     """Where this training's checkpoints and the base's replies lie: a hash of what decides them.
 
-    The code of rewards and prompts is among it: who changes a reward wants another training, not the end of the old one.
+    The code of rewards and prompts is among it: who changes one wants another training, not the end of the old one.
     """
     decisive = {key: value for key, value in asdict(params).items() if key not in NOT_THE_RESULT}
     code = [file_sha256(path) for path in REWARDING]
