@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 
+from stages.lib.code_identity import code_identity
 from stages.lib.corpus.documents import Drop
 from stages.lib.gpt.checkpoints import WEIGHTS, CheckpointStore, TokenizerFacts, load_model, read_config
+from stages.lib.gpt.curve_picture import publish_curve
 from stages.lib.gpt.curves import Curve
 from stages.lib.gpt.distributed import World, open_world, start_processes
 from stages.lib.gpt.instructions import (
@@ -28,15 +30,16 @@ from stages.lib.gpt.instructions import (
     read_source,
 )
 from stages.lib.gpt.model import GPT, IGNORED
+from stages.lib.gpt.precision import matmul_peak
 from stages.lib.gpt.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.gpt.trackers import open_trackers
-from stages.lib.gpt.training import Training
-from stages.lib.gpt.training_params import TrainingParams, training_directory
-from stages.lib.ledger import ledger_key
+from stages.lib.gpt.training import Speed, Training
+from stages.lib.gpt.training_params import DECIDE, DECIDE_NOT, TrainingParams
 from stages.lib.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.models import cache_dir, file_sha256
 from stages.lib.params import load
 from stages.lib.records import write_jsonl
+from stages.lib.training_directory import deciding, training_directory
 
 BASE_DIR = Path("models/gpt/best")
 MODEL_DIR = Path("models/gpt-instruct")
@@ -112,6 +115,53 @@ def held_out_loss(model: GPT, batches: InstructionBatches, micro_batch: int) -> 
     return summed / targets_seen
 
 
+@dataclass(frozen=True)
+class Data:
+    """What is trained and validated on."""
+
+    examples: list[Example]
+    train: InstructionBatches
+    held_out: dict[LossOn, InstructionBatches]  # the same examples, by which of their tokens count
+    held_out_examples: list[Example]
+
+
+def encode(params: Params, examples: list[Example], tokenizer: Tokenizer, context: int) -> Data:
+    """Splits the examples and turns them into tokens.
+
+    Raises:
+        ValueError: no example is left on a side.
+    """
+    sides: dict[bool, list[Example]] = {True: [], False: []}
+    for example in examples:
+        sides[is_held_out(example, params.held_out_fraction)].append(example)
+    train = InstructionBatches(sides[False], tokenizer, context, params.loss_on, seed=params.seed)
+    choices: tuple[LossOn, ...] = ("all", "output")
+    held = {on: InstructionBatches(sides[True], tokenizer, context, on, shuffle=False) for on in choices}
+    return Data(examples, train, held, sides[True])
+
+
+def begin(params: Params, data: Data, world: World, facts: TokenizerFacts) -> Training:
+    """The training, at its last checkpoint if it has one.
+
+    Raises:
+        ValueError: batch sizes that do not divide, or a damaged base.
+    """
+    validation = data.held_out[params.loss_on]
+    # `sources` is in the examples' own hashes.
+    decisive = deciding(params, ("loss_on", "held_out_fraction", *DECIDE), ("sources", *DECIDE_NOT))
+    directory = training_directory(
+        "finetune",
+        decisive,
+        [*(example.digest.hex() for example in data.examples), file_sha256(BASE_DIR / WEIGHTS), str(asdict(facts))],
+        # `begin` and `encode` name all that computes; what the clock said has no part in the weights.
+        code_identity(begin, encode, load_tokenizer, without=[Speed, matmul_peak]),
+        ["torch", "numpy"],
+    )
+    model, _ = load_model(BASE_DIR)
+    store = CheckpointStore(directory)
+    return Training(model, params, world, store, facts, decisive=decisive, val_sequences=validation.per_epoch)
+
+
 def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     """Trains, publishes the model and the curve (main process); returns the clock's figures.
 
@@ -120,23 +170,12 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     """
     tokenizer, facts = base_tokenizer(BASE_DIR)
     examples, drops = read_all(params.parsed_sources())
-    model, _ = load_model(BASE_DIR)
-    context = model.config.context
-    sides: dict[bool, list[Example]] = {True: [], False: []}
-    for example in examples:
-        sides[is_held_out(example, params.held_out_fraction)].append(example)
-    train = InstructionBatches(sides[False], tokenizer, context, params.loss_on, seed=params.seed)
-    held = {
-        loss_on: InstructionBatches(sides[True], tokenizer, context, loss_on, shuffle=False)
-        for loss_on in ("all", "output")
-    }
-    validation = held[params.loss_on]
+    data = encode(params, examples, tokenizer, read_config(BASE_DIR)[0].context)
+    train, validation = data.train, data.held_out[params.loss_on]
     watch.lap("read")
 
-    fingerprint = ledger_key([example.digest.hex() for example in examples], file_sha256(BASE_DIR / WEIGHTS))
-    directory = training_directory("finetune", params, fingerprint)
-    store = CheckpointStore(directory)
-    training = Training(model, params, world, store, facts)
+    training = begin(params, data, world, facts)
+    directory = training.store.directory
     resumed = training.step
     if world.main:
         again = f", goes on from step {resumed}" if resumed else ""
@@ -159,15 +198,15 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     watch.lap("train")
     if curve is None:
         return {}
-    curve.publish(CURVE, OUTPUT_DIR / "curve.png")
-    store.publish("best", MODEL_DIR)
+    publish_curve(curve.points, params.log_every, CURVE, OUTPUT_DIR / "curve.png")
+    training.store.publish("best", MODEL_DIR)
     drops += train.dropped + validation.dropped
     write_jsonl(OUTPUT_DIR / "dropped.jsonl", map(asdict, drops))
-    write_jsonl(OUTPUT_DIR / "held_out.jsonl", map(asdict, sides[True]))
+    write_jsonl(OUTPUT_DIR / "held_out.jsonl", map(asdict, data.held_out_examples))
     losses = {}
     for when, place in (("before", BASE_DIR), ("after", MODEL_DIR)):
         judged, _ = load_model(place, world.device)
-        for loss_on, batches in held.items():
+        for loss_on, batches in data.held_out.items():
             loss = held_out_loss(judged, batches, params.micro_batch)
             losses[f"{loss_on}_{when}"] = {"loss": loss, "perplexity": math.exp(loss)}
     watch.lap("evaluate")

@@ -1,6 +1,7 @@
 """Shards -> models/gpt/{best,last}: a GPT from scratch; its curve, perplexity, HellaSwag and a few samples.
 
-A killed run goes on from its last checkpoint in .cache/pretrain/.
+A killed run goes on from its last checkpoint in .cache/pretrain/. A finished one is published again at once where
+params, data and code that decide its weights are the same; samples, HellaSwag and the picture are made anew.
 Run: python -m stages.pretrain, or torchrun --nproc-per-node N -m stages.pretrain
 """
 
@@ -14,37 +15,44 @@ from typing import Any
 
 import torch
 
+from stages.lib.code_identity import code_identity
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts, load_model
+from stages.lib.gpt.curve_picture import publish_curve
 from stages.lib.gpt.curves import Curve
 from stages.lib.gpt.distributed import World, open_world, start_processes
 from stages.lib.gpt.generate import generate
 from stages.lib.gpt.hellaswag import load_items, score
+from stages.lib.gpt.initial_weights import initial_model, initial_weights_identity
 from stages.lib.gpt.loader import Windows
 from stages.lib.gpt.memory import Load, check_memory
 from stages.lib.gpt.model import GPT, Activation, GPTConfig, Norm, Position
-from stages.lib.gpt.precision import Precision
+from stages.lib.gpt.precision import Precision, matmul_peak
 from stages.lib.gpt.sampling import PRESETS
 from stages.lib.gpt.shards import open_shards, read_manifest
 from stages.lib.gpt.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.gpt.trackers import open_trackers
-from stages.lib.gpt.training import Training
-from stages.lib.gpt.training_params import TrainingParams, training_directory
+from stages.lib.gpt.training import Speed, Training
+from stages.lib.gpt.training_params import DECIDE, DECIDE_NOT, TrainingParams
 from stages.lib.metrics import Stopwatch, write_metrics
 from stages.lib.models import cache_dir
 from stages.lib.params import load
 from stages.lib.records import write_text
+from stages.lib.training_directory import deciding, training_directory
 
 SHARDS_DIR = Path("data/shards")
 MODELS_DIR = Path("models/gpt")
 CURVE = Path("metrics/pretrain_curve.csv")
 PICTURE = Path("data/pretrain/curve.png")
 SAMPLES = Path("data/pretrain/samples.md")
+SHAPE = ("context", "n_layer", "n_head", "d_model", "position", "norm", "activation", "bias", "dropout")  # of the model
+MADE_AFTERWARDS = ("eval_windows", "hellaswag", "hellaswag_limit", "hellaswag_every", "prompts", "sample_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params(TrainingParams):
     """Section `pretrain` of params.yaml: the training loop's knobs and these."""
 
+    init_from: str  # weights to start from: a checkpoint's or Hugging Face directory, hub:ORG/NAME@REVISION; "": random
     context: int  # tokens a window
     n_layer: int
     n_head: int
@@ -74,9 +82,8 @@ class Params(TrainingParams):
 
     def config(self, vocab_size: int) -> GPTConfig:
         """The shape of a model for a tokenizer with so many ids."""
-        names = ("context", "n_layer", "n_head", "d_model", "position", "norm", "activation", "bias", "dropout")
         rows = -(-vocab_size // self.vocab_multiple) * self.vocab_multiple
-        return GPTConfig(vocab_size=rows, **{name: getattr(self, name) for name in names})
+        return GPTConfig(vocab_size=rows, **{name: getattr(self, name) for name in SHAPE})
 
 
 def write_samples(model: GPT, tokenizer: Tokenizer, prompts: list[str], tokens: int, seed: int) -> str:
@@ -97,6 +104,61 @@ def write_samples(model: GPT, tokenizer: Tokenizer, prompts: list[str], tokens: 
         for prompt, continuation in zip(prompts, continuations, strict=True):
             page += ["```", prompt + tokenizer.decode(continuation), "```", ""]
     return "\n".join(page)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained and validated on."""
+
+    tokenizer: Tokenizer
+    train: Windows
+    held_out: Windows
+    val_sequences: int  # of held_out that are validated on, the first
+    fingerprint: str  # of the shards
+
+
+def open_data(params: Params, world: World) -> Data:
+    """Opens the shards.
+
+    Raises:
+        ValueError: they are broken, too short, or of another tokenizer.
+    """
+    tokenizer = load_tokenizer(read_manifest(SHARDS_DIR)["tokenizer"]["name"])
+    # One process reads every byte to check it; the others rely on that.
+    train, val = (open_shards(SHARDS_DIR, split, tokenizer, verify=world.main) for split in ("train", "val"))
+    held_out = Windows(val, params.context, params.seed, shuffle=False)
+    count = min(params.eval_windows or held_out.per_epoch, held_out.per_epoch)
+    return Data(tokenizer, Windows(train, params.context, params.seed), held_out, count, train.fingerprint)
+
+
+def begin(params: Params, data: Data, world: World) -> Training:
+    """The training, at its last checkpoint if it has one.
+
+    Raises:
+        ValueError: sizes that do not go together, or weights to start from that do not fit.
+    """
+    tokenizer = data.tokenizer
+    facts = TokenizerFacts(
+        name=tokenizer.name, identity=tokenizer.identity, vocab_size=tokenizer.vocab_size, eot=tokenizer.eot
+    )
+    decide = ("init_from", "vocab_multiple", *SHAPE, *DECIDE)
+    decisive = deciding(params, decide, (*MADE_AFTERWARDS, *DECIDE_NOT))
+    decisive["init_from"] = initial_weights_identity(params.init_from)
+    unused = [] if params.init_from else [initial_model]
+    directory = training_directory(
+        "pretrain",
+        decisive,
+        [data.fingerprint, str(asdict(facts))],
+        # `begin` and `open_data` name all that computes, and more than has a part in the weights.
+        code_identity(begin, open_data, without=[Speed, matmul_peak, load_tokenizer, *unused]),
+        ["torch", "numpy"],
+    )
+    torch.manual_seed(params.seed)
+    model = GPT(params.config(tokenizer.vocab_size))
+    if params.init_from:
+        initial_model(params.init_from, model, tokenizer)
+    store = CheckpointStore(directory)
+    return Training(model, params, world, store, facts, decisive=decisive, val_sequences=data.val_sequences)
 
 
 def check_card(params: Params, config: GPTConfig, world: World, precision: Precision) -> None:
@@ -120,30 +182,21 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     Raises:
         ValueError: shards that are broken, too short or of another tokenizer, a loss that is not finite, a full disk.
     """
-    manifest = read_manifest(SHARDS_DIR)
-    tokenizer = load_tokenizer(manifest["tokenizer"]["name"])
-    # One process reads every byte to check it; the others rely on that.
-    train, val = (open_shards(SHARDS_DIR, split, tokenizer, verify=world.main) for split in ("train", "val"))
+    data = open_data(params, world)
+    tokenizer = data.tokenizer
     items, unusable = load_items(params.hellaswag, params.hellaswag_limit) if params.hellaswag else ([], Counter())
-    windows = Windows(train, params.context, params.seed)
-    held_out = Windows(val, params.context, params.seed, shuffle=False)
-    count = min(params.eval_windows or held_out.per_epoch, held_out.per_epoch)
     watch.lap("shards")
 
-    torch.manual_seed(params.seed)
-    model = GPT(params.config(tokenizer.vocab_size))
-    facts = TokenizerFacts(
-        name=tokenizer.name, identity=tokenizer.identity, vocab_size=tokenizer.vocab_size, eot=tokenizer.eot
-    )
-    directory = training_directory("pretrain", params, train.fingerprint)
-    store = CheckpointStore(directory)
-    training = Training(model, params, world, store, facts)
+    training = begin(params, data, world)
+    model, directory = training.model, training.store.directory
     check_card(params, model.config, world, training.precision)
+    training.measure_best_again(data.held_out)
     resumed = training.step
     if world.main:
         print(
-            f"pretrain: {model.n_params:,} weights, {train.tokens:,} tokens, {training.sequences} sequences a step, "
-            f"{training.precision}" + (f", goes on from step {resumed}" if resumed else ""),
+            f"pretrain: {model.n_params:,} weights, {data.train.shards.tokens:,} tokens, "
+            f"{training.sequences} sequences a step, {training.precision}"
+            + (f", goes on from step {resumed}" if resumed else ""),
             flush=True,
         )
     curve = Curve(directory / "curve.csv", resumed) if world.main else None
@@ -158,14 +211,17 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             print(f"\npretrain: step {step}: {found}", flush=True)
         trackers.log(step, {**row, **found})
 
-    speed = training.run(windows, lambda: training.mean_loss(held_out, count), curve, log, name="pretrain")
+    def validate() -> float:
+        return training.mean_loss(data.held_out, data.val_sequences)
+
+    speed = training.run(data.train, validate, curve, log, name="pretrain")
     trackers.close()
     watch.lap("train")
     if curve is None:
         return {}
-    curve.publish(CURVE, PICTURE)
+    publish_curve(curve.points, params.log_every, CURVE, PICTURE)
     for which in ("best", "last"):
-        store.publish(which, MODELS_DIR / which)
+        training.store.publish(which, MODELS_DIR / which)
     best, _ = load_model(MODELS_DIR / "best", world.device)
     write_text(SAMPLES, write_samples(best, tokenizer, params.prompts, params.sample_tokens, params.seed))
     watch.lap("samples")
@@ -178,13 +234,13 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             "weights": model.n_params,
             "steps": training.step,
             "tokens_seen": training.step * params.batch_tokens,
-            "epochs": training.step * training.sequences / windows.per_epoch,
+            "epochs": training.step * training.sequences / data.train.per_epoch,
             "train_loss": curve.points[-1].train_loss,
             "val_loss": loss,
             "val_perplexity": math.exp(loss),
-            "val_windows": count,
+            "val_windows": data.val_sequences,
             "best_step": step,
-            "data": train.fingerprint,
+            "data": data.fingerprint,
         }
         | ({"hellaswag": hellaswag} if hellaswag else {}),
     )

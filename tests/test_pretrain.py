@@ -26,6 +26,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "workers": 1,
     },
     "pretrain": {
+        "init_from": "",
         "context": 32,
         "n_layer": 2,
         "n_head": 2,

@@ -1,21 +1,18 @@
-"""The curve of a training: one CSV row a logged step, kept through kills, drawn as a PNG, told to trackers.
+"""The curve of a training: one CSV row a step, kept through kills; curve_picture.py publishes and draws it.
 
-The file in the training's cache directory is the truth; what a stage declares is published from it.
+The file in the training's cache directory is the truth and has every step; what a stage declares is made from it.
 """
 
-import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
-
-from stages.lib.records import atomic_path, write_text
+from stages.lib.records import write_text
 
 COLUMNS = ("step", "train_loss", "val_loss", "lr", "grad_norm")
-_HEADER = ",".join(COLUMNS) + "\n"
+HEADER = ",".join(COLUMNS) + "\n"
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Curve:
             ValueError: the file lacks what was before that step, or is not a curve.
         """
         self.points = [] if not resumed_from else _through(path, resumed_from)
-        write_text(path, _HEADER + "".join(point.line() for point in self.points))
+        write_text(path, HEADER + "".join(point.line() for point in self.points))
         self._file: TextIO = path.open("a", encoding="utf-8")
 
     def append(self, step: int, row: Mapping[str, float]) -> None:
@@ -60,12 +57,6 @@ class Curve:
         """Has the rows on the disk, not only with the operating system: call it before a checkpoint is saved."""
         os.fsync(self._file.fileno())
 
-    def publish(self, csv: Path, png: Path | None = None) -> None:
-        """Writes the curve, and its picture, to where a stage declares them."""
-        write_text(csv, _HEADER + "".join(point.line() for point in self.points))
-        if png is not None:
-            plot(self.points, png)
-
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
@@ -80,8 +71,8 @@ def read_curve(path: Path) -> list[Point]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    if not lines or lines[0] != _HEADER:
-        raise ValueError(f"{path}:1: expected {_HEADER.strip()!r}; it is not the curve of a training")
+    if not lines or lines[0] != HEADER:
+        raise ValueError(f"{path}:1: expected {HEADER.strip()!r}; it is not the curve of a training")
     return [_point(line, f"{path}:{number}") for number, line in enumerate(lines[1:], start=2)]
 
 
@@ -90,8 +81,8 @@ def _through(path: Path, step: int) -> list[Point]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file, and the training goes on from step {step}; remove {path.parent}")
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    if not lines or lines[0] != _HEADER:
-        raise ValueError(f"{path}:1: expected {_HEADER.strip()!r}; remove {path.parent} to train from the beginning")
+    if not lines or lines[0] != HEADER:
+        raise ValueError(f"{path}:1: expected {HEADER.strip()!r}; remove {path.parent} to train from the beginning")
     points: list[Point] = []
     for number, line in enumerate(lines[1:], start=2):
         if number == len(lines) and not line.endswith("\n"):
@@ -109,47 +100,4 @@ def _point(line: str, where: str) -> Point:
         step, train, val, lr, norm = fields
         return Point(int(step), float(train), float(val) if val else None, float(lr), float(norm))
     except ValueError as error:
-        raise ValueError(f"{where}: not a row of {_HEADER.strip()}: {line!r}") from error
-
-
-def smoothed(values: np.ndarray, width: int) -> np.ndarray:
-    """Mean over a centred window of up to `width` values (fewer at both ends), (n,) -> (n,)."""
-    sums = np.concatenate(([0.0], np.cumsum(values, dtype=np.float64)))
-    half = width // 2
-    low = np.maximum(np.arange(len(values)) - half, 0)
-    high = np.minimum(np.arange(len(values)) + half + 1, len(values))
-    mean: np.ndarray = (sums[high] - sums[low]) / (high - low)
-    return mean
-
-
-def plot(points: Sequence[Point], path: Path) -> None:
-    """Draws losses over learning rate as a PNG whose bytes depend on the points alone.
-
-    Raises:
-        ValueError: there are no points.
-    """
-    if not points:
-        raise ValueError(f"{path}: the curve has no points to draw")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second of import
-    from matplotlib.figure import Figure
-
-    steps = np.array([point.step for point in points])
-    train = np.array([point.train_loss for point in points])
-    evaluated = [(point.step, point.val_loss) for point in points if point.val_loss is not None]
-    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    losses.plot(steps, train, color="tab:blue", linewidth=0.5, alpha=0.4)
-    losses.plot(steps, smoothed(train, max(1, len(train) // 50)), color="tab:blue", linewidth=1.5, label="train")
-    if evaluated:
-        losses.plot(*zip(*evaluated, strict=True), color="tab:orange", marker="o", markersize=3, label="validation")
-        best_step, best = min(evaluated, key=lambda pair: pair[1] if math.isfinite(pair[1]) else math.inf)
-        losses.set_title(f"best validation loss {best:.4g} nats a token at step {best_step}", fontsize=10)
-    losses.set_ylabel("loss (nats a token)")
-    losses.grid(alpha=0.3)
-    losses.legend(frameon=False)
-    rates.plot(steps, [point.lr for point in points], color="tab:green", linewidth=1)
-    rates.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
-    rates.grid(alpha=0.3)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        canvas.print_png(file, metadata={"Software": None})  # no version: the bytes say nothing of the machine
+        raise ValueError(f"{where}: not a row of {HEADER.strip()}: {line!r}") from error

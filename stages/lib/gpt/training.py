@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from stages.lib.gpt.checkpoints import (
@@ -22,6 +22,7 @@ from stages.lib.gpt.checkpoints import (
     CheckpointStore,
     TokenizerFacts,
     check_shapes,
+    load_model,
     read_state,
     read_tensors,
 )
@@ -38,15 +39,9 @@ from stages.lib.gpt.optimizer import (
 )
 from stages.lib.gpt.precision import Precision, faster_precision, matmul_peak
 from stages.lib.gpt.training_params import TrainingParams
+from stages.lib.gpt.validation_loss import Batches, batch_loss, mean_loss
 
-Log = Callable[[int, Mapping[str, float]], None]  # told of every row of the curve: step and values
-
-
-class Batches(Protocol):
-    """An endless sequence of training sequences, each a function of its number."""
-
-    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets of sequences first..first+count-1, int64 (count, T)."""
+Log = Callable[[int, Mapping[str, float]], None]  # told of every logged step: its number and values
 
 
 @dataclass(frozen=True)
@@ -73,18 +68,32 @@ class Training:
     """One training: its model, optimizers and place."""
 
     def __init__(
-        self, model: GPT, params: TrainingParams, world: World, store: CheckpointStore, facts: TokenizerFacts
+        self,
+        model: GPT,
+        params: TrainingParams,
+        world: World,
+        store: CheckpointStore,
+        facts: TokenizerFacts,
+        *,
+        decisive: Mapping[str, Any] | None = None,
+        val_sequences: int = 0,
     ) -> None:
         """Takes up the store's last checkpoint if there is one.
+
+        Every checkpoint notes `decisive`, the params that decide the weights (None: all), and `val_sequences`, on how
+        many sequences the validation loss is measured: an earlier one of others cannot be compared with.
 
         Raises:
             ValueError: batch sizes that do not divide, or a checkpoint of another model.
         """
         self.model, self.params, self.world, self.store, self.facts = model, params, world, store, facts
+        self.decisive = asdict(params) if decisive is None else decisive
+        self.val_sequences = val_sequences
         self.context = model.config.context
         self.sequences = params.sequences(self.context, world.size)
         self.step = 0  # steps done
         self.best: tuple[float, int] = (math.inf, 0)  # validation loss, step
+        self.best_is_of = val_sequences  # sequences that this loss was measured on
         last = store.path("last")
         state = read_state(last) if last else None
         if last:
@@ -99,6 +108,7 @@ class Training:
             restore_moments(model, self.optimizers, read_tensors(last / OPTIMIZER), last / OPTIMIZER)
             self.step = state["step"]
             self.best = (state["best"]["val_loss"] if state["best"]["step"] else math.inf, state["best"]["step"])
+            self.best_is_of = state["best"]["val_sequences"]
 
     def run(self, batches: Batches, validate: Callable[[], float], curve: Curve | None, log: Log, name: str) -> Speed:
         """Trains up to `steps`; `validate` gives the validation loss of the model as it stands.
@@ -110,8 +120,9 @@ class Training:
         """
         params, seconds, tokens = self.params, 0.0, 0
         flops = self.model.matmul_flops(1)
-        peak = matmul_peak(self.precision, self.world.device) * self.world.size
         first = self.step
+        # A finished training takes no step whose speed there would be to tell.
+        peak = matmul_peak(self.precision, self.world.device) * self.world.size if first < params.steps else 1.0
         with tqdm(
             total=params.steps,
             initial=first,
@@ -135,11 +146,11 @@ class Training:
                 best = val_loss is not None and val_loss < self.best[0]
                 if val_loss is not None and best:
                     self.best = (val_loss, self.step)
+                row = {"train_loss": loss, "lr": lr, "grad_norm": norm}
+                row |= {} if val_loss is None else {"val_loss": val_loss}
+                if curve is not None:
+                    curve.append(self.step, row)
                 if last or val_loss is not None or self.step % params.log_every == 0:
-                    row = {"train_loss": loss, "lr": lr, "grad_norm": norm}
-                    row |= {} if val_loss is None else {"val_loss": val_loss}
-                    if curve is not None:
-                        curve.append(self.step, row)
                     log(self.step, row)
                 if last or best or self.step % params.checkpoint_every == 0:
                     if curve is not None:
@@ -154,24 +165,25 @@ class Training:
                 bar.update()
         return Speed(tokens, seconds, tokens * flops, peak)
 
+    def measure_best_again(self, batches: Batches) -> None:
+        """Measures the best checkpoint on today's validation sequences, where an earlier run took others."""
+        place = self.store.path("best")
+        if place is None or self.best_is_of == self.val_sequences:
+            return
+        best, _ = load_model(place, self.world.device)
+        self.best = (self._mean_loss(best, batches, self.val_sequences), self.best[1])
+        self.best_is_of = self.val_sequences
+
     def mean_loss(self, batches: Batches, count: int) -> float:
         """Mean loss in nats a target over sequences 0..count-1, computed by all processes together."""
-        micro, size = self.params.micro_batch, self.world.size
-        summed, targets_seen = 0.0, 0.0
         self.runner.eval()
-        with torch.no_grad():
-            for start in range(0, count, micro * size):
-                # Every process calls the model as often (FSDP needs that); what is past the end counts for nothing.
-                first = start + self.world.rank * micro
-                inputs, targets = batches.batch(min(first, count - 1), micro)
-                beyond = np.arange(micro)[:, None] >= count - first
-                targets = np.where(beyond, IGNORED, targets)
-                known = int((targets != IGNORED).sum())
-                loss = float(self._loss(inputs, targets))
-                summed, targets_seen = summed + (loss * known if known else 0.0), targets_seen + known
+        loss = self._mean_loss(self.runner, batches, count)
         self.runner.train()
-        total, seen = self.world.total([summed, targets_seen])
-        return total / seen
+        return loss
+
+    def _mean_loss(self, model: nn.Module, batches: Batches, count: int) -> float:
+        micro_batch = self.params.micro_batch
+        return mean_loss(model, batches, count, micro_batch=micro_batch, precision=self.precision, world=self.world)
 
     def train_step(self, batches: Batches, lr: float) -> tuple[float, float]:
         """One optimizer step over a global batch; returns its mean loss in nats a target, and the gradient norm."""
@@ -190,29 +202,26 @@ class Training:
         for i, ((inputs, targets), count) in enumerate(zip(parts, counts, strict=True)):
             with without_sync(self.runner, self.model, last=i == len(parts) - 1):
                 # The mean over the whole batch's targets; DDP and FSDP divide gradients by the number of processes.
-                loss = self._loss(inputs, targets) * (count / known)
+                loss = batch_loss(self.runner, inputs, targets, self.precision, world.device) * (count / known)
                 (loss * world.size).backward()  # type: ignore[no-untyped-call]
             summed += float(loss.detach())
         (mean,) = world.total([summed])
         norm = clip_gradients(self.model, params.clip)
         if not (math.isfinite(mean) and math.isfinite(norm)):
-            good = self.store.path("last") or "none"
+            good = self.store.path("last")
+            go_on = (
+                f", unless init_from: {good} has it begin with these weights" if "init_from" in self.decisive else ""
+            )
             raise ValueError(
                 f"step {self.step + 1}: the loss is {mean}, the gradient norm {norm}; the last good checkpoint is "
-                f"{good}. Lower lr or clip, or take float32, and run again"
+                f"{good or 'none'}. Lower lr or clip, or take float32: that is another training, which begins at "
+                f"step 1{go_on if good else ''}"
             )
         set_learning_rate(self.optimizers, lr)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return mean, norm
-
-    def _loss(self, inputs: np.ndarray, targets: np.ndarray) -> Tensor:
-        device = self.world.device
-        ids, wanted = (torch.from_numpy(array).to(device, non_blocking=True) for array in (inputs, targets))
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-            loss: Tensor = self.runner(ids, targets=wanted)
-        return loss
 
     def _precision(self) -> Precision:
         if self.params.precision != "auto":
@@ -229,9 +238,13 @@ class Training:
                 "step": self.step,
                 "sequences_seen": self.step * self.sequences,
                 "random_numbers": {"seed": self.params.seed, "rule": "seeded anew by (seed, step, rank)"},
-                "best": {"step": self.best[1], "val_loss": self.best[0] if self.best[1] else None},
+                "best": {
+                    "step": self.best[1],
+                    "val_loss": self.best[0] if self.best[1] else None,
+                    "val_sequences": self.val_sequences,
+                },
                 "precision": self.precision,
-                "params": asdict(self.params),
+                "params": dict(self.decisive),
             }
             model = (self.model.config, self.facts)
             self.store.save(self.step, weights=weights, optimizer=state, state=content, model=model, best=best)

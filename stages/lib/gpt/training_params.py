@@ -1,15 +1,16 @@
 """What pretraining and finetuning have in common in params.yaml; each stage's `Params` adds its own."""
 
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Literal
 
-from stages.lib.ledger import ledger_key
-from stages.lib.models import cache_dir
-
 Tracker = Literal["dvclive", "wandb"]
-# What may change between a kill and the next run without making it another training.
-NOT_THE_RESULT = {"processes", "parallel", "trackers", "checkpoint_every"}
+# What decides the weights (best among them by eval_every), up to the order of summation; another value is another
+# training. What does not may change between a kill and the next run.
+DECIDE = (
+    *("steps", "batch_tokens", "lr", "warmup_fraction", "min_lr_fraction", "optimizer", "beta1", "beta2", "eps"),
+    *("weight_decay", "clip", "precision", "eval_every", "seed"),
+)
+DECIDE_NOT = ("micro_batch", "compile", "processes", "parallel", "checkpoint_every", "log_every", "trackers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +68,3 @@ class TrainingParams:
                 f"{self.micro_batch} x {processes} processes = {unit}"
             )
         return self.batch_tokens // context
-
-
-def training_directory(stage: str, params: TrainingParams, *inputs: str) -> Path:
-    """Where a training's checkpoints lie: a hash of what decides its result, its input's fingerprints included."""
-    decisive = {key: value for key, value in asdict(params).items() if key not in NOT_THE_RESULT}
-    return cache_dir() / stage / ledger_key(decisive, *inputs)[:16]

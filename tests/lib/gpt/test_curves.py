@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.lib.gpt.curves import Curve, Point, plot, read_curve, smoothed
+from stages.lib.gpt.curve_picture import plot, publish_curve, smoothed
+from stages.lib.gpt.curves import Curve, Point, read_curve
 
 
 def row(step: int) -> dict[str, float]:
@@ -51,11 +52,16 @@ def test_resumed_curve_equals_the_uninterrupted_one(tmp_path: Path) -> None:
     assert [p.step for p in again.points] == [1, 2, 3, 4, 5]
     for step in range(6, 11):
         again.append(step, row(step))
-    whole.publish(tmp_path / "metrics/whole.csv", tmp_path / "metrics/whole.png")
-    again.publish(tmp_path / "metrics/again.csv", tmp_path / "metrics/again.png")
+    publish_curve(whole.points, 1, tmp_path / "metrics/whole.csv", tmp_path / "metrics/whole.png")
+    publish_curve(again.points, 1, tmp_path / "metrics/again.csv", tmp_path / "metrics/again.png")
     assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert (tmp_path / "metrics/again.csv").read_bytes() == (tmp_path / "metrics/whole.csv").read_bytes()
     assert (tmp_path / "metrics/again.png").read_bytes() == (tmp_path / "metrics/whole.png").read_bytes()
+
+
+def test_what_is_published_are_logged_steps_validations_and_the_last(tmp_path: Path) -> None:
+    publish_curve([point(step) for step in range(1, 12)], 3, tmp_path / "curve.csv", tmp_path / "curve.png")
+    assert [p.step for p in read_curve(tmp_path / "curve.csv")] == [3, 4, 6, 8, 9, 11]
 
 
 def test_training_from_the_beginning_leaves_no_old_rows(tmp_path: Path) -> None:
