@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test test-slow check format timings install clean
+.PHONY: repro test test-slow check format timings install clean clean-cache
 
 install: $(VENV)/.installed
 
@@ -35,6 +35,9 @@ format: install
 
 timings: install  ## what the clock said: seconds and peak memory of each stage's last run
 	python -m stages.lib.metrics
+
+clean-cache: install  ## what no run goes on from: earlier trainings, other code's conversions; ledgers stay
+	python -m stages.lib.cache_cleaning
 
 clean:  ## the environment and the caches; data/ and the ledgers in .cache/ stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -200,6 +200,7 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         return {}
     publish_curve(curve.points, params.log_every, CURVE, OUTPUT_DIR / "curve.png")
     training.store.publish("best", MODEL_DIR)
+    training.store.prune_finished()
     drops += train.dropped + validation.dropped
     write_jsonl(OUTPUT_DIR / "dropped.jsonl", map(asdict, drops))
     write_jsonl(OUTPUT_DIR / "held_out.jsonl", map(asdict, data.held_out_examples))

@@ -5,7 +5,6 @@ A killed training goes on from its last checkpoint in .cache/grpo/. Run: python 
 """
 
 import gc
-import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from stages.lib.code_identity import code_identity
 from stages.lib.ledger import ledger_key
 from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.models import cache_dir, file_sha256, load_model_entry, locate
+from stages.lib.models import file_sha256, load_model_entry, locate, weights_identity
 from stages.lib.params import load
 from stages.lib.records import read_jsonl, write_csv, write_jsonl
 from stages.lib.statistics import compare
+from stages.lib.training_directory import deciding, training_directory
 from stages.lib.tuning.base import base_directory, base_identity, load_base, load_tokenizer
 from stages.lib.tuning.format_gain import CONTENT, FORM, gain_line, measure_replies
 from stages.lib.tuning.grpo_training import GRPOParams, curve_rows
@@ -28,15 +29,25 @@ from stages.lib.tuning.preflight import check_classes
 from stages.lib.tuning.reasoning_prompts import Split, choose_shots, make_split
 from stages.lib.tuning.reward_audit import audit_rewards, check_audit
 from stages.lib.tuning.reward_curve import draw_rewards
-from stages.lib.tuning.rewards import AnswerSimilarity, Encoder, Floats, build_rewards
+from stages.lib.tuning.rewards import AnswerSimilarity, Encoder, Floats, Name, Reward, build_rewards
+from stages.lib.tuning.sft import prune_finished
 
 QAR = Path("data/instruct")
 CURVE = Path("metrics/grpo_curve.csv")
 OUT = Path("data/grpo")
-# What may change between a kill and the next run without making it another training.
-TUNING = Path(__file__).parent / "lib/tuning"
-REWARDING = [TUNING / name for name in ("answers.py", "qar.py", "reasoning_prompts.py", "rewards.py")]
-NOT_THE_RESULT = {"checkpoint_every", "test_prompts", "bootstrap_samples", "audit_tolerance"}
+# What decides the adapter, up to the order of summation; another value is another training. What does not may change
+# between a kill and the next run.
+DECIDE = (
+    *("base", "backend", "dtype", "max_prompt_tokens", "weights", "steps", "prompts_per_step", "generations"),
+    *("max_completion_tokens", "lr", "warmup_fraction", "lr_schedule", "loss_type", "beta", "epsilon", "iterations"),
+    *("scale_rewards", "mask_truncated", "temperature", "lora_rank", "lora_alpha", "lora_dropout", "target_modules"),
+    *("weight_decay", "clip", "seed", "train_prompts", "shots", "length_words", "similarity_model"),
+)
+DECIDE_NOT = (
+    *("micro_batch", "gradient_checkpointing", "batch_size", "checkpoint_every", "bootstrap_samples"),
+    *("audit_prompts", "audit_replies", "audit_tolerance", "test_prompts"),
+)
+PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers", "sentence-transformers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +121,9 @@ def load_encoder(name: str) -> Encoder:
     return encode
 
 
-def kept_replies(path: Path, ask: Callable[[], list[str]]) -> list[str]:
-    """Replies that an earlier, killed run of the same training already has, or new ones."""
+def kept_replies(directory: Path, asked: Sequence[Any], ask: Callable[[], list[str]]) -> list[str]:
+    """Replies that an earlier run of the same training already has, or new ones; `asked` is all that decides them."""
+    path = directory / f"replies_{ledger_key(list(asked))[:16]}.jsonl"
     if not path.exists():
         write_jsonl(path, [{"reply": reply} for reply in ask()])
     return [line["reply"] for line in read_jsonl(path, required=["reply"])]
@@ -148,14 +160,41 @@ def reply_rows(
     return rows
 
 
-def run_directory(params: Params, *inputs: str) -> Path:
+def adapter_directory(params: Params, inputs: Sequence[str]) -> Path:
     """Where this training's checkpoints and the base's replies lie: a hash of what decides them.
 
-    The code of rewards and prompts is among it: who changes one wants another training, not the end of the old one.
+    `inputs`: fingerprints of the data, of the base and of the similarity model.
     """
-    decisive = {key: value for key, value in asdict(params).items() if key not in NOT_THE_RESULT}
-    code = [file_sha256(path) for path in REWARDING]
-    return cache_dir() / "grpo" / ledger_key(decisive, *inputs, *code, importlib.metadata.version("trl"))[:16]
+    from stages.lib.tuning.grpo_run import train  # loads torch
+
+    code = code_identity(read_splits, load_encoder, build_rewards, load_base, choose_dtype, train)
+    return training_directory("grpo", deciding(params, DECIDE, DECIDE_NOT), inputs, code, PACKAGES)
+
+
+def audit_base(
+    params: Params,
+    rewards: Mapping[Name, Reward],
+    asked: Split,
+    references: Split,
+    reply: Callable[[Sequence[Sequence[int]], float], list[str]],
+) -> dict[str, Any]:
+    """Audits the rewards on replies of the base to `asked`, and on worthless replies held against the references.
+
+    Raises:
+        ValueError: a reward is NaN, or topped by a worthless reply.
+    """
+    samples = [sample for sample in asked.samples for _ in range(params.audit_replies)]
+    tokens = [tokens for tokens in asked.tokens for _ in range(params.audit_replies)]
+    audit = audit_rewards(
+        rewards,
+        params.weights,
+        samples,
+        reply(tokens, params.temperature),
+        references=references.samples,
+        tolerance=params.audit_tolerance,
+    )
+    check_audit(audit, params.audit_tolerance)
+    return audit
 
 
 def grpo(params: Params, watch: Stopwatch) -> None:
@@ -176,7 +215,8 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     )
     identity = base_identity(params.base)
     data = {name: file_sha256(QAR / f"qar_{name}.jsonl") for name in splits}
-    directory = run_directory(params, identity, *data.values())
+    encoder = weights_identity(load_model_entry(params.similarity_model))
+    directory = adapter_directory(params, [identity, encoder, *data.values()])
     together = params.micro_batch * params.max_completion_tokens
     params = replace(params, dtype=choose_dtype(params.dtype, place, directory, together))
     encode = load_encoder(params.similarity_model)
@@ -185,26 +225,16 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     model, tokenizer = load_base(params.base, params.dtype)
     watch.lap("load")
 
-    samples = [sample for sample in audit_set.samples for _ in range(params.audit_replies)]
-    tokens = [tokens for tokens in audit_set.tokens for _ in range(params.audit_replies)]
-    replies = kept_replies(
-        directory / f"audit_replies_{len(samples)}.jsonl",
-        lambda: ask(model, tokenizer, tokens, params, temperature=params.temperature),
-    )
-    audit = audit_rewards(
-        rewards,
-        params.weights,
-        samples,
-        replies,
-        references=splits["val"].samples,
-        tolerance=params.audit_tolerance,
-    )
-    check_audit(audit, params.audit_tolerance)
+    def base_replies(asked: Sequence[Sequence[int]], temperature: float) -> list[str]:
+        return kept_replies(
+            directory,
+            [code_identity(ask), params.batch_size, temperature, asked],
+            lambda: ask(model, tokenizer, asked, params, temperature=temperature),
+        )
+
+    audit = audit_base(params, rewards, audit_set, splits["val"], base_replies)
     watch.lap("audit")
-    before = kept_replies(
-        directory / f"base_replies_{len(test_set.samples)}.jsonl",
-        lambda: ask(model, tokenizer, test_set.tokens, params, temperature=0.0),
-    )
+    before = base_replies(test_set.tokens, 0.0)
     watch.lap("base")
     if params.backend == "unsloth":
         del model
@@ -252,6 +282,7 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     )
     facts = {"base": params.base, "base_identity": identity, "data_sha256": data}
     publish(Path("models") / f"{params.base}-grpo", trained.model, tokenizer, facts, card)
+    prune_finished(directory)
     measured = {"base": by_base, "tuned": by_tuned}
     write_csv(OUT / "replies.csv", reply_rows(test_set, {"base": before, "tuned": after}, measured))
     caption = (

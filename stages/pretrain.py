@@ -222,6 +222,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     publish_curve(curve.points, params.log_every, CURVE, PICTURE)
     for which in ("best", "last"):
         training.store.publish(which, MODELS_DIR / which)
+    training.store.prune_finished()
     best, _ = load_model(MODELS_DIR / "best", world.device)
     write_text(SAMPLES, write_samples(best, tokenizer, params.prompts, params.sample_tokens, params.seed))
     watch.lap("samples")

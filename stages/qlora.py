@@ -5,7 +5,6 @@ each validation sample; after the last one it measures them again, and says by h
 on from its last checkpoint in .cache/qlora/.
 """
 
-import importlib.metadata
 import json
 import sys
 from collections.abc import Sequence
@@ -16,12 +15,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from stages.lib.code_identity import code_identity
 from stages.lib.ledger import ledger_key
 from stages.lib.metrics import Stopwatch, check_counts, write_metrics
-from stages.lib.models import cache_dir, file_sha256, load_model_entry
+from stages.lib.models import file_sha256, load_model_entry
 from stages.lib.params import load
 from stages.lib.records import Record, read_jsonl, write_csv, write_json
 from stages.lib.statistics import bootstrap_intervals
+from stages.lib.training_directory import deciding, training_directory
 from stages.lib.tuning import sft
 from stages.lib.tuning.base import base_directory, base_identity, load_tokenizer
 from stages.lib.tuning.batches import Rows, padded_tokens, plan_steps
@@ -36,8 +37,17 @@ from stages.lib.tuning.preflight import check_classes, check_packing, check_supe
 DATA_DIR = Path("data/instruct")
 MODELS_DIR = Path("models")
 CURVE = Path("metrics/qlora_curve.csv")
-# What may change between a kill and the next run without making it another training.
-NOT_THE_RESULT = {"checkpoint_every", "bootstrap_samples", "val_limit"}
+# What decides the adapter, up to the order of summation; another value is another training. What does not may change
+# between a kill and the next run, so also how a step's samples are cut into micro-batches.
+DECIDE = (
+    *("base", "backend", "compute_dtype", "r", "alpha", "dropout", "target_modules", "lr", "scheduler"),
+    *("warmup_fraction", "weight_decay", "clip", "epochs", "steps", "max_length", "packing", "train_limit", "seed"),
+)
+DECIDE_NOT = (
+    *("batch_size", "accumulation", "checkpointing", "val_limit", "checkpoint_every", "memory_share"),
+    "bootstrap_samples",
+)
+PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "tokenizers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,11 +206,11 @@ def prepare(params: Params) -> Prepared:
     return Prepared(place, tokenizer, train, val, plan, counts, data_hash)
 
 
-def training_directory(params: Params, data_hash: str) -> Path:
+def adapter_directory(params: Params, data_hash: str) -> Path:
     """Where the checkpoints lie: a hash of what decides the training's result."""
-    decisive = {key: value for key, value in asdict(params).items() if key not in NOT_THE_RESULT}
-    versions = [importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "trl", "bitsandbytes")]
-    return cache_dir() / "qlora" / ledger_key(decisive, data_hash, base_identity(params.base), versions)[:16]
+    decisive = deciding(params, DECIDE, DECIDE_NOT) | {"sequences": params.batch_size * params.accumulation}
+    code = code_identity(base_directory, load_tokenizer, encode, plan_steps, choose_dtype, open_model, train)
+    return training_directory("qlora", decisive, [data_hash, base_identity(params.base)], code, PACKAGES)
 
 
 def check_longest(params: Params, data: Prepared, shape: Shape, dtype: Dtype) -> tuple[int, int]:
@@ -239,7 +249,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     pad_id = data.tokenizer.pad_token_id
     watch.lap("data")
     shape = read_shape(data.place, params.lora)
-    directory = training_directory(params, data.data_hash)
+    directory = adapter_directory(params, data.data_hash)
     dtype = choose_dtype(params.compute_dtype, data.place, directory, params.batch_size * params.max_length)
     estimated, largest = check_longest(params, data, shape, dtype)
     model = open_model(params, data.place, dtype)
@@ -250,22 +260,14 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     before = before_losses(directory, model, data.val, pad_id, batch_tokens)
     watch.lap("validate")
     resumed = sft.last_whole_checkpoint(directory)
-    trainer = sft.make_trainer(
-        model,
-        data.tokenizer,
-        data.train,
-        data.plan,
-        schedule=params.schedule,
-        directory=directory,
-        packing=params.packing,
-    )
-    rows = sft.run(trainer, directory)
+    tuned, rows = train(params, data, model, directory)
     watch.lap("train")
-    after = sample_losses(trainer.model, data.val, pad_id, batch_tokens)
+    after = sample_losses(tuned, data.val, pad_id, batch_tokens)
     watch.lap("validate")
 
     result = fall(before, after, params)
-    write_adapter(params, data, trainer.model, dtype, result)
+    write_adapter(params, data, tuned, dtype, result)
+    sft.prune_finished(directory)
     write_csv(CURVE, rows)
     write_metrics(
         "qlora", {**data.counts, "compute_dtype": dtype, "final_train_loss": rows[-1]["train_loss"], **result}
@@ -282,6 +284,24 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
         "tokens_per_second": round(computed / max(watch.parts["train"], 1e-9), 1),
         "padding_share": round(1 - sum(data.lengths[i] for group in data.groups for i in group) / computed, 4),
     }
+
+
+def train(params: Params, data: Prepared, model: Any, directory: Path) -> tuple[Any, list[dict[str, float]]]:
+    """Trains to the end, from the last whole checkpoint on; returns the tuned model and a row a step.
+
+    Raises:
+        ValueError: a diverging loss, a full disk.
+    """
+    trainer = sft.make_trainer(
+        model,
+        data.tokenizer,
+        data.train,
+        data.plan,
+        schedule=params.schedule,
+        directory=directory,
+        packing=params.packing,
+    )
+    return trainer.model, sft.run(trainer, directory)
 
 
 def write_adapter(params: Params, data: Prepared, model: Any, dtype: Dtype, result: dict[str, Any]) -> None:
@@ -320,7 +340,7 @@ def before_losses(
     directory: Path, model: Any, val: Sequence[Sample], pad_id: int, batch_tokens: int
 ) -> npt.NDArray[np.float64]:
     """The validation samples' losses with the fresh adapter; a resumed training reads those of its beginning."""
-    kept = directory / "before.json"
+    kept = directory / f"before_{code_identity(sample_losses)[:16]}.json"
     names = [sample.id for sample in val]
     if kept.is_file():
         content = json.loads(kept.read_text(encoding="utf-8"))

@@ -16,6 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from stages.lib.code_identity import code_identity
 from stages.lib.corpus.documents import Advance, Document, Drop, Items, duplicate_key
 from stages.lib.corpus.sources import Source, Work, parse_source, read_source, work_of
 from stages.lib.gpt.instructions import KINDS, Example
@@ -215,7 +216,8 @@ def main() -> None:
     check_tokenizer(tokenizer)
     sources = [source_identity(source) for source in params.parsed_sources()]
     settings = {key: value for key, value in asdict(params).items() if key != "workers"}
-    state = ShardState(cache_dir() / "shard" / ledger_key(FORMAT, settings, tokenizer.identity, sources)[:16])
+    code = code_identity(make_shards, load_tokenizer)
+    state = ShardState(cache_dir() / "shard" / ledger_key(FORMAT, settings, tokenizer.identity, sources, code)[:16])
     watch.lap("check sources")
     tally = Tally()
     made = make_shards(params, tokenizer, state, tally)

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 import stages.grpo
-from stages.grpo import Params, gains, main, run_directory
+from stages.grpo import Params, adapter_directory, gains, main
 from stages.lib.params import from_mapping
 from stages.lib.records import read_jsonl, write_jsonl
 from stages.lib.tuning.base import base_directory
@@ -69,7 +69,7 @@ def make_project(place: Path, model: Path, **changes: Any) -> Path:
     lines.append(record(9, messages=[{"role": "user", "content": "long " * 500}]))
     for name, part in (("train", lines[:5] + lines[9:]), ("val", lines[5:7]), ("test", lines[7:9])):
         write_jsonl(place / f"data/instruct/qar_{name}.jsonl", part)
-    models = {"tiny": {"source": f"path:{model}", "backend": "transformers"}}
+    models = {name: {"source": f"path:{model}", "backend": "transformers"} for name in ("tiny", "letters")}
     (place / "params.yaml").write_text(yaml.safe_dump({"models": models, "grpo": SETTINGS | changes}))
     return place
 
@@ -146,14 +146,14 @@ def test_no_prompt_that_fits(project: Path) -> None:
         main()
 
 
-def test_another_reward_is_another_training(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_decides_the_adapter_is_in_its_directorys_name() -> None:
     params = from_mapping(Params, SETTINGS, "params.yaml: grpo")
-    before = run_directory(params, "data")
-    assert run_directory(replace(params, checkpoint_every=7), "data") == before
-    assert run_directory(replace(params, steps=5), "data") != before
-    (project / "rewards.py").write_text("changed")
-    monkeypatch.setattr(stages.grpo, "REWARDING", [project / "rewards.py"])
-    assert run_directory(params, "data") != before
+    before = adapter_directory(params, ["data"])
+    for kept in ({"checkpoint_every": 7}, {"micro_batch": 2}, {"test_prompts": 1}, {"gradient_checkpointing": True}):
+        assert adapter_directory(replace(params, **kept), ["data"]) == before
+    for changed in ({"steps": 5}, {"lr": 0.5}, {"beta": 0.5}, {"temperature": 0.5}, {"weights": {"format": 1.0}}):
+        assert adapter_directory(replace(params, **changed), ["data"]) != before
+    assert adapter_directory(params, ["other"]) != before
 
 
 def test_gains_are_paired() -> None:

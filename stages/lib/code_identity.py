@@ -36,7 +36,10 @@ from stages.lib.definitions import (
 ROOT = Path(__file__).parents[2]
 # Modules where the search always stops: what they give stands in the keys by value (entries, params, hashes), or they
 # carry bytes from place to place.
-PLUMBING = ("code_identity", "definitions", "ledger", "models", "params", "records", "training_directory")
+PLUMBING = (
+    *("code_identity", "definitions", "ledger", "models", "params", "records", "training_directory"),
+    *("llm.in_flight", "llm.openai_client"),
+)
 
 
 def code_identity(*roots: Any, without: Iterable[Any] = ()) -> str:
@@ -81,6 +84,9 @@ def closure(root: Path, roots: Iterable[Unit], without: Iterable[Unit] = ()) -> 
         if unit in seen or unit in stop or Unit(unit.module, "") in stop:
             continue
         seen.add(unit)
+        if module_file(root, unit.module) is None:  # another's code, by its name
+            found[str(unit)] = str(unit)
+            continue
         source = read_source(root, unit.module)
         if unit.module not in modules:  # importing it runs these
             modules.add(unit.module)

@@ -151,14 +151,20 @@ class CheckpointStore:
             if old not in kept:
                 shutil.rmtree(old)
 
-    def publish(self, which: str, target: Path, with_state: bool = True) -> None:
-        """Copies a checkpoint to where a stage declares it, whole or not at all."""
+    def publish(self, which: str, target: Path) -> None:
+        """Copies a checkpoint to where a stage declares it, whole or not at all; moments go with the last one alone."""
         source = self.path(which)
         assert source is not None
         with appearing_directory(target) as temporary:
             for file in sorted(source.iterdir()):
-                if with_state or file.name in (CONFIG, WEIGHTS):
+                if which == "last" or file.name != OPTIMIZER:
                     shutil.copyfile(file, temporary / file.name)
+
+    def prune_finished(self) -> None:
+        """Leaves of a finished training what `publish` needs: the best checkpoint's moments, 2/3 of it, go."""
+        best = self.path("best")
+        if best is not None and best != self.path("last"):
+            (best / OPTIMIZER).unlink(missing_ok=True)
 
 
 def read_state(directory: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from stages.lib.code_identity import code_identity
 from stages.lib.ledger import Ledger, ledger_key
 from stages.lib.llm.protocol import Backend, GenerateRequest, Reply, Sampling, Score, ScoreRequest
 from stages.lib.models import ModelEntry, cache_dir, load_model_entry, weights_identity
@@ -97,12 +98,14 @@ class AskedModel:
 
     def _key(self, request: GenerateRequest | ScoreRequest) -> str:
         asked: list[Any] = [self._identity, self._backend.version, request.prompt.chat, self._backend.render(request)]
+        # How the backend makes its answer. The wire to a server is no part of it: what was paid for outlives that.
         if isinstance(request, ScoreRequest):
-            return ledger_key("score", *asked, request.choices)
+            return ledger_key("score", *asked, code_identity(type(self._backend).score), request.choices)
         sampling = request.sampling
         if sampling.temperature == 0:  # a greedy reply depends on neither
             sampling = dataclasses.replace(sampling, seed=Sampling.seed, top_p=Sampling.top_p)
-        return ledger_key("generate", *asked, dataclasses.asdict(sampling), request.schema)
+        code = code_identity(type(self._backend).generate)
+        return ledger_key("generate", *asked, code, dataclasses.asdict(sampling), request.schema)
 
     def _answers(
         self,

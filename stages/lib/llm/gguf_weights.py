@@ -1,7 +1,8 @@
 """A local Hugging Face directory for every source, GGUF files converted once.
 
 Reading a GGUF file into transformers takes ~20 CPU-seconds, a saved directory 0.2 s. So the
-de-quantized weights are kept as safetensors under `.cache/models/<sha256 of the file>...`.
+de-quantized weights are kept as safetensors under `.cache/models/<sha256 of the file>...`, which also names the version
+of transformers and the code that converts.
 """
 
 import importlib.metadata
@@ -10,9 +11,8 @@ import shutil
 import struct
 from pathlib import Path
 
+from stages.lib.code_identity import code_identity
 from stages.lib.models import ModelEntry, cache_dir, file_sha256, locate
-
-CONVERSION = 2  # raised when `convert_gguf` writes something else than before
 
 
 def huggingface_directory(entry: ModelEntry) -> Path:
@@ -26,12 +26,16 @@ def huggingface_directory(entry: ModelEntry) -> Path:
         return place
     if place.suffix != ".gguf":
         raise ValueError(f"{place}: expected a directory of safetensors or a .gguf file")
-    version = importlib.metadata.version("transformers")  # its reader decides what comes out
     digest = entry.sha256.get(place.name) or file_sha256(place)
-    target = cache_dir() / "models" / f"{digest[:16]}-transformers-{version}-{CONVERSION}"
+    target = cache_dir() / "models" / f"{digest[:16]}-{conversion()}"
     if not target.is_dir():
         convert_gguf(place, target)
     return target
+
+
+def conversion() -> str:
+    """Names how a file is converted: transformers, whose reader decides what comes out, and our code."""
+    return f"transformers-{importlib.metadata.version('transformers')}-{code_identity(convert_gguf)[:8]}"
 
 
 def convert_gguf(file: Path, target: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.lib.code_identity import code_identity
 from stages.lib.ledger import Ledger
 from stages.lib.models import ModelEntry, locate_safetensors, weights_identity
 from stages.lib.retrieval.pair_scores import SCORE_DECIMALS, Pair, PairScores, through_ledger
@@ -35,7 +36,8 @@ class CrossEncoderReranker:
             ValueError: the classifier has more than one label.
         """
         versions = [f"{name} {importlib.metadata.version(name)}" for name in ("sentence-transformers", "torch")]
-        identity = ["cross_encoder", weights_identity(self.entry), self.entry.max_length, *versions]
+        code = code_identity(CrossEncoderReranker._plan, CrossEncoderReranker._compute)
+        identity = ["cross_encoder", weights_identity(self.entry), self.entry.max_length, *versions, code]
         answers = through_ledger(
             self._ledger, pairs, identity=identity, plan=self._plan, compute=self._compute, progress=progress
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from stages.lib.code_identity import code_identity
 from stages.lib.ledger import Ledger, ledger_key
 from stages.lib.models import ModelEntry, cache_dir, file_sha256, load_model_entry, locate
 from stages.lib.params import PARAMS_FILE, fill
@@ -36,7 +37,8 @@ class Embedder:
         self.encoder = TextEncoder(entry, directory)
         self.computed = 0  # vectors that were not in the ledger
         self._ledger = ledger
-        self._identity = [entry.identity, _unpinned_weights(entry, directory), *self.encoder.identity]
+        code = code_identity(TextEncoder)
+        self._identity = [entry.identity, _unpinned_weights(entry, directory), *self.encoder.identity, code]
 
     @property
     def dimension(self) -> int:

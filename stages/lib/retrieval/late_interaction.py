@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stages.lib.code_identity import code_identity
 from stages.lib.ledger import Ledger
 from stages.lib.models import ModelEntry, locate_safetensors, weights_identity
 from stages.lib.retrieval.pair_scores import SCORE_DECIMALS, Pair, PairScores, through_ledger
@@ -77,7 +78,8 @@ class LateInteractionReranker:
         another corpus, or no weights, computes nothing anew.
         """
         versions = [f"{name} {importlib.metadata.version(name)}" for name in ("sentence-transformers", "torch")]
-        identity = ["late_interaction", weights_identity(self.entry), self.entry.max_length, *versions]
+        code = code_identity(LateInteractionReranker._plan, LateInteractionReranker._compute)
+        identity = ["late_interaction", weights_identity(self.entry), self.entry.max_length, *versions, code]
         answers = through_ledger(
             self._ledger, pairs, identity=identity, plan=self._plan, compute=self._compute, progress=progress
         )

@@ -16,6 +16,13 @@ from stages.lib.tuning.batches import Rows, collate
 from stages.lib.tuning.lora import in_float32
 from stages.lib.tuning.masks import Sample
 
+RESUMED_BY = (
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state.pth",
+    "training_args.bin",
+)  # of a checkpoint: for its next step
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
@@ -47,6 +54,17 @@ def last_whole_checkpoint(directory: Path) -> Path | None:
         else:
             whole[step] = place
     return whole[max(whole)] if whole else None
+
+
+def prune_finished(directory: Path) -> None:
+    """Leaves of a finished training what publishing it again needs: the last checkpoint's adapter, and the log."""
+    last = last_whole_checkpoint(directory)
+    for place in directory.glob("checkpoint-*"):
+        if place != last:
+            shutil.rmtree(place)
+        else:
+            for name in RESUMED_BY:
+                (place / name).unlink(missing_ok=True)
 
 
 def make_trainer(

@@ -17,7 +17,8 @@ import pytest
 
 from stages.lib.ledger import Ledger
 from stages.lib.llm.asking import AskedModel
-from stages.lib.llm.openai_backend import ATTEMPTS, OpenAiBackend
+from stages.lib.llm.openai_backend import OpenAiBackend
+from stages.lib.llm.openai_client import ATTEMPTS
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Sampling, ScoreRequest
 from stages.lib.models import ModelEntry
 
