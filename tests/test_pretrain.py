@@ -130,6 +130,105 @@ def test_another_seed_is_another_training(whole: Path, tmp_path: Path) -> None:
     assert len(list(place.glob(".cache/pretrain/*"))) == 2
 
 
+def resumed_from(place: Path) -> int:
+    return int(json.loads((place / "timings/pretrain.json").read_text())["resumed_from_step"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"log_every": 7},
+        {"micro_batch": 2},
+        {"checkpoint_every": 33},
+        {"prompts": ["A"], "sample_tokens": 3, "hellaswag_limit": 5},
+    ],
+)
+def test_what_does_not_decide_the_weights_trains_nothing_anew(
+    whole: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    place = tmp_path / "same"
+    shutil.copytree(whole, place)
+    write_params(place, **changes)
+    stage(place, "pretrain")
+    assert resumed_from(place) == 120
+    model = "models/gpt/last/model.safetensors"
+    assert (place / model).read_bytes() == (whole / model).read_bytes()
+    if "prompts" in changes:
+        assert "\nA" in (place / "data/pretrain/samples.md").read_text()
+    if "log_every" in changes:
+        shown = [point.step for point in read_curve(place / "metrics/pretrain_curve.csv")]
+        assert shown == sorted({*range(7, 120, 7), *range(25, 121, 25), 120})
+        shutil.rmtree(place / ".cache")
+        stage(place, "pretrain")
+        assert [point.step for point in read_curve(place / "metrics/pretrain_curve.csv")] == shown
+
+
+def test_other_validation_windows_measure_the_best_again(whole: Path, tmp_path: Path) -> None:
+    place = tmp_path / "windows"
+    shutil.copytree(whole, place)
+    before = json.loads((whole / "metrics/pretrain.json").read_text())
+    write_params(place, eval_windows=3)
+    stage(place, "pretrain")
+    found = json.loads((place / "metrics/pretrain.json").read_text())
+    assert resumed_from(place) == 120
+    assert (found["val_windows"], found["best_step"]) == (3, before["best_step"])
+    assert found["val_loss"] != before["val_loss"]
+    write_params(place, eval_windows=8)
+    stage(place, "pretrain")
+    assert json.loads((place / "metrics/pretrain.json").read_text()) == before
+
+
+def test_a_new_schedule_starts_from_given_weights(whole: Path, tmp_path: Path) -> None:
+    place = tmp_path / "start"
+    shutil.copytree(whole, place)
+    shutil.copytree(place / "models/gpt/last", place / "models/start")
+    write_params(place, init_from="models/start", steps=5, lr=1.0e-4, eval_every=5)
+    done = stage(place, "pretrain")
+    assert "goes on" not in done.stdout
+    first = read_curve(place / "metrics/pretrain_curve.csv")[0]
+    assert first.train_loss < read_curve(whole / "metrics/pretrain_curve.csv")[0].train_loss - 1
+    # Other weights under the same name are another training.
+    shutil.rmtree(place / "models/start")
+    shutil.copytree(place / "models/gpt/last", place / "models/start")
+    stage(place, "pretrain")
+    assert resumed_from(place) == 0
+    (cached,) = list((whole / ".cache/pretrain").glob("*/step_00000120"))
+    write_params(place, init_from=f".cache/pretrain/{cached.parent.name}/step_00000120", steps=4, eval_every=5)
+    stage(place, "pretrain")
+
+
+@pytest.mark.parametrize(
+    ("init_from", "changes", "message"),
+    [
+        ("models/nothing", {}, "init_from: models/nothing: no such directory"),
+        ("models/gpt/best", {}, "is this stage's own output, which DVC removes before it runs: copy it"),
+        ("hub:org/name", {}, "write hub:ORG/NAME@REVISION"),
+        (
+            "models/start",
+            {"n_layer": 1},
+            "init_from: models/start has another shape; set in section pretrain: n_layer: 2",
+        ),
+    ],
+)
+def test_weights_that_cannot_be_started_from_are_named(
+    whole: Path, tmp_path: Path, init_from: str, changes: dict[str, Any], message: str
+) -> None:
+    place = tmp_path / "bad"
+    shutil.copytree(whole, place, ignore=shutil.ignore_patterns(".cache"))
+    (place / "models/gpt/last").rename(place / "models/start")
+    write_params(place, init_from=init_from, **changes)
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.pretrain"],
+        cwd=place,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
 def failing(place: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "stages.pretrain"],
