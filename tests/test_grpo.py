@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 import stages.grpo
 from stages.grpo import Params, adapter_directory, gains, main
@@ -154,6 +157,33 @@ def test_what_decides_the_adapter_is_in_its_directorys_name() -> None:
     for changed in ({"steps": 5}, {"lr": 0.5}, {"beta": 0.5}, {"temperature": 0.5}, {"weights": {"format": 1.0}}):
         assert adapter_directory(replace(params, **changed), ["data"]) != before
     assert adapter_directory(params, ["other"]) != before
+
+
+def test_another_micro_batch_is_the_same_training(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = Path("models/tiny-grpo/adapter_model.safetensors")
+    main()
+    whole = load_file(adapter)
+    shutil.rmtree(".cache")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("stages.lib.tuning.grpo_run.step_printer", lambda steps: stopping_after(2))
+        main()
+    make_project(project, base_directory("tiny"), micro_batch=2)
+    main()
+    assert json.loads(Path("timings/grpo.json").read_text())["resumed_from_step"] == 2
+    found = load_file(adapter)
+    assert all(torch.allclose(found[name], whole[name], atol=1e-4) for name in whole)
+    (directory,) = Path(".cache/grpo").iterdir()
+    (last,) = directory.glob("checkpoint-*")
+    assert not {"optimizer.pt", "scheduler.pt"} & {path.name for path in last.iterdir()}
+
+
+def stopping_after(step: int) -> TrainerCallback:
+    class Stop(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step > step:
+                raise KeyboardInterrupt
+
+    return Stop()
 
 
 def test_gains_are_paired() -> None:

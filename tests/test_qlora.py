@@ -5,12 +5,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from stages import qlora
 from stages.lib.records import write_jsonl
+from stages.lib.tuning import sft
 from tests.lib.tuning.tiny_chat import chat_record, params_text, write_tiny_base
 
 SECTION = {
@@ -105,6 +109,66 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(project: Path, base: Pa
     assert json.loads((project / "timings/qlora.json").read_text())["resumed_from_step"] == 4
     assert (project / "metrics/qlora_curve.csv").read_text() == whole
     assert (project / "metrics/qlora.json").read_text() == metrics
+
+
+class StoppedError(Exception):
+    """Ends a training from inside, as a kill would."""
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Has the next trainings die in the step behind this one."""
+    from transformers import TrainerCallback
+
+    class Stop(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step > step:
+                raise StoppedError
+
+    make = sft.make_trainer
+
+    def made(*arguments: Any, **named: Any) -> Any:
+        trainer = make(*arguments, **named)
+        trainer.add_callback(Stop())
+        return trainer
+
+    monkeypatch.setattr(sft, "make_trainer", made)
+
+
+def adapter(project: Path) -> dict[str, Any]:
+    found: dict[str, Any] = load_file(project / "models/tiny-qlora/adapter_model.safetensors")
+    return found
+
+
+def test_another_cut_into_micro_batches_is_the_same_training(
+    project: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_params(project, base, dropout=0.0)
+    qlora.main()
+    whole = adapter(project)
+    shutil.rmtree(project / ".cache")
+    with monkeypatch.context() as patch, pytest.raises(StoppedError):
+        stop_after(patch, 4)
+        qlora.main()
+    # What the memory check advises: fewer samples at once, and more of these micro-batches.
+    write_params(project, base, dropout=0.0, batch_size=1, accumulation=4, checkpointing="full")
+    qlora.main()
+    assert json.loads((project / "timings/qlora.json").read_text())["resumed_from_step"] == 4
+    for name, tensor in adapter(project).items():
+        assert torch.allclose(tensor, whole[name], atol=2e-4), name
+    assert len(list((project / ".cache/qlora").iterdir())) == 1
+
+
+def test_a_finished_training_keeps_its_adapter_alone(project: Path) -> None:
+    qlora.main()
+    before = {path.name: path.read_bytes() for path in (project / "models/tiny-qlora").iterdir()}
+    (directory,) = (project / ".cache/qlora").iterdir()
+    assert [path.name for path in directory.glob("checkpoint-*")] == ["checkpoint-8"]
+    names = {path.name for path in (directory / "checkpoint-8").iterdir()}
+    assert "adapter_model.safetensors" in names
+    assert not names & {"optimizer.pt", "rng_state.pth", "scheduler.pt"}
+    qlora.main()
+    assert json.loads((project / "timings/qlora.json").read_text())["resumed_from_step"] == 8
+    assert before == {path.name: path.read_bytes() for path in (project / "models/tiny-qlora").iterdir()}
 
 
 @pytest.mark.parametrize(

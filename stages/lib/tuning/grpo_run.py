@@ -146,7 +146,7 @@ def step_printer(steps: int) -> Any:
             if not math.isfinite(logs["loss"]) or not math.isfinite(logs["grad_norm"]):
                 raise ValueError(
                     f"step {state.global_step}: the loss is {logs['loss']}, the gradient's norm {logs['grad_norm']}: "
-                    "lower grpo.lr"
+                    "lower grpo.lr, which is another training and begins at step 1"
                 )
 
     return StepPrinter()

@@ -195,7 +195,8 @@ def _watcher(steps: int) -> Any:
             if not math.isfinite(logs["loss"]) or not math.isfinite(logs["grad_norm"]):
                 raise ValueError(
                     f"step {state.global_step}: the loss is {logs['loss']}, the gradient's norm {logs['grad_norm']}: "
-                    "lower lr, or compute in bfloat16 or float32 instead of float16"
+                    "lower lr, or compute in bfloat16 or float32 instead of float16; either is another training, which "
+                    "begins at step 1"
                 )
 
     return Watcher()
