@@ -8,7 +8,7 @@ Run: python -m stages.gguf
 import copy
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Params:
     min_greedy_agreement: float  # likewise, from the 16-bit weights
     min_stopped: int  # replies that must end by themselves, >= 0
     # Message shapes that may be read otherwise: decomposed_unicode for a tokenizer with NFC, which llama.cpp lacks.
-    excused_shapes: list[str] = field(default_factory=list)
+    excused_shapes: list[str]
 
     def __post_init__(self) -> None:
         """Checks the ranges."""

@@ -16,10 +16,11 @@ from stages.lib.params import from_mapping
 from stages.lib.tuning.base import base_identity
 from stages.lib.tuning.held_out import choose_questions, prompt_of
 from tests.lib.llm.conftest import tiny_directory
+from tests.params_of import section
 
 __all__ = ["tiny_directory"]
 
-SECTION: dict[str, Any] = {
+SECTION: dict[str, Any] = section("eval") | {
     "base": "tiny",
     "systems": ["base", "qlora"],
     "questions": 12,

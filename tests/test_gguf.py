@@ -13,11 +13,12 @@ import yaml
 from stages import gguf as stage
 from stages.lib.tuning.gguf_reading import open_gguf
 from tests.lib.tuning.tiny_chat import chat_record, params_text, write_tiny_base
+from tests.params_of import section
 
 if importlib.util.find_spec("xllamacpp") is None:
     pytest.skip("xllamacpp is not installed", allow_module_level=True)
 
-PARAMS: dict[str, Any] = {
+PARAMS: dict[str, Any] = section("gguf") | {
     "model": "tiny-qlora",
     "base": "tiny",
     "dtype": "float32",

@@ -15,17 +15,20 @@ import yaml
 
 from stages.lib.gpt.checkpoints import load_model
 from stages.lib.gpt.curves import read_curve
+from tests.params_of import section
 
 ROOT = Path(__file__).parent.parent
 SECTIONS: dict[str, dict[str, Any]] = {
-    "shard": {
+    "shard": section("shard")
+    | {
         "sources": [{"kind": "files", "patterns": ["documents/*.md"]}],
         "tokenizer": "byte",
         "shard_tokens": 5000,
         "val_fraction": 0.2,
         "workers": 1,
     },
-    "pretrain": {
+    "pretrain": section("pretrain")
+    | {
         "context": 32,
         "n_layer": 2,
         "n_head": 2,

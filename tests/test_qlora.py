@@ -12,8 +12,9 @@ import yaml
 from stages import qlora
 from stages.lib.records import write_jsonl
 from tests.lib.tuning.tiny_chat import chat_record, params_text, write_tiny_base
+from tests.params_of import section
 
-SECTION = {
+SECTION = section("qlora") | {
     "base": "tiny",
     "backend": "hf",
     "compute_dtype": "float32",

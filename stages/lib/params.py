@@ -25,8 +25,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Reads a YAML mapping. Raises `ValueError` naming the file if it is missing or not a mapping."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file (run from the root of the project)")
+    return parse_yaml(path.read_text(encoding="utf-8"), path)
+
+
+def parse_yaml(text: str, path: Path) -> dict[str, Any]:
+    """A YAML mapping from the text of the file `path`. Raises `ValueError` naming it if it is not one."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
