@@ -9,7 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from stages.lib.models import ModelEntry
+from stages.lib.models import model_entry
 from stages.lib.params import from_mapping, read_yaml
 
 PROFILES_DIR = Path(__file__).parent
@@ -90,10 +90,11 @@ def check_params(params: dict[str, Any], where: str) -> None:
     """Loads every section into its stage's `Params` and every model into a `ModelEntry`.
 
     Raises:
-        ValueError: a section without a stage, a wrong key or value, or a model name that is not under `models:`.
+        ValueError: a section without a stage, a wrong key or value, a model's name that the stages refuse, or one
+            that a section uses and that is not under `models:`.
     """
-    for name, entry in params["models"].items():
-        from_mapping(ModelEntry, entry, where=f"{where}: models.{name}")
+    for name in params["models"]:
+        model_entry(name, params["models"], where)
     for section, content in params.items():
         if section == "models":
             continue
@@ -105,6 +106,7 @@ def check_params(params: dict[str, Any], where: str) -> None:
         from_mapping(stage.Params, content, where=f"{where}: {section}")
     named = [(f"{section}.{key}", name) for section, key in sorted(MODEL_LISTS) for name in params[section][key]]
     named += [(f"{section}.{key}", params[section][key]) for section, key in sorted(MODEL_NAMES)]
+    named += [("dedup.thresholds", name) for name in params["dedup"]["thresholds"]]
     for place, name in named:
         if name not in params["models"]:
             raise ValueError(f"{where}: {place} names {name!r}, which is not under models: {sorted(params['models'])}")

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from profiles.overlay import check_params, lay_over, overlaid_text, profile_names, read_profile
+from profiles.overlay import (
+    MODEL_LISTS,
+    MODEL_NAMES,
+    check_params,
+    lay_over,
+    overlaid_text,
+    profile_names,
+    read_profile,
+)
 from stages.finetune import Params as FinetuneParams
 from stages.lib.gpt.memory import CARDS, Load, check_memory
 from stages.lib.gpt.tokenizers import load_tokenizer
@@ -69,6 +77,23 @@ def test_an_unknown_model_is_named() -> None:
     params["qa"]["generators"] = ["no-such-model"]
     with pytest.raises(ValueError, match=r"qa\.generators names 'no-such-model'"):
         check_params(params, where="params.yaml")
+
+
+def test_a_models_name_with_a_dot_is_named_wherever_it_stands() -> None:
+    params = read_yaml(PARAMS)
+    params["models"]["qwen2.5"] = params["models"]["zephyr-7b"]  # no section uses it
+    with pytest.raises(ValueError, match=r"models\.qwen2\.5: a name is lower-case letters, digits and hyphens"):
+        check_params(params, where="params.yaml")
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_the_check_knows_every_place_that_names_a_model(name: str) -> None:
+    params = read_yaml(PARAMS)
+    lay_over(params, read_profile(name))
+    models = params.pop("models")
+    for path, value in leaves(params).items():
+        named = [item for item in (value if isinstance(value, list) else [value]) if str(item) in models]
+        assert not named or path in MODEL_LISTS | MODEL_NAMES, f"{path} names {named}"
 
 
 @pytest.mark.parametrize("name", ["rtx4060-8g", "rtx4060-8g-long", "rtx4060ti-16g", "a100", "h100"])
