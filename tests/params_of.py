@@ -8,12 +8,12 @@ replaced by the one of the working file. Without git (an archive), the working f
 
 import copy
 import importlib
-import subprocess
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from profiles import overlay
 from stages.lib.params import from_mapping, parse_yaml, read_yaml
 
 T = TypeVar("T")
@@ -23,8 +23,8 @@ ROOT = Path(__file__).parent.parent
 @cache
 def committed_text() -> str:
     """params.yaml as committed; the working file where there is no commit to read it from."""
-    shown = subprocess.run(["git", "show", "HEAD:./params.yaml"], cwd=ROOT, capture_output=True, check=False)
-    return shown.stdout.decode() if shown.returncode == 0 else (ROOT / "params.yaml").read_text(encoding="utf-8")
+    text = overlay.committed_text(ROOT)
+    return (ROOT / "params.yaml").read_text(encoding="utf-8") if text is None else text
 
 
 @cache
@@ -32,14 +32,26 @@ def _committed() -> dict[str, Any]:
     return parse_yaml(committed_text(), Path("HEAD:params.yaml"))
 
 
+def _fits(name: str) -> bool:
+    """Whether the stage of today's code loads its committed section."""
+    try:
+        from_mapping(importlib.import_module(f"stages.{name}").Params, _committed().get(name, {}), name)
+    except ValueError:
+        return False
+    return True
+
+
 @cache
 def _section(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = _committed().get(name, {})
-    try:
-        from_mapping(importlib.import_module(f"stages.{name}").Params, content, f"HEAD:params.yaml: {name}")
-    except ValueError:  # the code has changed since
-        content = read_yaml(ROOT / "params.yaml")[name]
+    content: dict[str, Any] = _committed()[name] if _fits(name) else read_yaml(ROOT / "params.yaml")[name]
     return content
+
+
+@cache
+def project_text() -> str:
+    """params.yaml as text: as committed; the working file where a stage does not load the committed one any more."""
+    stages = [path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__"]
+    return committed_text() if all(map(_fits, stages)) else (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
 def section(name: str, **changes: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stages.lib.params import from_mapping, load, read_yaml
-from tests.params_of import committed_text, project_params
+from tests.params_of import project_params, project_text
 from tests.test_params_yaml import STAGES
 
 
@@ -19,7 +19,7 @@ def overridden(place: Path, *overrides: str) -> Path:
     from dvc.utils.hydra import apply_overrides  # type: ignore[import-untyped,unused-ignore]
 
     file = place / "params.yaml"
-    file.write_text(committed_text(), encoding="utf-8")
+    file.write_text(project_text(), encoding="utf-8")
     apply_overrides(str(file), list(overrides))
     return file
 
