@@ -44,8 +44,8 @@ OUTPUT_DIR = MODELS_DIR / "gguf"
 class Params:
     """Section `gguf` of params.yaml."""
 
-    model: str  # under models/: an adapter, a whole model, or our own GPT (gpt/best); or the name of a base
-    base: str  # of an adapter: an entry of models:
+    model: str  # under models/: an adapter, a whole model, or our own GPT (gpt/best); or the name of a base (as `base`)
+    base: str  # of an adapter: an entry of models:; stages/base.py writes a note of it for DVC
     dtype: Dtype  # of the base when the adapter is merged, and of the model that the gate compares with
     types: list[FileType]  # smallest first; the first that passes is released
     held_out: str  # JSONL with `messages` or `text`, which the model was not trained on

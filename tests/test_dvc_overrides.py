@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import shutil
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from stages.lib.params import from_mapping, load, read_yaml
 from tests.params_of import project_params, project_text
 from tests.test_params_yaml import STAGES
+
+ROOT = Path(__file__).parent.parent
 
 
 def overridden(place: Path, *overrides: str) -> Path:
@@ -93,6 +96,31 @@ def test_an_override_loads_in_the_stage(tmp_path: Path, override: str, section: 
     if isinstance(value, dict):  # -S adds to a mapping
         found = {key: found[key] for key in value}
     assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("model", "maker"),
+    [
+        ("smollm2-135m", "base"),
+        ("smollm2-135m-qlora", "qlora"),
+        ("smollm2-135m-grpo", "grpo"),
+        ("gpt/best", "pretrain"),
+        ("gpt-instruct", "finetune"),
+    ],
+)
+def test_gguf_waits_for_the_model_that_is_named_and_for_no_other(
+    tmp_path: Path, model: str, maker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dvc.repo import Repo  # type: ignore[import-untyped,unused-ignore]
+
+    overridden(tmp_path, f"gguf.model={model}")
+    for file in ("dvc.yaml", "prompts.yaml"):
+        shutil.copy(ROOT / file, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    index = Repo.init(str(tmp_path), no_scm=True).index
+    gguf = next(stage for stage in index.stages if stage.addressing == "gguf")
+    assert [str(dep) for dep in gguf.deps if str(dep).startswith("models")] == [f"models/{model}"]
+    assert {stage.addressing for stage in index.graph.successors(gguf)} == {"instruct", maker}
 
 
 @pytest.mark.parametrize(("written", "advice"), [("1e3", "write 1000"), ("16.0", "write 16"), ("16.5", "16.5$")])
