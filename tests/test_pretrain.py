@@ -152,7 +152,7 @@ def failing(place: Path) -> str:
         ({"context": 100_000, "batch_tokens": 400_000}, "context"),
         ({"batch_tokens": 250}, "batch_tokens: 250 is not a multiple of context 32"),
         ({"n_head": 3}, "d_model: 32 is not a multiple of n_head, 3"),
-        ({"lr": "3e-4"}, "write 3.0e-4"),
+        ({"lr": "0.001"}, "pretrain.lr: expected float, found '0.001' (this is text"),
     ],
 )
 def test_params_that_cannot_be_are_named(whole: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
