@@ -31,6 +31,7 @@ from stages.lib.tuning.base import load_base
 from stages.lib.tuning.grpo_training import GRPOParams, Message, lora_config, training_set, trl_config, trl_reward
 from stages.lib.tuning.rewards import Reward, Sample, format_reward, overlap_reward
 from stages.lib.tuning.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
+from tests.params_of import params_of
 
 MODEL = "smollm2-135m"
 NAMES = ("trl", "trl-plain", "ours")
@@ -139,13 +140,19 @@ def main() -> None:
     parser.add_argument("--skip", nargs="*", default=[], choices=NAMES)
     args = parser.parse_args()
     rows = args.prompts * args.generations
-    params = GRPOParams(
+    params = params_of(
+        GRPOParams,
+        "grpo",
         base=MODEL,
         steps=args.steps + 1,
         prompts_per_step=args.prompts,
         generations=args.generations,
         micro_batch=rows,
+        max_prompt_tokens=512,
         max_completion_tokens=args.tokens,
+        temperature=1.0,
+        beta=0.0,
+        checkpoint_every=10,
         lr=1.0e-5,
         weights={"format": 1.0, "overlap": 1.0},
     )

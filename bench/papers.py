@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from stages.lib.params import read_yaml
 from stages.lib.records import write_json, write_jsonl
+from tests.params_of import project_params
 
 STAGES = ("instruct", "qlora", "grpo", "eval")
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def make_params(data: Path, steps: int, grpo_steps: int) -> dict[str, Any]:
     """params.yaml with the three data sets as sources and room for their lengths."""
-    params = read_yaml(ROOT / "params.yaml")
+    params = project_params()
     params["instruct"] |= {
         "qasa": [str(data / "qasa/*.json"), str(data / "pubmedqa/DERIVED*.json")],
         "question_answers": [{"patterns": [str(data / "scidqa/scidqa_dev.jsonl")], "limit": 200}],

@@ -27,6 +27,7 @@ from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.gpt.precision import Precision, matmul_peak
 from stages.lib.gpt.training import Training
 from stages.lib.gpt.training_params import TrainingParams
+from tests.params_of import params_of
 
 VOCABULARY = 320  # 260 ids of the byte tokenizer, rounded up as stages/pretrain.py does
 WARM_UP = 5  # steps of a run that are not counted
@@ -103,7 +104,9 @@ def ours(size: Size, data: Path, precision: Precision, place: Path, compiled: bo
         d_model=size.width,
         **shape,
     )
-    params = TrainingParams(
+    params = params_of(
+        TrainingParams,
+        "pretrain",
         steps=1_000_000,
         batch_tokens=size.tokens,
         micro_batch=size.batch,

@@ -34,6 +34,7 @@ import numpy.typing as npt
 import yaml
 
 from stages.lib.gpt.tokenizers import ByteTokenizer, GPT2Tokenizer, load_tokenizer
+from tests.params_of import section
 
 SHARD_TOKENS = 1_000_000
 PEERS = ("pool", "llmill")
@@ -98,14 +99,15 @@ def run_llmill(corpus: Path, tokenizer: str, workers: int) -> float:
     """The stage; returns its seconds, the check of its sources included."""
     from stages import shard
 
-    section = {
-        "sources": [{"kind": "files", "patterns": [str(corpus)]}],
-        "tokenizer": tokenizer,
-        "shard_tokens": SHARD_TOKENS,
-        "val_fraction": 0.01,
-        "workers": workers,
-    }
-    Path("params.yaml").write_text(yaml.safe_dump({"shard": section}))
+    sharding = section(
+        "shard",
+        sources=[{"kind": "files", "patterns": [str(corpus)]}],
+        tokenizer=tokenizer,
+        shard_tokens=SHARD_TOKENS,
+        val_fraction=0.01,
+        workers=workers,
+    )
+    Path("params.yaml").write_text(yaml.safe_dump({"shard": sharding}))
     load_tokenizer(tokenizer)  # as the peer, before the clock starts
     start = time.perf_counter()
     shard.main()

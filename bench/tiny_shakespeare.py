@@ -19,6 +19,7 @@ from stages.lib.gpt.sharding import write_shard
 from stages.lib.gpt.shards import Split, manifest
 from stages.lib.gpt.tokenizers import load_tokenizer
 from stages.lib.records import Record, write_json
+from tests.params_of import section
 
 
 def main() -> None:
@@ -39,24 +40,25 @@ def main() -> None:
             tokens = np.append(tokenizer.encode(part), tokenizer.eot).astype(np.uint16)
             records[split] = [write_shard(pretrain.SHARDS_DIR, split, 0, tokens, np.zeros(1, dtype=np.int64))]
         write_json(pretrain.SHARDS_DIR / "manifest.json", manifest(tokenizer, 100_000_000, records))
-        section = {
-            "context": 64,
-            "n_layer": 4,
-            "n_head": 4,
-            "d_model": 128,
-            "steps": steps,
-            "batch_tokens": 12 * 64,
-            "micro_batch": 12,
-            "lr": 1e-3,
-            "warmup_fraction": 0.05,
-            "beta2": 0.99,
-            "precision": "float32",
-            "eval_every": max(1, steps // 8),
-            "checkpoint_every": max(1, steps // 8),
-            "eval_windows": 0,
-            "prompts": ["ROMEO:\n"],
-        }
-        Path("params.yaml").write_text(yaml.safe_dump({"pretrain": section}))
+        pretraining = section(
+            "pretrain",
+            context=64,
+            n_layer=4,
+            n_head=4,
+            d_model=128,
+            steps=steps,
+            batch_tokens=12 * 64,
+            micro_batch=12,
+            lr=1e-3,
+            warmup_fraction=0.05,
+            beta2=0.99,
+            precision="float32",
+            eval_every=max(1, steps // 8),
+            checkpoint_every=max(1, steps // 8),
+            eval_windows=0,
+            prompts=["ROMEO:\n"],
+        )
+        Path("params.yaml").write_text(yaml.safe_dump({"pretrain": pretraining}))
         pretrain.main()
         print(Path("metrics/pretrain.json").read_text())
         print(json.dumps(json.loads(Path("timings/pretrain.json").read_text())["parts"]))

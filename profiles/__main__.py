@@ -1,4 +1,4 @@
-"""Lays profiles/NAME.yaml over params.yaml in place, so that `git diff` shows what a profile means.
+"""Lays profiles/NAME.yaml over params.yaml in place: `git diff` shows what it means, `git checkout` takes it back.
 
 Run: python -m profiles NAME | --list | --check
 """
@@ -6,8 +6,17 @@ Run: python -m profiles NAME | --list | --check
 import argparse
 import copy
 import sys
+from pathlib import Path
 
-from profiles.overlay import check_params, lay_over, overlaid_text, profile_names, read_profile
+from profiles.overlay import (
+    check_params,
+    committed_text,
+    lay_over,
+    overlaid_text,
+    profile_names,
+    read_profile,
+    refuse_a_mixture,
+)
 from stages.lib.params import PARAMS_FILE, read_yaml
 from stages.lib.records import write_text
 
@@ -19,6 +28,9 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="name the profiles and what each changes")
     parser.add_argument("--check", action="store_true", help="load every profile against every stage's Params")
     arguments = parser.parse_args()
+    if arguments.check:
+        check_params(read_yaml(PARAMS_FILE), where=str(PARAMS_FILE))
+        print(f"{PARAMS_FILE}: loads")
     if arguments.list or arguments.check:
         for name in profile_names():
             params = copy.deepcopy(read_yaml(PARAMS_FILE))
@@ -29,10 +41,14 @@ def main() -> None:
             if arguments.list:
                 print("".join(f"  {change}\n" for change in changes), end="")
     elif arguments.name:
-        text, changes = overlaid_text(PARAMS_FILE.read_text(encoding="utf-8"), read_profile(arguments.name))
+        before = PARAMS_FILE.read_text(encoding="utf-8")
+        text, changes = overlaid_text(before, read_profile(arguments.name))
+        refuse_a_mixture(arguments.name, before, committed_text(Path()))
         if changes:
             write_text(PARAMS_FILE, text)
-        print("\n".join(changes) if changes else f"params.yaml already is {arguments.name}")
+            print("\n".join(changes) + f"\nThe way back: git checkout {PARAMS_FILE}")
+        else:
+            print(f"{PARAMS_FILE} already is {arguments.name}")
     else:
         parser.error("name a profile, or --list or --check")
 

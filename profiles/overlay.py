@@ -1,7 +1,12 @@
-"""Lays a profile over params.yaml: mappings merge, lists and scalars replace, comments stay."""
+"""Lays a profile over params.yaml: mappings merge, lists and scalars replace, comments stay.
+
+The way back is git's (`git checkout params.yaml`), so what is committed tells whether another profile's values
+still lie in the file: two profiles are never mixed.
+"""
 
 import dataclasses
 import importlib
+import subprocess
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
@@ -9,8 +14,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from stages.lib.models import ModelEntry
-from stages.lib.params import from_mapping, read_yaml
+from stages.lib.models import model_entry
+from stages.lib.params import PARAMS_FILE, from_mapping, parse_yaml, read_yaml
 
 PROFILES_DIR = Path(__file__).parent
 # Where the stages name models, as section and key; each name must stand under `models:`.
@@ -50,6 +55,48 @@ def read_profile(name: str) -> dict[str, Any]:
     return read_yaml(PROFILES_DIR / f"{name}.yaml")
 
 
+def committed_text(root: Path) -> str | None:
+    """params.yaml as last committed in the project at `root`; None where git has none."""
+    command = ["git", "show", f"HEAD:./{PARAMS_FILE}"]
+    try:
+        shown = subprocess.run(command, cwd=root, capture_output=True, check=False)
+    except FileNotFoundError:  # no git
+        return None
+    return shown.stdout.decode("utf-8") if shown.returncode == 0 else None
+
+
+def refuse_a_mixture(name: str, text: str, committed: str | None) -> None:
+    """Raises `ValueError` where profile `name`, laid over params.yaml (`text`), would leave another one's values in it.
+
+    Changes of one's own (a model, an override) stay as they are; only a value that differs from the committed
+    one, and that another profile sets just so where `name` does not, counts.
+    """
+    if committed is None:
+        return
+    now, before = leaves(parse_yaml(text, PARAMS_FILE)), leaves(parse_yaml(committed, PARAMS_FILE))
+    changed = {key for key, value in now.items() if key not in before or value != before[key]}
+    changed -= leaves(read_profile(name)).keys()
+    left: dict[str, list[str]] = {}
+    for other in profile_names():
+        values = leaves(read_profile(other))
+        left[other] = sorted(".".join(key) for key in changed & values.keys() if now[key] == values[key])
+    most = max(left, key=lambda other: len(left[other]))
+    if left[most]:
+        raise ValueError(
+            f"{PARAMS_FILE} still holds values of profile {most}, which {name} would leave: {', '.join(left[most])}; "
+            f"`git checkout {PARAMS_FILE}` first, or commit them"
+        )
+
+
+def leaves(tree: dict[str, Any], where: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Every value of nested mappings by its path; a list is a value."""
+    found: dict[tuple[str, ...], Any] = {}
+    for key, value in tree.items():
+        place = (*where, str(key))
+        found.update(leaves(value, place) if isinstance(value, dict) else {place: value})
+    return found
+
+
 def lay_over(base: Any, profile: dict[str, Any], where: str = "") -> list[str]:
     """Changes `base` in place to hold the profile's values; returns one line per change.
 
@@ -75,10 +122,8 @@ def lay_over(base: Any, profile: dict[str, Any], where: str = "") -> list[str]:
 
 def overlaid_text(text: str, profile: dict[str, Any]) -> tuple[str, list[str]]:
     """The text of params.yaml with the profile laid over it, comments kept, and the list of changes."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096  # texts stay on their line
-    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml = YAML()  # as DVC writes it: what `dvc exp run -S` changes afterwards is a diff of one line
+    yaml.default_flow_style = False
     document = yaml.load(text)
     changes = lay_over(document, profile)
     out = StringIO()
@@ -90,10 +135,11 @@ def check_params(params: dict[str, Any], where: str) -> None:
     """Loads every section into its stage's `Params` and every model into a `ModelEntry`.
 
     Raises:
-        ValueError: a section without a stage, a wrong key or value, or a model name that is not under `models:`.
+        ValueError: a section without a stage, a wrong key or value, a model's name that the stages refuse, or one
+            that a section uses and that is not under `models:`.
     """
-    for name, entry in params["models"].items():
-        from_mapping(ModelEntry, entry, where=f"{where}: models.{name}")
+    for name in params["models"]:
+        model_entry(name, params["models"], where)
     for section, content in params.items():
         if section == "models":
             continue
@@ -105,6 +151,7 @@ def check_params(params: dict[str, Any], where: str) -> None:
         from_mapping(stage.Params, content, where=f"{where}: {section}")
     named = [(f"{section}.{key}", name) for section, key in sorted(MODEL_LISTS) for name in params[section][key]]
     named += [(f"{section}.{key}", params[section][key]) for section, key in sorted(MODEL_NAMES)]
+    named += [("dedup.thresholds", name) for name in params["dedup"]["thresholds"]]
     for place, name in named:
         if name not in params["models"]:
             raise ValueError(f"{where}: {place} names {name!r}, which is not under models: {sorted(params['models'])}")

@@ -35,15 +35,15 @@ class Params:
     """The `benchmark` section of params.yaml."""
 
     top_k: list[int]  # the k of accuracy@k, ascending
-    headline_k: int = 5  # the one k of the plot over dimensions; one of top_k
+    headline_k: int  # the one k of the plot over dimensions; one of top_k
     dimensions: list[int]  # Matryoshka dimensions; those above a model's size are skipped and named
-    depth: int = 1000  # chunks of each ranking that are looked at (trec_eval -M)
-    count_overlaps: bool = True  # chunks of the same document that hold the whole supporting span are right too
-    rrf_k: int = 60  # constant of reciprocal rank fusion of a dense ranking with BM25's
-    bm25_k1: float = 1.5  # word saturation, > 0
-    bm25_b: float = 0.75  # length normalisation, 0..1
-    bootstrap_samples: int = 10000  # resamples of the queries, and random signs of the paired test
-    seed: int = 0  # of both
+    depth: int  # chunks of each ranking that are looked at (trec_eval -M)
+    count_overlaps: bool  # chunks of the same document that hold the whole supporting span are right too
+    rrf_k: int  # constant of reciprocal rank fusion of a dense ranking with BM25's
+    bm25_k1: float  # word saturation, > 0
+    bm25_b: float  # length normalisation, 0..1
+    bootstrap_samples: int  # resamples of the queries, and random signs of the paired test
+    seed: int  # of both
 
     def __post_init__(self) -> None:
         for name, values in (("top_k", self.top_k), ("dimensions", self.dimensions)):

@@ -29,10 +29,10 @@ class Params:
     """Section `chunk` of params.yaml."""
 
     sources: list[dict[str, Any]]  # each a `kind` (hub, files, packages) and the fields of its dataclass
-    chunk_chars: int = 700  # characters a chunk at most, >= 20
-    overlap_fraction: float = 0.1  # of chunk_chars, shared by neighbouring chunks, 0..0.5
-    splitter: Splitter = "recursive"
-    max_document_chars: int = 100_000_000  # longer documents are dropped (`too_long`)
+    chunk_chars: int  # characters a chunk at most, >= 20
+    overlap_fraction: float  # of chunk_chars, shared by neighbouring chunks, 0..0.5
+    splitter: Splitter
+    max_document_chars: int  # longer documents are dropped (`too_long`)
 
     def __post_init__(self) -> None:
         if not self.sources:

@@ -5,7 +5,7 @@ Every system of `systems` gets the same questions, prompts and seeds. Run: pytho
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class Params:
     judge: str  # name under models:; its judge_method says how it judges
     judge_tokens: int  # of a verdict with its rationale (rating)
     judge_margin: float  # nats a token of the reference from which an answer wins (likelihood), >= 0
-    forgetting: dict[str, Any] = field(default_factory=dict)  # general text: a `kind` (hub, files, packages) and fields
+    forgetting: dict[str, Any]  # general text: a `kind` (hub, files, packages) and fields
     forgetting_texts: int  # documents of it
     forgetting_tokens: int  # from the beginning of each
     bootstrap_samples: int

@@ -52,8 +52,8 @@ class Params(TrainingParams):
     """Section `finetune` of params.yaml: the training loop's knobs and these."""
 
     sources: list[dict[str, Any]]  # each a `kind` (instructions, spam, docstrings) and the fields of its dataclass
-    loss_on: LossOn = "output"  # all: prompt and answer; output: the answer alone
-    held_out_fraction: float = 0.1  # of the examples, for validation, between 0 and 1
+    loss_on: LossOn  # all: prompt and answer; output: the answer alone
+    held_out_fraction: float  # of the examples, for validation, between 0 and 1
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,7 +8,7 @@ Run: python -m stages.gguf
 import copy
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,8 @@ OUTPUT_DIR = MODELS_DIR / "gguf"
 class Params:
     """Section `gguf` of params.yaml."""
 
-    model: str  # under models/: an adapter, a whole model, or our own GPT (gpt/best); or the name of a base
-    base: str  # of an adapter: an entry of models:
+    model: str  # under models/: an adapter, a whole model, or our own GPT (gpt/best); or the name of a base (as `base`)
+    base: str  # of an adapter: an entry of models:; stages/base.py writes a note of it for DVC
     dtype: Dtype  # of the base when the adapter is merged, and of the model that the gate compares with
     types: list[FileType]  # smallest first; the first that passes is released
     held_out: str  # JSONL with `messages` or `text`, which the model was not trained on
@@ -61,7 +61,7 @@ class Params:
     min_greedy_agreement: float  # likewise, from the 16-bit weights
     min_stopped: int  # replies that must end by themselves, >= 0
     # Message shapes that may be read otherwise: decomposed_unicode for a tokenizer with NFC, which llama.cpp lacks.
-    excused_shapes: list[str] = field(default_factory=list)
+    excused_shapes: list[str]
 
     def __post_init__(self) -> None:
         """Checks the ranges."""

@@ -54,15 +54,15 @@ PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers", 
 class Params(GRPOParams):
     """Section `grpo` of params.yaml: the training's knobs and these."""
 
-    train_prompts: int = 0  # of the train split, the first so many; 0: all
-    shots: int = 1  # worked examples from the train split in every prompt, for base and tuned alike
+    train_prompts: int  # of the train split, the first so many; 0: all
+    shots: int  # worked examples from the train split in every prompt, for base and tuned alike
     length_words: list[int]  # the reply's least and most words for the full length reward
     similarity_model: str  # a sentence-transformers model of models:
     audit_prompts: int  # of the val split, that the base replies to; worthless replies are tried on all of it
-    audit_replies: int = 2  # of the base a prompt
-    audit_tolerance: float = 0.1  # share of prompts, 0..1, on which a worthless reply may beat the reference
-    test_prompts: int = 0  # of the test split, the first so many; 0: all
-    bootstrap_samples: int = 10000
+    audit_replies: int  # of the base a prompt
+    audit_tolerance: float  # share of prompts, 0..1, on which a worthless reply may beat the reference
+    test_prompts: int  # of the test split, the first so many; 0: all
+    bootstrap_samples: int
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,7 +8,7 @@ Run: python -m stages.instruct
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,10 +65,10 @@ class Params:
     max_question_tokens: int  # of the rest of a question after its opening (fact_first), >= 1
     facts_per_chunk: int  # facts of an abstract that are tried, one after the other (fact_first), >= 1
     temperature: float  # 0: greedy
-    abstracts: list[dict[str, Any]] = field(default_factory=list)  # patterns, title_key, text_key, id_key, limit
-    qasa: list[str] = field(default_factory=list)  # globs of files in QASA's schema
+    abstracts: list[dict[str, Any]]  # patterns, title_key, text_key, id_key, limit
+    qasa: list[str]  # globs of files in QASA's schema
     # without a text: patterns, question_key, answer_key, source_key, limit
-    question_answers: list[dict[str, Any]] = field(default_factory=list)
+    question_answers: list[dict[str, Any]]
 
     def __post_init__(self) -> None:
         """Checks the ranges."""

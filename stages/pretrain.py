@@ -57,18 +57,18 @@ class Params(TrainingParams):
     n_layer: int
     n_head: int
     d_model: int  # channels; a multiple of n_head
-    position: Position = "rope"
-    norm: Norm = "rmsnorm"
-    activation: Activation = "gelu_sigmoid"
-    bias: bool = False  # of linear layers and layer norms
-    dropout: float = 0.0  # 0..1
-    vocab_multiple: int = 64  # the embedding's rows are the tokenizer's ids, rounded up to this (GPT-2: 50,304)
-    eval_windows: int = 200  # validation windows a validation; 0: all
-    hellaswag: str = ""  # a JSONL file of the upstream schema, or hub; empty: not scored
-    hellaswag_limit: int = 0  # items; 0: all
-    hellaswag_every: int = 0  # steps between scorings in training, told to the trackers; 0: only the best at the end
+    position: Position
+    norm: Norm
+    activation: Activation
+    bias: bool  # of linear layers and layer norms
+    dropout: float  # 0..1
+    vocab_multiple: int  # the embedding's rows are the tokenizer's ids, rounded up to this (GPT-2: 50,304)
+    eval_windows: int  # validation windows a validation; 0: all
+    hellaswag: str  # a JSONL file of the upstream schema, or hub; empty: not scored
+    hellaswag_limit: int  # items; 0: all
+    hellaswag_every: int  # steps between scorings in training, told to the trackers; 0: only the best at the end
     prompts: list[str]  # samples are written to these
-    sample_tokens: int = 200  # a sample at most
+    sample_tokens: int  # a sample at most
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,7 +8,7 @@ on from its last checkpoint in .cache/qlora/.
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,9 +60,9 @@ class Params:
     r: int  # rank of the adapter, >= 1
     alpha: int  # its update is scaled by alpha / r
     dropout: float  # of the adapter's input, 0..1
-    target_modules: list[str] = field(default_factory=list)  # adapted linear layers; []: all but the output layer
+    target_modules: list[str]  # adapted linear layers; []: all but the output layer
     lr: float  # peak learning rate
-    scheduler: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
+    scheduler: Literal["cosine", "linear", "constant_with_warmup"]
     warmup_fraction: float  # of the steps, 0..1
     weight_decay: float
     clip: float  # global gradient norm at most

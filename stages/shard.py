@@ -43,10 +43,10 @@ class Params:
 
     sources: list[dict[str, Any]]  # each a `kind` (as in chunk, or as in finetune) and the fields of its dataclass
     tokenizer: str  # byte, gpt2, hf:ORG/NAME@REVISION or hf:DIRECTORY
-    shard_tokens: int = 100_000_000  # tokens a shard, of 2 bytes each, >= 1
-    val_fraction: float = 0.05  # of the documents, drawn by the SHA-256 of their text, 0..1
-    max_document_chars: int = 10_000_000  # longer documents are dropped (`too_long`)
-    workers: int = 0  # processes that tokenize; 0: one a core
+    shard_tokens: int  # tokens a shard, of 2 bytes each, >= 1
+    val_fraction: float  # of the documents, drawn by the SHA-256 of their text, 0..1
+    max_document_chars: int  # longer documents are dropped (`too_long`)
+    workers: int  # processes that tokenize; 0: one a core
 
     def __post_init__(self) -> None:
         if not self.sources:

@@ -19,8 +19,10 @@ from stages.lib.retrieval.measures import measure_names
 from stages.lib.retrieval.qrels import Relevant
 from stages.lib.retrieval.rankings import tie_order, truncate
 from stages.lib.retrieval.report import tabulate
+from tests.params_of import params_of, section
 
-PARAMS = {"top_k": [1, 3], "headline_k": 3, "dimensions": [4, 8, 64], "depth": 10, "bootstrap_samples": 200}
+SMALL = {"top_k": [1, 3], "headline_k": 3, "dimensions": [4, 8, 64], "depth": 10, "bootstrap_samples": 200}
+PARAMS = section("benchmark", **SMALL)
 TREC = {"mrr": "recip_rank", "map": "map", "ndcg_at_10": "ndcg_cut_10", "accuracy_at_1": "success_1"}
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -349,7 +351,14 @@ def test_real_judgments_and_real_vectors_equal_trec_eval(
         pytest.skip("LLMILL_REAL_DATA, the folder of real data sets, is not set")
     monkeypatch.setenv("LLMILL_CACHE", str(tmp_path))
     inputs = beir(Path(os.environ["LLMILL_REAL_DATA"]) / name, qrels_file, queries=200)
-    params = benchmark.Params(top_k=[1, 10], headline_k=10, dimensions=[32, 128, 384, 512], bootstrap_samples=100)
+    params = params_of(
+        benchmark.Params,
+        "benchmark",
+        top_k=[1, 10],
+        headline_k=10,
+        dimensions=[32, 128, 384, 512],
+        bootstrap_samples=100,
+    )
     assert_equal_to_trec_eval(inputs, params)
     rows = {
         row["system"]: row

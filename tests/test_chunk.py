@@ -14,6 +14,7 @@ from stages.chunk import Params, Tally, chunk_document, drop_duplicates, main, p
 from stages.lib.corpus.documents import Document, Drop, Item
 from stages.lib.params import from_mapping
 from stages.lib.records import Record, read_jsonl
+from tests.params_of import params_of, section
 
 SOURCES: list[dict[str, Any]] = [{"kind": "files", "patterns": ["docs/*"]}]
 
@@ -27,7 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(**chunk: Any) -> dict[str, Any]:
-    Path("params.yaml").write_text(yaml.safe_dump({"chunk": {"sources": SOURCES, **chunk}}))
+    Path("params.yaml").write_text(yaml.safe_dump({"chunk": section("chunk", **{"sources": SOURCES} | chunk)}))
     main()
     metrics: dict[str, Any] = json.loads(Path("metrics/chunk.json").read_text())
     return metrics
@@ -123,12 +124,11 @@ def test_nothing_is_written_when_a_later_source_fails(project: Path) -> None:
 )
 def test_wrong_params_are_errors_that_name_the_key(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        from_mapping(Params, {"sources": SOURCES, **change}, "params.yaml: chunk")
+        from_mapping(Params, section("chunk", **{"sources": SOURCES} | change), "params.yaml: chunk")
 
 
 def test_the_params_of_the_project_load_and_name_packages() -> None:
-    content = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["chunk"]
-    assert from_mapping(Params, content, "chunk").parsed_sources()
+    assert params_of(Params, "chunk").parsed_sources()
 
 
 def test_a_document_of_50_megabytes_takes_bounded_time_or_is_a_counted_drop(project: Path) -> None:
@@ -160,7 +160,7 @@ def test_duplicates_are_dropped_whatever_their_source() -> None:
 
 
 def test_the_summary_describes_lengths_and_overlap() -> None:
-    params = Params(sources=SOURCES, chunk_chars=100, overlap_fraction=0.2, splitter="chars")
+    params = params_of(Params, "chunk", sources=SOURCES, chunk_chars=100, overlap_fraction=0.2, splitter="chars")
     tally = Tally(documents=1, kept=1)
     chunks = list(chunk_document(Document("s", "x" * 1000), params, tally))
     figures = summary(tally, params)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from stages import dedup as stage
 from stages.dedup import Pair, Params, Thresholds, dedup, sampled
 from stages.lib.llm.duplication import Verdict
 from stages.lib.records import Record, write_jsonl
+from tests.params_of import project_text
 
 ALIKE, AWAY = 0.98, 0.999
 
@@ -268,9 +270,8 @@ def test_names_what_is_wrong_with_the_chunks(project: Path, records: list[Record
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project with our params and prompts."""
-    root = Path(__file__).parents[1]
-    for name in ("params.yaml", "prompts.yaml"):
-        (tmp_path / name).write_text((root / name).read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(project_text(), encoding="utf-8")
+    shutil.copy(Path(__file__).parents[1] / "prompts.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LLMILL_CACHE", str(tmp_path / ".cache"))
     return tmp_path

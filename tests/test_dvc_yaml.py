@@ -107,17 +107,3 @@ def test_rooms_do_not_import_each_other() -> None:
             parts = module.split(".")
             if len(parts) > 2 and (ROOT / "stages" / "lib" / parts[2]).is_dir():
                 assert parts[2] in {room, "llm", "corpus"}, f"{path}: room {room} imports room {parts[2]}"
-
-
-def test_params_survive_how_dvc_exp_run_writes_them(tmp_path: Path) -> None:
-    # It drops quotes and comments' places: a value that needs its quotes would come back as another one.
-    from dvc.utils.serialize import modify_yaml  # type: ignore[import-untyped,unused-ignore]
-
-    copy = tmp_path / "params.yaml"
-    copy.write_text((ROOT / "params.yaml").read_text())
-    with modify_yaml(str(copy)) as content:
-        content["chunk"]["chunk_chars"] = 1
-    before, after = yaml.safe_load((ROOT / "params.yaml").read_text()), yaml.safe_load(copy.read_text())
-    assert after["chunk"].pop("chunk_chars") == 1
-    assert before["chunk"].pop("chunk_chars") != 1
-    assert after == before

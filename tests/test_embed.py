@@ -14,9 +14,9 @@ import yaml
 
 from stages import embed as stage
 from stages.embed import Params, embed
-from stages.lib.params import load
 from stages.lib.records import write_jsonl
 from stages.lib.retrieval.embedders import open_embedder
+from tests.params_of import params_of, project_params
 
 ROOT = Path(__file__).parent.parent
 INSTRUCTIONS = {"base": "", "ml": "Find passages about machine learning"}
@@ -46,8 +46,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of its own in a temporary directory, with the real params and small records."""
     monkeypatch.delenv("LLMILL_CACHE", raising=False)
     monkeypatch.chdir(tmp_path)
-    content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content["embed"] = {"models": ["minilm-l6"], "instructions": INSTRUCTIONS, "corpus": "all"}
+    embedding = {"models": ["minilm-l6"], "instructions": INSTRUCTIONS, "corpus": "all"}
+    content = project_params(embed=embedding)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     write_jsonl(tmp_path / "data/chunks/chunks.jsonl", CHUNKS)
     write_jsonl(tmp_path / "data/chunks/chunks_dedu.jsonl", [CHUNKS[0], CHUNKS[2]])
@@ -174,7 +174,7 @@ def test_params_that_cannot_be(changes: dict[str, Any], message: str) -> None:
 
 
 def test_the_projects_params_have_the_three_instructions() -> None:
-    assert list(load(Params, "embed", ROOT / "params.yaml").instructions) == ["base", "ml", "ml_hf"]
+    assert list(params_of(Params, "embed").instructions) == ["base", "ml", "ml_hf"]
 
 
 def vectors_in_ledger(project: Path) -> int:

@@ -16,10 +16,11 @@ from stages.lib.params import from_mapping
 from stages.lib.tuning.base import base_identity
 from stages.lib.tuning.held_out import choose_questions, prompt_of
 from tests.lib.llm.conftest import tiny_directory
+from tests.params_of import models, section
 
 __all__ = ["tiny_directory"]
 
-SECTION: dict[str, Any] = {
+SECTION: dict[str, Any] = section("eval") | {
     "base": "tiny",
     "systems": ["base", "qlora"],
     "questions": 12,
@@ -65,10 +66,9 @@ def write_records(kinds: list[str]) -> None:
 
 
 def write_params(**changes: Any) -> None:
-    models = yaml.safe_load((Path(__file__).parent.parent / "params.yaml").read_text())["models"]
     tiny = {"source": "path:tiny", "backend": "transformers", "judge_method": "likelihood"}
     Path("params.yaml").write_text(
-        yaml.safe_dump({"models": {"tiny": tiny, "minilm-l6": models["minilm-l6"]}, "eval": SECTION | changes})
+        yaml.safe_dump({"models": {"tiny": tiny, "minilm-l6": models()["minilm-l6"]}, "eval": SECTION | changes})
     )
 
 

@@ -22,11 +22,12 @@ from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.gpt.tokenizers import load_tokenizer
 from stages.lib.params import from_mapping
 from stages.lib.records import read_jsonl
+from tests.params_of import section
 
 ROOT = Path(__file__).parent.parent
 BYTES = load_tokenizer("byte")
 FACTS = TokenizerFacts(name="byte", identity=BYTES.identity, vocab_size=260, eot=BYTES.eot)
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, Any] = section("finetune") | {
     "sources": [{"kind": "instructions", "patterns": ["records.jsonl"]}],
     "loss_on": "output",
     "steps": 40,

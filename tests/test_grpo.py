@@ -27,10 +27,11 @@ from stages.lib.tuning.rewards import format_reward
 from tests.lib.llm.conftest import tiny_directory
 from tests.lib.tuning.test_reward_audit import SAMPLES
 from tests.lib.tuning.test_rewards import SAMPLE, letters
+from tests.params_of import section
 
 __all__ = ["tiny_directory"]  # a fixture
 ROOT = Path(__file__).parent.parent
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, Any] = section("grpo") | {
     "base": "tiny",
     "steps": 4,
     "prompts_per_step": 2,
@@ -40,6 +41,10 @@ SETTINGS: dict[str, Any] = {
     "max_prompt_tokens": 1500,
     "lr": 1.0e-2,
     "beta": 0.01,
+    "temperature": 1.0,
+    "shots": 1,
+    "test_prompts": 0,
+    "audit_replies": 2,
     "weights": {"format": 1.0, "overlap": 1.0, "similarity": 0.5, "grounded": 0.5, "length": 0.25},
     "length_words": [2, 30],
     "similarity_model": "letters",

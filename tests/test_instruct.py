@@ -23,6 +23,7 @@ from stages.lib.tuning.qar import separated
 from stages.lib.tuning.refusals import says_not_told
 from stages.lib.tuning.role_tokens import from_text
 from stages.lib.tuning.splits import shingles
+from tests.params_of import section
 
 SPLITS = ("train", "val", "test")
 PROMPTS = {
@@ -39,7 +40,7 @@ PROMPTS = {
     "QA_generation_prompt": "Ask about: {context}",
     "fact_first_question_prompt": "Topic: {topic}\nFact: {fact}\nQuestion:",
 }
-PARAMS: dict[str, Any] = {
+PARAMS: dict[str, Any] = section("instruct") | {
     "seed": 0,
     "val_fraction": 0.2,
     "test_fraction": 0.2,

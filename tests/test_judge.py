@@ -12,8 +12,8 @@ import stages.judge
 from stages.judge import CRITERIA, CRITIQUE_PROMPTS, Params, main
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.models import ModelEntry
-from stages.lib.params import load
 from stages.lib.records import Record, read_jsonl, write_jsonl
+from tests.params_of import params_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -189,7 +189,7 @@ def test_the_params_and_prompts_of_the_project_are_valid() -> None:
     from stages.lib.llm.rating import FIELDS
     from stages.lib.params import fill, load_prompts
 
-    assert load(Params, "judge", ROOT / "params.yaml").judges
+    assert params_of(Params, "judge").judges
     prompts = load_prompts(list(CRITIQUE_PROMPTS.values()), ROOT / "prompts.yaml")
     for criterion, name in CRITIQUE_PROMPTS.items():
         filled = fill(prompts[name], **{part: f"<{part}>" for part in FIELDS[criterion]})

@@ -15,18 +15,20 @@ import yaml
 
 from stages.lib.gpt.checkpoints import load_model
 from stages.lib.gpt.curves import read_curve
+from tests.params_of import section
 
 ROOT = Path(__file__).parent.parent
 SECTIONS: dict[str, dict[str, Any]] = {
-    "shard": {
+    "shard": section("shard")
+    | {
         "sources": [{"kind": "files", "patterns": ["documents/*.md"]}],
         "tokenizer": "byte",
         "shard_tokens": 5000,
         "val_fraction": 0.2,
         "workers": 1,
     },
-    "pretrain": {
-        "init_from": "",
+    "pretrain": section("pretrain")
+    | {
         "context": 32,
         "n_layer": 2,
         "n_head": 2,
@@ -249,7 +251,7 @@ def failing(place: Path) -> str:
         ({"context": 100_000, "batch_tokens": 400_000}, "context"),
         ({"batch_tokens": 250}, "batch_tokens: 250 is not a multiple of context 32"),
         ({"n_head": 3}, "d_model: 32 is not a multiple of n_head, 3"),
-        ({"lr": "3e-4"}, "write 3.0e-4"),
+        ({"lr": "0.001"}, "pretrain.lr: expected float, found '0.001' (this is text"),
     ],
 )
 def test_params_that_cannot_be_are_named(whole: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:

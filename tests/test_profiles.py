@@ -1,62 +1,100 @@
-"""Profiles load against every stage, keep comments, and can be taken back by `cpu`."""
+"""Profiles, as they are written, load in every stage and resolve in DVC; they keep comments, and do not mix."""
 
-import copy
+import importlib
+import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from profiles.overlay import check_params, lay_over, overlaid_text, profile_names, read_profile
+from profiles.__main__ import main
+from profiles.overlay import (
+    MODEL_LISTS,
+    MODEL_NAMES,
+    check_params,
+    committed_text,
+    lay_over,
+    leaves,
+    overlaid_text,
+    profile_names,
+    read_profile,
+)
 from stages.finetune import Params as FinetuneParams
 from stages.lib.gpt.memory import CARDS, Load, check_memory
 from stages.lib.gpt.tokenizers import load_tokenizer
-from stages.lib.params import from_mapping, read_yaml
+from stages.lib.models import load_model_entry
+from stages.lib.params import from_mapping, load, parse_yaml, read_yaml
 from stages.pretrain import Params
+from tests.params_of import project_params, project_text
+from tests.test_params_yaml import STAGES
 
 ROOT = Path(__file__).parent.parent
-PARAMS = ROOT / "params.yaml"
+
+WRITERS = ["profiles", "dvc exp run"]
 
 
-def leaves(tree: dict[str, Any], where: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Every value of nested mappings by its path."""
-    found: dict[tuple[str, ...], Any] = {}
-    for key, value in tree.items():
-        found.update(leaves(value, (*where, key)) if isinstance(value, dict) else {(*where, key): value})
-    return found
+def written(place: Path, name: str, writer: str) -> Path:
+    """A project's params.yaml with a profile laid over it, as it is then or after an override by DVC."""
+    from dvc.utils.hydra import apply_overrides  # type: ignore[import-untyped,unused-ignore]
+
+    file = place / "params.yaml"
+    file.write_text(overlaid_text(project_text(), read_profile(name))[0], encoding="utf-8")
+    if writer == "dvc exp run":
+        apply_overrides(str(file), ["grpo.lr=0.00003", "benchmark.rrf_k=30"])
+    return file
 
 
+@pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("name", profile_names())
-def test_profile_loads_against_every_stage(name: str) -> None:
-    params = read_yaml(PARAMS)
-    changes = lay_over(params, read_profile(name))
-    check_params(params, where=name)  # raises where a stage would refuse the profile
-    assert bool(changes) == (name != "cpu")
+def test_a_written_profile_is_loaded_by_every_stage(tmp_path: Path, name: str, writer: str) -> None:
+    file = written(tmp_path, name, writer)
+    content, expected = read_yaml(file), project_params()
+    lay_over(expected, read_profile(name))
+    if writer == "dvc exp run":
+        expected["grpo"]["lr"], expected["benchmark"]["rrf_k"] = 0.00003, 30
+    assert content == expected
+    for stage in STAGES:
+        load(importlib.import_module(f"stages.{stage}").Params, stage, file)
+    for model in content["models"]:
+        load_model_entry(model, file)
+    check_params(content, where=name)
 
 
-def test_params_yaml_is_the_cpu_profile() -> None:
-    assert lay_over(read_yaml(PARAMS), read_profile("cpu")) == []
-
-
+@pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("name", profile_names())
-def test_cpu_takes_a_profile_back(name: str) -> None:
-    params = read_yaml(PARAMS)
-    before = copy.deepcopy(params)
-    lay_over(params, read_profile(name))
-    lay_over(params, read_profile("cpu"))
-    different = [".".join(path) for path, value in leaves(params).items() if leaves(before)[path] != value]
-    assert not different, f"profiles/cpu.yaml lacks {different}, which profiles/{name}.yaml changes"
+def test_dvc_resolves_the_graph_of_a_written_profile(
+    tmp_path: Path, name: str, writer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dvc.dependency import ParamsDependency  # type: ignore[import-untyped,unused-ignore]
+    from dvc.repo import Repo  # type: ignore[import-untyped,unused-ignore]
+
+    content = read_yaml(written(tmp_path, name, writer))
+    for file in ("dvc.yaml", "prompts.yaml"):
+        shutil.copy(ROOT / file, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    stages = {stage.addressing: stage for stage in Repo.init(str(tmp_path), no_scm=True).index.stages}
+    looped = {f"qa@{model}" for model in content["qa"]["generators"]}
+    looped |= {f"embed@{model}" for model in content["embed"]["models"]}
+    assert looped <= stages.keys()
+    assert {stage.partition("@")[0] for stage in stages} == {*STAGES}
+    for stage in stages.values():
+        for dep in stage.deps:
+            if isinstance(dep, ParamsDependency):
+                missing = set(dep.params) - dep.read_params().keys()
+                assert not missing, f"{stage.addressing}: {dep} has no {missing}"
+        assert not any("${" in str(path) for path in (stage.cmd, *stage.deps, *stage.outs))
+
+
+def test_every_profile_changes_something() -> None:
+    assert all(lay_over(project_params(), read_profile(name)) for name in profile_names())
 
 
 def test_comments_survive() -> None:
-    text = "# head\nqa:\n  max_tokens: 3  # tokens\n  other: [a]\n"
+    text = "# head\nqa:\n  max_tokens: 3  # tokens\n  other:\n  - a\n"
     out, changes = overlaid_text(text, {"qa": {"max_tokens": 5}})
-    assert out == "# head\nqa:\n  max_tokens: 5  # tokens\n  other: [a]\n"
+    assert out == "# head\nqa:\n  max_tokens: 5  # tokens\n  other:\n  - a\n"
     assert changes == ["qa.max_tokens: 3 -> 5"]
-
-
-def test_params_yaml_survives_a_round_trip_to_the_letter() -> None:
-    text = PARAMS.read_text()
-    assert overlaid_text(text, {})[0] == text
 
 
 def test_a_misspelt_key_is_named() -> None:
@@ -65,15 +103,32 @@ def test_a_misspelt_key_is_named() -> None:
 
 
 def test_an_unknown_model_is_named() -> None:
-    params = read_yaml(PARAMS)
+    params = project_params()
     params["qa"]["generators"] = ["no-such-model"]
     with pytest.raises(ValueError, match=r"qa\.generators names 'no-such-model'"):
         check_params(params, where="params.yaml")
 
 
+def test_a_models_name_with_a_dot_is_named_wherever_it_stands() -> None:
+    params = project_params()
+    params["models"]["qwen2.5"] = params["models"]["zephyr-7b"]  # no section uses it
+    with pytest.raises(ValueError, match=r"models\.qwen2\.5: a name is lower-case letters, digits and hyphens"):
+        check_params(params, where="params.yaml")
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_the_check_knows_every_place_that_names_a_model(name: str) -> None:
+    params = project_params()
+    lay_over(params, read_profile(name))
+    models = params.pop("models")
+    for path, value in leaves(params).items():
+        named = [item for item in (value if isinstance(value, list) else [value]) if str(item) in models]
+        assert not named or path in MODEL_LISTS | MODEL_NAMES, f"{path} names {named}"
+
+
 @pytest.mark.parametrize("name", ["rtx4060-8g", "rtx4060-8g-long", "rtx4060ti-16g", "a100", "h100"])
 def test_pretraining_fits_into_the_profiles_card(name: str) -> None:
-    params = read_yaml(PARAMS)
+    params = project_params()
     lay_over(params, read_profile(name))
     pretrain = from_mapping(Params, params["pretrain"], where=name)
     load = Load(
@@ -88,3 +143,61 @@ def test_pretraining_fits_into_the_profiles_card(name: str) -> None:
     if name in ("a100", "h100"):
         assert (load.config.vocab_size, pretrain.batch_tokens, pretrain.steps) == (50_304, 524_288, 19_073)
     from_mapping(FinetuneParams, params["finetune"], where=name).sequences(pretrain.context, 1)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git repository with the project's params.yaml, committed."""
+    (tmp_path / "params.yaml").write_text(project_text(), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for command in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a"]):
+        subprocess.run(["git", *command], check=True)
+    return tmp_path
+
+
+def apply(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["profiles", name])
+    main()
+
+
+def test_one_profile_is_not_mixed_with_another(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    apply(monkeypatch, "smoke")
+    assert "The way back: git checkout params.yaml" in capsys.readouterr().out
+    apply(monkeypatch, "smoke")
+    assert capsys.readouterr().out == "params.yaml already is smoke\n"
+    before = Path("params.yaml").read_text()
+    with pytest.raises(ValueError, match=r"of profile smoke, which h100 would leave: .*gguf\.types.*git checkout"):
+        apply(monkeypatch, "h100")
+    assert Path("params.yaml").read_text() == before
+    subprocess.run(["git", "checkout", "-q", "params.yaml"], check=True)
+    apply(monkeypatch, "h100")
+
+
+def test_a_profile_that_covers_another_replaces_it(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply(monkeypatch, "rtx4060-8g")
+    apply(monkeypatch, "rtx4060ti-16g")  # has all keys of the first
+    both = Path("params.yaml").read_text()
+    subprocess.run(["git", "checkout", "-q", "params.yaml"], check=True)
+    apply(monkeypatch, "rtx4060ti-16g")
+    assert read_yaml(Path("params.yaml")) == parse_yaml(both, Path("both"))
+
+
+def test_changes_of_ones_own_are_kept(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Path("params.yaml")
+    added = "  mine:\n    source: path:x\n    backend: transformers\n\nshard:\n"
+    file.write_text(file.read_text().replace("\nshard:\n", added).replace("rrf_k: 60", "rrf_k: 30"))
+    apply(monkeypatch, "h100")
+    content = read_yaml(file)
+    assert (content["models"]["mine"]["source"], content["benchmark"]["rrf_k"]) == ("path:x", 30)
+    assert content["grpo"]["base"] == "qwen25-3b-instruct"
+
+
+def test_without_git_a_profile_is_laid_over_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "params.yaml").write_text(project_text(), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert committed_text(tmp_path) is None
+    apply(monkeypatch, "smoke")
+    assert read_yaml(tmp_path / "params.yaml")["grpo"]["steps"] == 1

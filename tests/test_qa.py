@@ -13,9 +13,10 @@ from stages.lib.llm.openings import Opening
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.llm.question_writing import SCHEMA, ask_directly, ask_fact_first, plan_questions
 from stages.lib.models import ModelEntry
-from stages.lib.params import load, load_prompts
+from stages.lib.params import load_prompts
 from stages.lib.records import Record, read_jsonl, write_jsonl
 from stages.qa import Params, main, make_metrics, mark_same_questions
+from tests.params_of import params_of
 
 ROOT = Path(__file__).parent.parent
 PARAMS = Params(
@@ -197,7 +198,7 @@ def test_no_shot_is_broken_by_our_own_rules() -> None:
 
 
 def test_the_params_of_the_project_are_valid() -> None:
-    assert load(Params, "qa", ROOT / "params.yaml").generators
+    assert params_of(Params, "qa").generators
 
 
 @pytest.mark.parametrize(

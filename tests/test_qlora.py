@@ -16,8 +16,9 @@ from stages import qlora
 from stages.lib.records import write_jsonl
 from stages.lib.tuning import sft
 from tests.lib.tuning.tiny_chat import chat_record, params_text, write_tiny_base
+from tests.params_of import section
 
-SECTION = {
+SECTION = section("qlora") | {
     "base": "tiny",
     "backend": "hf",
     "compute_dtype": "float32",

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from stages import rerank
 from stages.lib.params import from_mapping
 from stages.lib.retrieval.pair_scores import Pair, PairScores
 from stages.lib.retrieval.search import exact_top_k
 from stages.rerank import Corpus, Params, Settings
+from tests.params_of import project_params, section
 
 CORPUS = Corpus(ids=["a", "b", "c", "d", "e"], texts=["text a", "text b", "text c", "text d", "text e"])
 QUESTIONS: list[dict[str, Any]] = [{"id": "q1", "question": "first?"}, {"id": "q2", "question": "second?"}]
@@ -136,10 +138,10 @@ def test_bad_params(change: dict[str, Any], message: str) -> None:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project directory as the stages before leave it, with random vectors."""
-    params = Path("params.yaml").read_text(encoding="utf-8").replace("    - base\n", "    - base\n    - ml\n", 1)
+    params = project_params(rerank=section("rerank", instructions=["base", "ml"]))
     prompts = Path("prompts.yaml").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text(params)
+    Path("params.yaml").write_text(yaml.safe_dump(params))
     Path("prompts.yaml").write_text(prompts)
     texts = ["The Eiffel Tower stands in Paris.", "A gradient is a vector of derivatives.", "Apples grow on trees."]
     questions = ["What is a gradient?", "Where does the Eiffel Tower stand?"]

@@ -20,6 +20,7 @@ from stages.lib.gpt.tokenizers import load_tokenizer
 from stages.lib.params import from_mapping
 from stages.lib.records import read_jsonl
 from stages.shard import OUTPUT_DIR, Params, main, split_of
+from tests.params_of import section
 
 ROOT = Path(__file__).parent.parent
 SOURCES: list[dict[str, Any]] = [{"kind": "files", "patterns": ["docs/*"]}]
@@ -41,8 +42,8 @@ def write_documents(texts: list[str]) -> None:
 
 
 def write_params(**shard: Any) -> None:
-    section = {"sources": SOURCES, "tokenizer": "byte", "val_fraction": 0.1, "workers": 1, **shard}
-    Path("params.yaml").write_text(yaml.safe_dump({"shard": section}))
+    small = {"sources": SOURCES, "tokenizer": "byte", "val_fraction": 0.1, "workers": 1}
+    Path("params.yaml").write_text(yaml.safe_dump({"shard": section("shard", **small | shard)}))
 
 
 def run(**shard: Any) -> dict[str, Any]:
@@ -295,4 +296,4 @@ def test_a_vocabulary_that_uint16_cannot_hold(project: Path) -> None:
 )
 def test_bad_params_are_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        from_mapping(Params, {"sources": SOURCES, "tokenizer": "byte", **change}, "params.yaml: shard")
+        from_mapping(Params, section("shard", **{"sources": SOURCES} | change), "params.yaml: shard")

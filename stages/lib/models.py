@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from stages.lib.ledger import ledger_key
 from stages.lib.params import PARAMS_FILE, from_mapping, read_yaml
@@ -64,14 +64,20 @@ def load_model_entry(name: str, path: Path = PARAMS_FILE) -> ModelEntry:
     Raises:
         ValueError: no such model, a name that DVC's dotted paths cannot address, or a bad entry.
     """
-    models = read_yaml(path).get("models", {})
+    return model_entry(name, read_yaml(path).get("models", {}), where=str(path))
+
+
+def model_entry(name: str, models: Any, where: str) -> ModelEntry:
+    """The entry of a name among the content of `models:`; raises as `load_model_entry`."""
+    if not isinstance(models, dict):
+        raise ValueError(f"{where}: models: expected a mapping of names to entries, found {models!r}")
     if name not in models:
-        raise ValueError(f"{path}: no model {name!r} under models:; there are {sorted(models)}")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise ValueError(f"{where}: no model {name!r} under models:; there are {sorted(map(str, models))}")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", str(name)):
         raise ValueError(
-            f"{path}: models.{name}: a name is lower-case letters, digits and hyphens (DVC splits at dots)"
+            f"{where}: models.{name}: a name is lower-case letters, digits and hyphens (DVC splits at dots)"
         )
-    return from_mapping(ModelEntry, models[name], where=f"{path}: models.{name}")
+    return from_mapping(ModelEntry, models[name], where=f"{where}: models.{name}")
 
 
 def locate(entry: ModelEntry) -> Path:

@@ -3,6 +3,10 @@
 A stage declares its parameters as a frozen, keyword-only dataclass and calls
 `load(Params, "chunk")`. Unknown, missing or wrongly typed keys raise `ValueError`
 that names the key, the value and what is allowed.
+
+Every YAML file is read here, by the reader that DVC uses (ruamel.yaml, YAML 1.2): what `dvc exp run -S` writes,
+and what DVC compares to tell whether a stage is up to date, is what the stage sees. So 5e-05 and 1e3 are numbers,
+`on` and `no` are texts.
 """
 
 import dataclasses
@@ -13,7 +17,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import YAMLError
 
 T = TypeVar("T")
 
@@ -25,9 +31,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Reads a YAML mapping. Raises `ValueError` naming the file if it is missing or not a mapping."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file (run from the root of the project)")
+    return parse_yaml(path.read_text(encoding="utf-8"), path)
+
+
+def parse_yaml(text: str, path: Path) -> dict[str, Any]:
+    """A YAML mapping from the text of the file `path`.
+
+    Raises:
+        ValueError: naming the file: not valid YAML, a key twice, or not a mapping.
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        content = YAML(typ="safe").load(text)
+    except DuplicateKeyError as error:
+        key = str(error.problem).removeprefix("found duplicate key ").partition(" with value ")[0]
+        raise ValueError(f"{path}: line {error.problem_mark.line + 1}: the key {key} stands twice") from error
+    except (YAMLError, ValueError) as error:  # ValueError: the 31st of February
         raise ValueError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a mapping at the top, found {type(content).__name__}")
@@ -42,7 +60,7 @@ def load(cls: type[T], section: str, path: Path = PARAMS_FILE) -> T:
     """
     content = read_yaml(path)
     if section not in content:
-        raise ValueError(f"{path}: no section {section!r}; there are {sorted(content)}")
+        raise ValueError(f"{path}: no section {section!r}; there are {sorted(map(str, content))}")
     return from_mapping(cls, content[section], where=f"{path}: {section}")
 
 
@@ -55,7 +73,7 @@ def load_prompts(names: list[str], path: Path = PROMPTS_FILE) -> dict[str, str]:
     content = read_yaml(path)
     for name in names:
         if name not in content:
-            raise ValueError(f"{path}: no prompt {name!r}; there are {sorted(content)}")
+            raise ValueError(f"{path}: no prompt {name!r}; there are {sorted(map(str, content))}")
         if not isinstance(content[name], str):
             raise ValueError(f"{path}: {name} must be a text, found {content[name]!r}")
     return {name: content[name] for name in names}
@@ -139,6 +157,10 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
-        advice = " (YAML reads 3e-4 as text: write 3.0e-4)" if hint in (int, float) and isinstance(value, str) else ""
+        advice = ""
+        if hint in (int, float) and isinstance(value, str):
+            advice = " (this is text: a number, such as 5 or 3e-4, has no quotes; write 3.0e-4)"
+        elif hint is int and isinstance(value, float) and value.is_integer():
+            advice = f" (a whole number has no point and no exponent: write {int(value)})"
         raise ValueError(f"{where}: expected {hint.__name__}, found {value!r}{advice}")
     return value

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from stages.lib.params import fill, from_mapping, load, load_prompts, read_yaml
+from stages.lib.params import fill, from_mapping, load, load_prompts, parse_yaml, read_yaml
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,8 @@ def test_loads_a_section(tmp_path: Path) -> None:
         ({}, "p: missing chars"),
         ({"chars": "5"}, r"p\.chars: expected int, found '5'"),
         ({"chars": True}, r"p\.chars: expected int, found True"),
-        ({"chars": 1.0}, r"p\.chars: expected int, found 1\.0"),
+        ({"chars": 1.0}, r"p\.chars: expected int, found 1\.0 .* write 1\)"),
+        ({"chars": 1000.5}, r"p\.chars: expected int, found 1000\.5$"),
         ({"chars": 1, "fraction": "3e-4"}, r"p\.fraction: .* write 3\.0e-4"),
         ({"chars": 1, "sources": {"kind": "hub"}}, r"p\.sources: expected a list"),
         ({"chars": 1, "sources": [{"kind": "web"}]}, r"p\.sources\[0\]\.kind: 'web' is not allowed; one of"),
@@ -69,6 +70,63 @@ def test_bad_yaml_names_the_file(tmp_path: Path) -> None:
         read_yaml(file)
     with pytest.raises(ValueError, match="no such file"):
         read_yaml(tmp_path / "absent.yaml")
+
+
+SCALARS = [
+    *(
+        "5e-05",
+        "1e-3",
+        "3E4",
+        "1e3",
+        "+1e3",
+        "-2.5e-7",
+        ".5",
+        "5.",
+        "-.5",
+        "1.0e+3",
+        "1e",
+        ".inf",
+        "-.INF",
+        "1_000",
+        "1_0.5",
+    ),
+    *("0", "-0", "012", "0o12", "0x1F", "0b101", "+7", "12:30", "1:30:59.5", "12:30:45"),
+    *("on", "off", "yes", "No", "y", "n", "true", "False", "TRUE", "null", "~", "", "Null", "None"),
+    *("2001-12-14", "2001-12-14t21:59:43.10-05:00", "2001-12-14 21:59:43", "'1e-3'", '"on"', "1e-3 # c"),
+    *("[1e-3, on, {a: 5e-05}]", "|-\n  1e-3", "a b # c", "!!str 1", "!!float 1", "1.2.3", "v1.0", "1e-3x"),
+]
+
+
+@pytest.mark.parametrize("scalar", SCALARS)
+def test_a_value_is_what_dvc_reads(scalar: str) -> None:
+    from dvc.utils.serialize import parse_yaml as dvc_parse_yaml  # type: ignore[import-untyped,unused-ignore]
+
+    text = f"key: {scalar}\n"
+    ours, theirs = parse_yaml(text, Path("p.yaml")), dvc_parse_yaml(text, "p.yaml")
+    assert repr(ours) == repr(theirs)  # types, too
+
+
+@pytest.mark.parametrize(
+    ("scalar", "value"), [("5e-05", 5e-05), ("3E4", 3e4), (".5", 0.5), ("on", "on"), ("12:30", "12:30"), ("012", 12)]
+)
+def test_numbers_are_numbers_and_texts_are_texts(scalar: str, value: object) -> None:
+    found = parse_yaml(f"key: {scalar}", Path("p.yaml"))["key"]
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a:\n  b: 1\n  c: 2\n  b: 3\n", r'^p\.yaml: line 4: the key "b" stands twice$'),
+        ("b: 1\nb: 1\n", r'^p\.yaml: line 2: the key "b" stands twice$'),
+        ("b: 2001-02-31\n", r"^p\.yaml: not valid YAML: day is out of range"),
+        ("- 1\n", r"^p\.yaml: expected a mapping at the top, found list$"),
+        ("", r"^p\.yaml: expected a mapping at the top, found NoneType$"),
+    ],
+)
+def test_bad_yaml_is_named(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_yaml(text, Path("p.yaml"))
 
 
 def test_prompts_are_read_by_name(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """What pretraining and finetuning have in common in params.yaml; each stage's `Params` adds its own."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Tracker = Literal["dvclive", "wandb"]
@@ -21,23 +21,23 @@ class TrainingParams:
     batch_tokens: int  # tokens a step over all processes; a multiple of context x micro_batch x processes
     micro_batch: int  # sequences a forward pass; what does not fit at once is accumulated
     lr: float  # peak learning rate (of Muon's matrices too, whose updates are scaled to AdamW's)
-    warmup_fraction: float = 0.1  # of the steps, linear, 0..1
-    min_lr_fraction: float = 0.1  # of lr, where the cosine ends, 0..1
-    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: the matrices of the blocks, adamw the rest
-    beta1: float = 0.9  # 0..1
-    beta2: float = 0.95  # 0..1
-    eps: float = 1.0e-8
-    weight_decay: float = 0.1  # of matrices; vectors (norms, biases) have none
-    clip: float = 1.0  # global gradient norm at most; 0: no clipping
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bf16 autocast where a probe finds it faster
-    compile: bool = False  # torch.compile of the training and validation pass
-    processes: int = 1  # 0: one a GPU; over 1: the stage starts itself again under torchrun
-    parallel: Literal["ddp", "fsdp"] = "ddp"  # fsdp: weights and moments divided over the processes
-    eval_every: int = 100  # steps between validations
-    checkpoint_every: int = 100  # steps between checkpoints, besides those at a new best
-    log_every: int = 1  # steps between rows of the curve
-    trackers: list[Tracker] = field(default_factory=list)  # besides the curve
-    seed: int = 1
+    warmup_fraction: float  # of the steps, linear, 0..1
+    min_lr_fraction: float  # of lr, where the cosine ends, 0..1
+    optimizer: Literal["adamw", "muon"]  # muon: the matrices of the blocks, adamw the rest
+    beta1: float  # 0..1
+    beta2: float  # 0..1
+    eps: float
+    weight_decay: float  # of matrices; vectors (norms, biases) have none
+    clip: float  # global gradient norm at most; 0: no clipping
+    precision: Literal["auto", "float32", "bfloat16"]  # auto: bf16 autocast where a probe finds it faster
+    compile: bool  # torch.compile of the training and validation pass
+    processes: int  # 0: one a GPU; over 1: the stage starts itself again under torchrun
+    parallel: Literal["ddp", "fsdp"]  # fsdp: weights and moments divided over the processes
+    eval_every: int  # steps between validations
+    checkpoint_every: int  # steps between checkpoints, besides those at a new best
+    log_every: int  # steps between rows of the curve
+    trackers: list[Tracker]  # besides the curve
+    seed: int
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_tokens", "micro_batch", "eval_every", "checkpoint_every", "log_every"):

@@ -1,7 +1,7 @@
 """One GRPO training: its knobs, its rewards as TRL wants them, its checkpoints and its curve."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +18,9 @@ class GRPOParams:
     """The knobs of the training, flat in params.yaml."""
 
     base: str  # a name of models:
-    backend: Literal["hf", "unsloth"] = "hf"  # unsloth: CUDA only
-    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"  # of the base's weights; auto: by a probe
-    max_prompt_tokens: int = 512  # longer prompts, examples included, are dropped
+    backend: Literal["hf", "unsloth"]  # unsloth: CUDA only
+    dtype: Literal["float32", "bfloat16", "float16", "auto"]  # of the base's weights; auto: by a probe
+    max_prompt_tokens: int  # longer prompts, examples included, are dropped
     weights: dict[Name, float]  # of the rewards format, overlap, similarity, grounded, length; 0 leaves one out
     steps: int  # optimizer steps
     prompts_per_step: int  # groups a step
@@ -28,25 +28,25 @@ class GRPOParams:
     micro_batch: int  # replies a forward pass, a multiple or a divisor of generations
     max_completion_tokens: int  # a reply at most; what is longer is cut
     lr: float  # peak
-    warmup_fraction: float = 0.1  # of the steps, 0..1
-    lr_schedule: Literal["constant_with_warmup", "linear", "cosine"] = "constant_with_warmup"
-    loss_type: LossType = "dapo"  # how the token losses are averaged
-    beta: float = 0.0  # weight of the KL divergence from the base; 0: neither computed nor logged
-    epsilon: float = 0.2  # clipping of the probability ratio
-    iterations: int = 1  # optimizer steps on the same replies
-    scale_rewards: Literal["group", "batch", "none"] = "group"  # what advantages are divided by the deviation of
-    mask_truncated: bool = False  # leave replies that were cut out of the loss
-    temperature: float = 1.0  # of sampling
-    lora_rank: int = 16
-    lora_alpha: int = 32
-    lora_dropout: float = 0.0  # 0..1
-    target_modules: list[str] = field(default_factory=list)  # names of linear layers; empty: all but the output layer
-    weight_decay: float = 0.0
-    clip: float = 1.0  # global gradient norm at most
-    gradient_checkpointing: bool = False  # less memory; the prompt is then computed once a reply in training
-    batch_size: int = 16  # replies computed together outside training
-    checkpoint_every: int = 10  # steps between checkpoints, a multiple of iterations
-    seed: int = 0
+    warmup_fraction: float  # of the steps, 0..1
+    lr_schedule: Literal["constant_with_warmup", "linear", "cosine"]
+    loss_type: LossType  # how the token losses are averaged
+    beta: float  # weight of the KL divergence from the base; 0: neither computed nor logged
+    epsilon: float  # clipping of the probability ratio
+    iterations: int  # optimizer steps on the same replies
+    scale_rewards: Literal["group", "batch", "none"]  # what advantages are divided by the deviation of
+    mask_truncated: bool  # leave replies that were cut out of the loss
+    temperature: float  # of sampling
+    lora_rank: int
+    lora_alpha: int
+    lora_dropout: float  # 0..1
+    target_modules: list[str]  # names of linear layers; empty: all but the output layer
+    weight_decay: float
+    clip: float  # global gradient norm at most
+    gradient_checkpointing: bool  # less memory; the prompt is then computed once a reply in training
+    batch_size: int  # replies computed together outside training
+    checkpoint_every: int  # steps between checkpoints, a multiple of iterations
+    seed: int
 
     def __post_init__(self) -> None:
         for name in ("steps", "prompts_per_step", "micro_batch", "max_completion_tokens", "iterations", "lora_rank"):

@@ -19,6 +19,7 @@ from stages.lib.gpt.distributed import World, open_world
 from stages.lib.gpt.model import GPT, IGNORED, GPTConfig
 from stages.lib.gpt.training import Training
 from stages.lib.gpt.training_params import TrainingParams
+from tests.params_of import params_of
 
 FACTS = TokenizerFacts(name="byte", identity="x", vocab_size=50, eot=1)
 CONFIG = GPTConfig(vocab_size=64, context=16, n_layer=2, n_head=2, d_model=16, dropout=0.1)
@@ -55,7 +56,7 @@ def settings(**changes: Any) -> TrainingParams:
         "eval_every": 10,
         "checkpoint_every": 7,
     }
-    return TrainingParams(**(values | changes))
+    return params_of(TrainingParams, "pretrain", **(values | changes))
 
 
 def training(place: Path, params: TrainingParams, world: World = ALONE, config: GPTConfig = CONFIG) -> Training:

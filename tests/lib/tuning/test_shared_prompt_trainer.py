@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from stages.lib.tuning.grpo_training import GRPOParams, lora_config, training_set, trl_config, trl_reward
 from stages.lib.tuning.rewards import Sample
 from stages.lib.tuning.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
+from tests.params_of import params_of
 
 # Two groups of two replies: prompts of 5 and 3 tokens, padded on the left; replies of 4, 2, 3 and 1 tokens.
 IDS = torch.tensor(
@@ -33,9 +34,12 @@ def params(**changes: Any) -> GRPOParams:
         "micro_batch": 4,
         "max_completion_tokens": 6,
         "lr": 1.0e-3,
+        "temperature": 1.0,
+        "beta": 0.0,
+        "checkpoint_every": 10,
         "weights": {"length": 1.0},
     }
-    return GRPOParams(**(settings | changes))
+    return params_of(GRPOParams, "grpo", **(settings | changes))
 
 
 def make_trainer(directory: Path, place: Path, **changes: Any) -> SharedPromptTrainer:

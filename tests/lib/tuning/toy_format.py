@@ -10,9 +10,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from stages.lib.tuning.grpo_run import ask, train
 from stages.lib.tuning.grpo_training import GRPOParams
 from stages.lib.tuning.rewards import Sample, format_reward
+from tests.params_of import params_of
 
 WORDS = ["<end>", "#####", *(f"w{i}" for i in range(30))]
-PARAMS = GRPOParams(
+PARAMS = params_of(
+    GRPOParams,
+    "grpo",
     base="toy",
     steps=250,
     prompts_per_step=8,  # with 4, a prompt may settle on a wrong answer: 82% to 99% by the seed; so 95% to 99%
@@ -22,6 +25,8 @@ PARAMS = GRPOParams(
     lr=7.0e-3,
     lora_rank=16,
     lora_alpha=32,
+    temperature=1.0,
+    beta=0.0,
     weights={"format": 1.0},
     batch_size=256,
     checkpoint_every=250,

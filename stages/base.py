@@ -1,0 +1,36 @@
+"""models.NAME -> models/NAME: a note of what a base's weights are, so that `gguf.model: NAME` can release it as it is.
+
+DVC has a stage wait for files. What gguf releases is the output of a training (models/NAME-qlora, models/gpt/best),
+or a base, which no stage makes: its note stands for it. The weights stay where `models:` says.
+Run: python -m stages.base NAME
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.lib.models import load_model_entry
+from stages.lib.records import write_json
+
+MODELS_DIR = Path("models")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Section `base` of params.yaml: nothing to set; which base it is, gguf.base says."""
+
+
+def main(name: str) -> None:
+    """Writes the note of the base `name`.
+
+    Raises:
+        ValueError: no such model, or a bad entry.
+    """
+    entry = load_model_entry(name)
+    write_json(MODELS_DIR / name, {"base": name, "source": entry.source, "weights": entry.revision or entry.sha256})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m stages.base", description=__doc__)
+    parser.add_argument("name", help="a model under models:")
+    main(parser.parse_args().name)
