@@ -259,8 +259,14 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     )
     draw_rewards(OUT / "curve.png", rows, list(rewards), caption)
     write_csv(CURVE, rows)
-    write_metrics("grpo", metrics)
+    write_metrics("grpo", metrics, headline)
     watch.write(resumed_from_step=trained.resumed_from, steps=len(rows))
+
+
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: the reward at the end, the answers' F1 on test questions and what it gained."""
+    answer = results["content_gain"]["answer_f1"]
+    return {"grpo": {"reward": results["reward_last_quarter"], "f1": answer["tuned"], "f1_gain": answer["gain"]}}
 
 
 def main() -> None:

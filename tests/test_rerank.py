@@ -173,7 +173,7 @@ def test_the_stage_with_the_real_model_twice_gives_the_same_bytes(
 ) -> None:
     run(monkeypatch, "minilm-l6", "minilm-l6", "base")
     lines = Path(OUT).read_text()
-    metrics = Path("metrics/rerank_minilm-l6_minilm-l6_base.json").read_text()
+    metrics = Path("metrics/full/rerank_minilm-l6_minilm-l6_base.json").read_text()
     records = [json.loads(line) for line in lines.splitlines()]
     assert [order(record)[0] for record in records] == ["c1", "c0"]  # the reranker knows better
     assert json.loads(metrics)["method"] == "late_interaction"
@@ -184,7 +184,7 @@ def test_the_stage_with_the_real_model_twice_gives_the_same_bytes(
     monkeypatch.setenv("LLMILL_CACHE", str(project / "other_cache"))  # from scratch
     run(monkeypatch, "minilm-l6", "minilm-l6", "base")
     assert Path(OUT).read_text() == lines
-    assert Path("metrics/rerank_minilm-l6_minilm-l6_base.json").read_text() == metrics
+    assert Path("metrics/full/rerank_minilm-l6_minilm-l6_base.json").read_text() == metrics
 
 
 @pytest.mark.parametrize(
