@@ -106,7 +106,7 @@ def _mean_cosine(queries: np.ndarray, chunks: np.ndarray, pairs: Sequence[tuple[
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
-    """The columns of `dvc exp show`: chunks that are cut off. What the vectors are worth is a metric of the benchmark."""
+    """The columns of `dvc exp show`: chunks cut off by the model. The benchmark says what vectors are worth."""
     return {"embed": {"truncated": results["truncated_chunks"]}}
 
 
