@@ -105,7 +105,12 @@ def test_the_whole_stage(project: Path) -> None:
     content = found["content_gain"]["answer_f1"]
     for system in ("base", "tuned"):
         assert sum(float(row[f"{system}_answer_f1"]) for row in shown) / 2 == pytest.approx(content[system], abs=1e-5)
+    with Path("data/grpo/rewards.csv").open(newline="") as file:
+        drawn = list(csv.DictReader(file))
+    rewarded = {name.removesuffix("_mean") for name in header.split(",") if name.endswith("_mean")}
+    assert {row["reward"] for row in drawn} == {"weighted sum", *rewarded} and len(drawn) == 4 * (1 + len(rewarded))
     assert Path("data/grpo/curve.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(Path("metrics/grpo.json").read_text())["grpo"]["f1"] == content["tuned"]
     facts = json.loads(Path("models/tiny-grpo/llmill.json").read_text())
     assert facts["base"] == "tiny"
     names = {file.name for file in Path("models/tiny-grpo").iterdir()}
