@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from stages.lib.metrics import read_results
 from stages.lib.records import write_json, write_jsonl
 from tests.params_of import project_params
 
@@ -61,7 +62,7 @@ def main() -> None:
             subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=place, env=environment, check=True)
             timing = json.loads((place / f"timings/{stage}.json").read_text(encoding="utf-8"))
             print(f"--- {stage}: {timing['seconds']:.0f} s, {timing['peak_memory_mb']:.0f} MB")
-            print((place / f"metrics/{stage}.json").read_text(encoding="utf-8"), flush=True)
+            print(json.dumps(read_results(stage, place), indent=2), flush=True)
 
 
 if __name__ == "__main__":

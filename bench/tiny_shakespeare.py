@@ -18,6 +18,7 @@ from stages import pretrain
 from stages.lib.gpt.sharding import write_shard
 from stages.lib.gpt.shards import Split, manifest
 from stages.lib.gpt.tokenizers import load_tokenizer
+from stages.lib.metrics import read_results
 from stages.lib.records import Record, write_json
 from tests.params_of import section
 
@@ -60,7 +61,7 @@ def main() -> None:
         )
         Path("params.yaml").write_text(yaml.safe_dump({"pretrain": pretraining}))
         pretrain.main()
-        print(Path("metrics/pretrain.json").read_text())
+        print(json.dumps(read_results("pretrain"), indent=2))
         print(json.dumps(json.loads(Path("timings/pretrain.json").read_text())["parts"]))
         os.chdir("/")
 

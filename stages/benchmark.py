@@ -140,7 +140,32 @@ def summarise(rows: Sequence[Record], inputs: Inputs, params: Params) -> dict[st
         "questions_without_support": inputs.relevant.without_support,
         "depth": params.depth,
         "skipped_dimensions": skipped_dimensions(inputs, params),
+        "headline_k": params.headline_k,
+        "best_by_mrr": best_by_mrr(rows),
         "systems": {row["system"]: {name: row[name] for name in names} for row in rows if row["full_dimension"]},
+    }
+
+
+def best_by_mrr(rows: Sequence[Record]) -> dict[str, str]:
+    """Method -> its system with the best MRR at full dimension, the first of equals, whatever systems there are."""
+    best: dict[str, Record] = {}
+    for row in rows:
+        if row["full_dimension"] and (row["method"] not in best or row["mrr"] > best[row["method"]]["mrr"]):
+            best[row["method"]] = row
+    return {method: row["system"] for method, row in best.items()}
+
+
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: the best system and the best MRR of each method, however many systems."""
+    systems, best = results["systems"], results["best_by_mrr"]
+    first = max(best.values(), key=lambda name: systems[name]["mrr"])
+    accuracy = f"accuracy_at_{results['headline_k']}"
+    return {
+        "benchmark": {
+            "best": first,
+            accuracy: systems[first][accuracy],
+            **{f"{method}_mrr": systems[name]["mrr"] for method, name in best.items()},
+        }
     }
 
 
@@ -200,7 +225,7 @@ def main() -> None:
     write_csv(OUTPUT / "benchmark_results.csv", rows)
     write_csv(OUTPUT / "accuracy_at_k.csv", over_k)
     write_csv(OUTPUT / "accuracy_by_dimension.csv", over_dimension)
-    write_metrics("benchmark_results", summarise(rows, inputs, params))
+    write_metrics("benchmark_results", summarise(rows, inputs, params), headline)
     watch.write()
     for model, skipped in skipped_dimensions(inputs, params).items():
         if skipped:

@@ -118,6 +118,11 @@ def summary(tally: Tally, params: Params) -> dict[str, Any]:
     }
 
 
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: documents kept and the chunks of them."""
+    return {"chunk": {"documents": results["documents"]["kept"], "chunks": results["chunks"]}}
+
+
 def percentile(lengths: Counter[int], share: int) -> int:
     """The smallest length such that at least `share` percent of all are no longer (nearest rank)."""
     rank = -(-share * lengths.total() // 100)
@@ -163,7 +168,7 @@ def main() -> None:
                 for chunk in chunk_document(item, params, tally):
                     _write(chunks, chunk)
     watch.lap("chunk")
-    write_metrics("chunk", summary(tally, params))
+    write_metrics("chunk", summary(tally, params), headline)
     watch.write(documents=tally.documents, chunks=tally.lengths.total())
 
 

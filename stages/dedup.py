@@ -266,6 +266,11 @@ def dedup(
     return kept, lines, summary(found, vectors, outcome, kept)
 
 
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: chunks that were removed."""
+    return {"dedup": {"removed": results["chunks"]["in"] - results["chunks"]["kept"]}}
+
+
 def main() -> None:
     """Reads params.yaml and chunks.jsonl; writes chunks_dedu.jsonl, the pair files and metrics/dedup.json."""
     params = load(Params, "dedup")
@@ -306,7 +311,7 @@ def main() -> None:
     for model, records in lines.items():
         write_jsonl(PAIRS_DIR / f"{model}_dedu.jsonl", records)
     write_jsonl(KEPT, kept)
-    write_metrics("dedup", metrics)
+    write_metrics("dedup", metrics, headline)
     watch.lap("write")
     watch.write(chunks=len(chunks), asked=metrics["asked"])
 

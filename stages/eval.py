@@ -171,6 +171,21 @@ def add_forgetting(
     return absent
 
 
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: each system's token F1; its wins against the base, and what general text became.
+
+    `forgetting` is the perplexity of general text by that of the base: 1 is as before, above 1 is worse.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for system, rows in results["systems"].items():
+        found[system] = {"f1": rows["token_f1"]["value"]}
+        if "win_rate" in rows:
+            found[system]["win_rate"] = rows["win_rate"]["value"]
+        if "forgetting" in rows:
+            found[system]["forgetting"] = rows["forgetting"]["ratio"]
+    return {"eval": found}
+
+
 def main() -> None:
     """Asks, scores, judges, compares; writes the tables, the chart and the metrics.
 
@@ -230,7 +245,7 @@ def main() -> None:
         "systems": table,
         "absent": absent,
     }
-    write_metrics("eval", metrics)
+    write_metrics("eval", metrics, headline)
     watch.lap("write")
     tokens = sum(reply.tokens for answer in answers.values() for reply in answer.replies)
     asked = sum(watch.parts[name] for name in params.systems)

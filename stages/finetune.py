@@ -224,12 +224,18 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             "best_step": training.best[1],
             "held_out_losses": losses,
         },
+        headline,
     )
     return {
         "resumed_from_step": resumed,
         "tokens_per_second": speed.tokens_per_second,
         "matmul_share": speed.matmul_share,
     }
+
+
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: the loss on held-out answers after the training (nats a token)."""
+    return {"finetune": {"answer_loss": results["held_out_losses"]["output_after"]["loss"]}}
 
 
 def main() -> None:

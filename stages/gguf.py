@@ -199,6 +199,14 @@ def type_line(kind: str, found: dict[str, Any]) -> str:
     )
 
 
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: the released type, its KL divergence (nats a token) and bits a weight."""
+    if results["released"] is None:
+        return {"gguf": {"released": "none"}}
+    found = results["types"][results["released"]]
+    return {"gguf": {"released": results["released"], "kl": found["mean_kl"], "bits": found["bits_per_weight"]}}
+
+
 def main() -> None:
     """Reads the tuned model and held-out text, writes models/gguf and metrics/gguf.json.
 
@@ -217,7 +225,7 @@ def main() -> None:
     shutil.rmtree(temporary, ignore_errors=True)  # of a killed run
     try:
         metrics = export(params, source, held, temporary, watch)
-        write_metrics("gguf", metrics)
+        write_metrics("gguf", metrics, headline)
         if metrics["released"] is None:
             lines = "\n".join(type_line(kind, found) for kind, found in metrics["types"].items())
             raise ValueError(f"gguf: no type of {params.types} passes the release gate:\n{lines}")

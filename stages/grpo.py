@@ -28,7 +28,7 @@ from stages.lib.tuning.precision import choose_dtype
 from stages.lib.tuning.preflight import check_classes
 from stages.lib.tuning.reasoning_prompts import Split, choose_shots, make_split
 from stages.lib.tuning.reward_audit import audit_rewards, check_audit
-from stages.lib.tuning.reward_curve import draw_rewards
+from stages.lib.tuning.reward_curve import draw_rewards, reward_rows
 from stages.lib.tuning.rewards import AnswerSimilarity, Encoder, Floats, Name, Reward, build_rewards
 from stages.lib.tuning.sft import prune_finished
 
@@ -285,13 +285,25 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     prune_finished(directory)
     measured = {"base": by_base, "tuned": by_tuned}
     write_csv(OUT / "replies.csv", reply_rows(test_set, {"base": before, "tuned": after}, measured))
+    publish_curve(rows, list(rewards), params)
+    write_metrics("grpo", metrics, headline)
+    watch.write(resumed_from_step=trained.resumed_from, steps=len(rows))
+
+
+def publish_curve(rows: Sequence[Mapping[str, float]], names: Sequence[str], params: Params) -> None:
+    """The training step by step: all columns in a table, the rewards in long format for `dvc plots`, and a picture."""
+    write_csv(CURVE, rows)
+    write_csv(OUT / "rewards.csv", reward_rows(rows, names))
     caption = (
         f"GRPO on {params.base}: {params.prompts_per_step} x {params.generations} replies a step, lr {params.lr:g}"
     )
-    draw_rewards(OUT / "curve.png", rows, list(rewards), caption)
-    write_csv(CURVE, rows)
-    write_metrics("grpo", metrics)
-    watch.write(resumed_from_step=trained.resumed_from, steps=len(rows))
+    draw_rewards(OUT / "curve.png", rows, names, caption)
+
+
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: the reward at the end, the answers' F1 on test questions and what it gained."""
+    answer = results["content_gain"]["answer_f1"]
+    return {"grpo": {"reward": results["reward_last_quarter"], "f1": answer["tuned"], "f1_gain": answer["gain"]}}
 
 
 def main() -> None:

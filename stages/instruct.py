@@ -207,7 +207,7 @@ def main() -> None:
         write_json(OUT / ("finetune.json" if split == "train" else f"finetune_{split}.json"), instructions)
     write_jsonl(OUT / "dropped.jsonl", account.dropped)
     metrics = make_metrics(account, chats, qar, groups)
-    write_metrics("instruct", metrics)
+    write_metrics("instruct", metrics, headline)
     watch.lap("write")
     watch.write()
     print(f"instruct: synthetic_qa {metrics['synthetic_qa']}, qar {metrics['qar']}")
@@ -232,6 +232,12 @@ def make_metrics(
         "qar": {split: len(qar[split]) for split in SPLITS},
         "finetune": {split: len(chats[split]) for split in SPLITS},
     }
+
+
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: conversations, and questions with reasoning, of all splits."""
+    chats = sum(split["all"] for split in results["synthetic_qa"].values())
+    return {"instruct": {"chats": chats, "reasoned": sum(results["qar"].values())}}
 
 
 if __name__ == "__main__":

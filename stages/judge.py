@@ -153,6 +153,13 @@ def make_metrics(method: str, judged: Judged, probes: Sequence[Probe], params: P
     }
 
 
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: how well the judge tells right items from wrong ones, its mean AUC."""
+    aucs = [found["auc"] for kinds in results["validity"].values() for found in kinds.values()]
+    known = [auc for auc in aucs if auc is not None]
+    return {"judge": {"auc": float(np.mean(known))} if known else {}}
+
+
 def main(judge: str, generator: str) -> None:
     """Reads questions and chunks, judges, writes judgments and metrics.
 
@@ -185,7 +192,7 @@ def main(judge: str, generator: str) -> None:
         for record, fields in zip(records, judged.fields, strict=True)
     ]
     write_jsonl(OUT / f"{name}_qa.jsonl", out)
-    write_metrics(f"judge_{name}", metrics)
+    write_metrics(f"judge_{name}", metrics, headline)
     if not metrics["questions"]["kept"]:
         raise ValueError(
             f"{judge} could judge none of {len(records)} questions: {metrics['failures']}; its replies are in "

@@ -244,6 +244,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             "data": data.fingerprint,
         }
         | ({"hellaswag": hellaswag} if hellaswag else {}),
+        headline,
     )
     return {
         "resumed_from_step": resumed,
@@ -251,6 +252,14 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         "matmul_share": speed.matmul_share,
         "matmul_peak_gflops": speed.peak / 1e9,
     }
+
+
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: the best validation loss (nats a token) and, where scored, HellaSwag."""
+    found = {"val_loss": results["val_loss"]}
+    if "hellaswag" in results:
+        found["hellaswag"] = results["hellaswag"]["acc_norm_tokens"]["value"]
+    return {"pretrain": found}
 
 
 def main() -> None:

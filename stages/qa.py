@@ -69,6 +69,11 @@ def make_metrics(strategy: str, chunks: int, outcome: Outcome, records: Sequence
     }
 
 
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: the generator's questions."""
+    return {"qa": {"questions": results["questions"]}}
+
+
 def main(generator: str) -> None:
     """Reads the chunks, asks, writes questions, rejected replies and metrics.
 
@@ -98,7 +103,7 @@ def main(generator: str) -> None:
             f"the replies are in {dropped}. Is the model too small for qa_strategy {strategy!r} (params.yaml, models:)?"
         )
     write_jsonl(QA_DIR / f"{generator}_qa.jsonl", records)
-    write_metrics(f"qa_{generator}", metrics)
+    write_metrics(f"qa_{generator}", metrics, headline)
     watch.lap("write")
     watch.write(
         chunks_per_second=round(len(chunks) / max(watch.parts["ask"], 1e-9), 3), asked=model.asked, reused=model.reused

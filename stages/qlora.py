@@ -270,7 +270,9 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     sft.prune_finished(directory)
     write_csv(CURVE, rows)
     write_metrics(
-        "qlora", {**data.counts, "compute_dtype": dtype, "final_train_loss": rows[-1]["train_loss"], **result}
+        "qlora",
+        {**data.counts, "compute_dtype": dtype, "final_train_loss": rows[-1]["train_loss"], **result},
+        headline,
     )
     watch.lap("write")
     print(
@@ -349,6 +351,11 @@ def before_losses(
     losses = sample_losses(model, val, pad_id, batch_tokens)
     write_json(kept, {"ids": names, "losses": losses.tolist()})
     return losses
+
+
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: the validation loss after the training and how far it fell (nats a token)."""
+    return {"qlora": {"val_loss": results["val_loss_after"], "fall": results["val_loss_fall"]}}
 
 
 def main() -> None:

@@ -207,7 +207,7 @@ def main() -> None:
     watch.lap("rerank")
 
     write_jsonl(stored.RERANKING / f"{embedding}_{name}_{instruction}_reranking.jsonl", records)
-    write_metrics(title, {"method": entry.rerank_method, **metrics})
+    write_metrics(title, {"method": entry.rerank_method, **metrics})  # its worth is a metric of the benchmark
     watch.write(pairs=metrics["candidates"]["kept"])
 
 

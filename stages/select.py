@@ -194,6 +194,11 @@ def read_judgments(generators: Sequence[str], judges: Sequence[str], directory: 
     return judged
 
 
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: questions that passed."""
+    return {"select": {"questions": results["questions"]["kept"]}}
+
+
 def main() -> None:
     """Reads params.yaml and data/judgments, writes data/selected and metrics/select.json."""
     params = load(Params, "select")
@@ -221,6 +226,7 @@ def main() -> None:
             "mean_score": float(np.mean([question["mean_score"] for question in selected])),
             "agreement": agreement(judged, params),
         },
+        headline,
     )
     watch.write(questions=total)
 

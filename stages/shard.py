@@ -127,6 +127,11 @@ def summary(tally: Tally, content: Record) -> dict[str, Any]:
     }
 
 
+def headline(results: dict[str, Any]) -> dict[str, Any]:
+    """The columns of `dvc exp show`: tokens to train on."""
+    return {"shard": {"tokens": results["train"]["tokens"]}}
+
+
 def check_tokenizer(tokenizer: Tokenizer) -> None:
     """Raises `ValueError` when ids of the tokenizer do not fit into uint16."""
     if tokenizer.vocab_size > MAX_VOCABULARY:
@@ -224,7 +229,7 @@ def main() -> None:
     content = manifest(tokenizer, params.shard_tokens, state.shards)
     write_json(state.directory / MANIFEST, content)
     watch.lap("tokenize")
-    write_metrics("shard", summary(tally, content))
+    write_metrics("shard", summary(tally, content), headline)
     publish(state.directory, OUTPUT_DIR)
     shutil.rmtree(state.root)
     watch.write(

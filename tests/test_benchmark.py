@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from stages import benchmark
+from stages.lib.metrics import read_results
 from stages.lib.params import from_mapping
 from stages.lib.records import Record, read_jsonl, write_json, write_jsonl
 from stages.lib.retrieval.bm25 import BM25
@@ -122,7 +123,7 @@ OUTPUTS = [
     "data/benchmarks/accuracy_by_dimension.csv",
     "data/benchmarks/benchmark.png",
     "data/benchmarks/benchmark_results.csv",
-    "metrics/benchmark_results.json",
+    "metrics/full/benchmark_results.json",
 ]
 
 
@@ -139,7 +140,7 @@ def test_the_stage_writes_every_system_and_the_same_bytes_twice(
     rows = results()
     full = ["bm25", "m_base", "m_base_r", "m_base_bm25-rrf", "m_ml", "m_ml_bm25-rrf"]
     assert sorted(rows) == sorted([*full, "m_base_4", "m_base_8", "m_ml_4", "m_ml_8"])
-    metrics = json.loads(Path("metrics/benchmark_results.json").read_text())
+    metrics = read_results("benchmark_results")
     assert list(metrics["systems"]) == full
     assert (metrics["corpus"], metrics["queries"], metrics["skipped_dimensions"]) == (12, 6, {"m": [64]})
     # d0-0's question: itself and d2-0. d0-7's: itself, d0-0 which holds the support too, and so d2-0.

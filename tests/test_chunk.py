@@ -1,6 +1,5 @@
 """The stage: documents in, exact chunks and adding counts out; bad input, bad params, a 50 MB document, real pages."""
 
-import json
 import os
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ import yaml
 
 from stages.chunk import Params, Tally, chunk_document, drop_duplicates, main, percentile, summary
 from stages.lib.corpus.documents import Document, Drop, Item
+from stages.lib.metrics import read_results
 from stages.lib.params import from_mapping
 from stages.lib.records import Record, read_jsonl
 from tests.params_of import params_of, section
@@ -30,7 +30,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(**chunk: Any) -> dict[str, Any]:
     Path("params.yaml").write_text(yaml.safe_dump({"chunk": section("chunk", **{"sources": SOURCES} | chunk)}))
     main()
-    metrics: dict[str, Any] = json.loads(Path("metrics/chunk.json").read_text())
+    metrics: dict[str, Any] = read_results("chunk")
     return metrics
 
 
@@ -76,7 +76,7 @@ def test_counts_add_up_and_drops_are_kept_aside(project: Path) -> None:
 
 def test_two_runs_write_the_same_bytes(project: Path) -> None:
     def everything() -> dict[str, bytes]:
-        places = [*Path("data/chunks").iterdir(), Path("metrics/chunk.json")]
+        places = [*Path("data/chunks").iterdir(), Path("metrics/full/chunk.json")]
         return {str(path): path.read_bytes() for path in sorted(places)}
 
     sources = [{"kind": "packages", "names": ["accelerate"], "limit": 40}]

@@ -246,6 +246,7 @@ def test_main_writes_all_outputs_the_same_twice(project: Path, monkeypatch: pyte
         "data/chunks/chunks_dedu.jsonl",
         "data/deduplication/minilm-l6_dedu.jsonl",
         "metrics/dedup.json",
+        "metrics/full/dedup.json",
     }
     kept = [json.loads(line) for line in first["data/chunks/chunks_dedu.jsonl"].splitlines()]
     assert [chunk["id"] for chunk in kept] == ["c0", "c2", "c3"]

@@ -63,7 +63,7 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, byte
 
 
 def outputs(place: Path) -> dict[str, bytes]:
-    files = [*(place / "data/embeddings").iterdir(), *(place / "metrics").iterdir()]
+    files = [*(place / "data/embeddings").iterdir(), *(place / "metrics/full").iterdir()]
     return {file.name: file.read_bytes() for file in sorted(files)}
 
 
@@ -112,7 +112,7 @@ def test_can_embed_what_dedup_kept(project: Path, monkeypatch: pytest.MonkeyPatc
     (project / "params.yaml").write_text(yaml.safe_dump(content))
     written = run_main(monkeypatch, "minilm-l6")
     assert json.loads(written["minilm-l6_chunks_ids.json"]) == ["d-0", "d-2"]
-    metrics = json.loads(written["embed_minilm-l6.json"])
+    (metrics,) = json.loads(written["embed_minilm-l6.json"])
     assert metrics["corpus"] == "deduplicated" and metrics["chunks"] == 2
 
 

@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages import eval as stage
+from stages.lib.metrics import read_results
 from stages.lib.params import from_mapping
 from stages.lib.tuning.base import base_identity
 from stages.lib.tuning.held_out import choose_questions, prompt_of
@@ -102,7 +103,7 @@ def read_csv(name: str) -> list[dict[str, str]]:
 
 def test_base_against_adapter(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stage.main()
-    metrics = json.loads(Path("metrics/eval.json").read_text())
+    metrics = read_results("eval")
     assert metrics["questions"] == {"in": 19, "kept": 12, "dropped": {"not_chosen": 7}}
     assert metrics["kinds"] == {"false_premise": 4, "selected": 4, "unanswerable": 4}
     assert metrics["absent"] == {}
@@ -125,15 +126,15 @@ def test_base_against_adapter(project: Path, capsys: pytest.CaptureFixture[str])
     assert "token_f1" in out
     assert f"perplexity, x base's{tuned['forgetting']['ratio']:>11.3f}" in out
 
-    before = Path("metrics/eval.json").read_bytes()
+    before = Path("metrics/full/eval.json").read_bytes()
     stage.main()
-    assert Path("metrics/eval.json").read_bytes() == before
+    assert Path("metrics/full/eval.json").read_bytes() == before
 
 
 def test_a_split_of_one_kind_says_what_it_cannot_measure(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_records(["selected"] * 7)
     stage.main()
-    metrics = json.loads(Path("metrics/eval.json").read_text())
+    metrics = read_results("eval")
     assert set(metrics["absent"]) == {"refusal_precision", "refusal_recall", "correction_rate"}
     assert "refusal_recall" not in metrics["systems"]["qlora"]
     out = capsys.readouterr().out

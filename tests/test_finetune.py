@@ -20,6 +20,7 @@ from stages.lib.gpt.checkpoints import TokenizerFacts, load_model, save_model
 from stages.lib.gpt.curves import read_curve
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.gpt.tokenizers import load_tokenizer
+from stages.lib.metrics import read_results
 from stages.lib.params import from_mapping
 from stages.lib.records import read_jsonl
 from tests.params_of import section
@@ -65,7 +66,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def metrics(place: Path = Path()) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((place / "metrics/finetune.json").read_text())
+    found: dict[str, Any] = read_results("finetune", place)
     return found
 
 
@@ -126,7 +127,7 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path, monkeypatch: 
         main()
     assert 0 < json.loads((one / "timings/finetune.json").read_text())["resumed_from_step"] < 150
     assert json.loads((other / "timings/finetune.json").read_text())["resumed_from_step"] == 0
-    for file in ("models/gpt-instruct/model.safetensors", "metrics/finetune_curve.csv", "metrics/finetune.json"):
+    for file in ("models/gpt-instruct/model.safetensors", "metrics/finetune_curve.csv", "metrics/full/finetune.json"):
         assert (one / file).read_bytes() == (other / file).read_bytes(), file
 
 

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from stages import gguf as stage
+from stages.lib.metrics import read_results
 from stages.lib.tuning.gguf_reading import open_gguf
 from tests.lib.tuning.tiny_chat import chat_record, params_text, write_tiny_base
 from tests.params_of import models, section
@@ -71,7 +72,7 @@ def test_the_smallest_type_that_passes_is_released(project: Path) -> None:
     tuned = write_adapter(Path("base").absolute(), Path("models/tiny-qlora"))
     write_params(types=["Q4_K_M", "F16"], max_mean_kl=1e-5)
     stage.main()
-    metrics = json.loads(Path("metrics/gguf.json").read_text())
+    metrics = read_results("gguf")
     assert metrics["released"] == "F16"
     assert sorted(metrics["types"]) == ["F16", "Q4_K_M"]
     assert "mean_kl" in metrics["types"]["Q4_K_M"]["faults"][0]
@@ -96,7 +97,7 @@ def test_a_failed_gate_is_a_failed_stage_with_the_numbers(project: Path) -> None
         ValueError, match=r"(?s)no type of .* passes the release gate.*Q4_K_M: .*KL.*mean_kl .* > max_m"
     ):
         stage.main()
-    metrics = json.loads(Path("metrics/gguf.json").read_text())
+    metrics = read_results("gguf")
     assert metrics["released"] is None and metrics["types"]["Q8_0"]["faults"]
     assert sorted(path.name for path in Path("models").iterdir()) == ["gguf"]
     assert list(Path("models/gguf").iterdir()) == []
@@ -178,7 +179,7 @@ def test_our_own_gpt(project: Path) -> None:
     write_params(model="gpt/best", types=["Q8_0", "F16"], window=64, min_runtime_agreement=0.5)
     Path("held.jsonl").write_text(json.dumps({"text": "The quick brown fox. " * 20}))
     stage.main()
-    metrics = json.loads(Path("metrics/gguf.json").read_text())
+    metrics = read_results("gguf")
     assert (metrics["model"], metrics["chat_template"]) == ("gpt-best", False)
     assert metrics["types"][metrics["released"]]["runtime"]["text_faults"] == []
     assert 'TEMPLATE """{{ .Prompt }}"""' in Path("models/gguf/Modelfile").read_text()
@@ -194,7 +195,7 @@ def test_smollm2_at_8_bits_passes_and_stops(tmp_path: Path, monkeypatch: pytest.
     Path("params.yaml").write_text(yaml.safe_dump({"models": models(), "gguf": section | limits}))
     Path("held.jsonl").write_text("\n".join(json.dumps(chat_record(i)) for i in range(12)))
     stage.main()
-    found = json.loads(Path("metrics/gguf.json").read_text())["types"]["Q8_0"]
+    found = read_results("gguf")["types"]["Q8_0"]
     assert found["tensors"] == {"F32": 61, "Q8_0": 211}
     assert found["runtime"]["replies_stopped"] >= 1
     assert found["runtime"]["template_faults"] == {}

@@ -20,6 +20,7 @@ from transformers import TrainerCallback
 
 import stages.grpo
 from stages.grpo import Params, adapter_directory, gains, main
+from stages.lib.metrics import read_results
 from stages.lib.params import from_mapping
 from stages.lib.records import read_jsonl, write_jsonl
 from stages.lib.tuning.base import base_directory
@@ -91,7 +92,7 @@ def project(tmp_path: Path, tiny_directory: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_whole_stage(project: Path) -> None:
     main()
-    found = json.loads(Path("metrics/grpo.json").read_text())
+    found = read_results("grpo")
     assert found["counts"]["train"] == {"in": 6, "kept": 4, "dropped": {"prompt_too_long": 1, "worked_example": 1}}
     assert found["counts"]["test"] == {"in": 2, "kept": 2, "dropped": {}}
     assert found["steps"] == 4
@@ -112,16 +113,23 @@ def test_the_whole_stage(project: Path) -> None:
     content = found["content_gain"]["answer_f1"]
     for system in ("base", "tuned"):
         assert sum(float(row[f"{system}_answer_f1"]) for row in shown) / 2 == pytest.approx(content[system], abs=1e-5)
+    with Path("data/grpo/rewards.csv").open(newline="") as file:
+        drawn = list(csv.DictReader(file))
+    rewarded = {name.removesuffix("_mean") for name in header.split(",") if name.endswith("_mean")}
+    assert {row["reward"] for row in drawn} == {"weighted sum", *rewarded} and len(drawn) == 4 * (1 + len(rewarded))
     assert Path("data/grpo/curve.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(Path("metrics/grpo.json").read_text())["grpo"]["f1"] == content["tuned"]
     facts = json.loads(Path("models/tiny-grpo/llmill.json").read_text())
     assert facts["base"] == "tiny"
     names = {file.name for file in Path("models/tiny-grpo").iterdir()}
     assert {"adapter_model.safetensors", "adapter_config.json", "README.md", "tokenizer_config.json"} <= names
     # A second run finds all done: it trains no step again and changes nothing.
-    before = [Path(f).read_bytes() for f in ("metrics/grpo.json", "models/tiny-grpo/adapter_model.safetensors")]
+    before = [Path(f).read_bytes() for f in ("metrics/full/grpo.json", "models/tiny-grpo/adapter_model.safetensors")]
     main()
     assert json.loads(Path("timings/grpo.json").read_text())["resumed_from_step"] == 4
-    assert before == [Path(f).read_bytes() for f in ("metrics/grpo.json", "models/tiny-grpo/adapter_model.safetensors")]
+    assert before == [
+        Path(f).read_bytes() for f in ("metrics/full/grpo.json", "models/tiny-grpo/adapter_model.safetensors")
+    ]
 
 
 def test_a_reward_that_is_topped_stops_before_training(project: Path) -> None:
@@ -247,7 +255,7 @@ def test_killed_and_run_again_gives_the_same_bytes(
         main()
     assert 4 <= json.loads((one / "timings/grpo.json").read_text())["resumed_from_step"] < 30
     assert json.loads((other / "timings/grpo.json").read_text())["resumed_from_step"] == 0
-    for file in ("models/tiny-grpo/adapter_model.safetensors", "metrics/grpo_curve.csv", "metrics/grpo.json"):
+    for file in ("models/tiny-grpo/adapter_model.safetensors", "metrics/grpo_curve.csv", "metrics/full/grpo.json"):
         assert (one / file).read_bytes() == (other / file).read_bytes(), file
 
 

@@ -16,6 +16,7 @@ from stages.instruct import Params, main
 from stages.lib.gpt.instructions import InstructionFiles, read_source
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.llm.words import normalised
+from stages.lib.metrics import read_results
 from stages.lib.models import ModelEntry
 from stages.lib.params import from_mapping
 from stages.lib.records import Record, read_jsonl, write_jsonl
@@ -151,7 +152,7 @@ def test_nothing_depends_on_the_order_of_the_records(at_work: Path) -> None:
         laid_out(at_work, *(random.Random(seed).sample(part, len(part)) for part in (chunks, questions)))
         main()
         records = {s: sorted(r["text"] for r in read_set("synthetic_qa")[s]) for s in SPLITS}
-        outcomes.append((records, Path("metrics/instruct.json").read_text()))
+        outcomes.append((records, Path("metrics/full/instruct.json").read_text()))
     assert outcomes[0] == outcomes[1]
 
 
@@ -173,7 +174,7 @@ def test_counts_add_up_and_drops_are_kept_with_their_reason(at_work: Path) -> No
     questions.append(dict(questions[10]))
     laid_out(at_work, chunks, questions)
     main()
-    metrics = json.loads(Path("metrics/instruct.json").read_text())
+    metrics = read_results("instruct")
     reasons = {"holds_role_token": 1, "context_too_long": 1, "no_chunk": 1, "no_answer": 1, "duplicate": 1}
     assert metrics["sources"]["selected"] == {"in": 81, "kept": 76, "dropped": dict(sorted(reasons.items()))}
     dropped = Counter(record["set"] for record in read_jsonl(Path("data/instruct/dropped.jsonl")))
@@ -301,7 +302,7 @@ def test_abstracts_qasa_and_closed_book_answers_go_in_together(at_work: Path, mo
     assert made["unanswerable", "people"] == 15
     assert made["abstract", "tiny"] > 0
     assert made["unanswerable", "generator"] + made["unanswerable", "pairing"] > 0
-    metrics = json.loads(Path("metrics/instruct.json").read_text())
+    metrics = read_results("instruct")
     assert metrics["sources"]["abstracts"]["in"] == 30
     asked = sum(request.prompt.text.startswith("False premise.") for request in model.requests)
     assert 0 < asked <= 2 * round(0.15 / 0.6 * sum(made[kind, by] for kind, by in made if by in ("tiny", "people"))) + 6
@@ -328,7 +329,7 @@ def test_pubmedqa_qasa_and_scidqa_go_through(at_work: Path) -> None:
     start = time.process_time()
     main()
     assert time.process_time() - start < 30
-    metrics = json.loads(Path("metrics/instruct.json").read_text())
+    metrics = read_results("instruct")
     assert metrics["sources"]["qasa"]["in"] == 616
     assert metrics["sources"]["qasa"]["kept"] > 580
     assert metrics["sources"]["question_answers"]["kept"] > 2200

@@ -11,6 +11,7 @@ import pytest
 import stages.judge
 from stages.judge import CRITERIA, CRITIQUE_PROMPTS, Params, main
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
+from stages.lib.metrics import read_results
 from stages.lib.models import ModelEntry
 from stages.lib.records import Record, read_jsonl, write_jsonl
 from tests.params_of import params_of
@@ -108,7 +109,7 @@ def run(model: Reader, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Record], d
 
     monkeypatch.setattr(stages.judge, "open_model", opened)
     main("j", "g")
-    metrics = json.loads(Path("metrics/judge_j_g.json").read_text())
+    metrics = read_results("judge_j_g")
     return read_jsonl(Path("data/judgments/j_g_qa.jsonl")), metrics
 
 

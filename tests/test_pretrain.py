@@ -1,6 +1,5 @@
 """The stage pretrain on a few thousand real tokens: kill -9 and go on, what it publishes, bad input."""
 
-import json
 import os
 import shutil
 import signal
@@ -15,6 +14,7 @@ import yaml
 
 from stages.lib.gpt.checkpoints import load_model
 from stages.lib.gpt.curves import read_curve
+from stages.lib.metrics import read_results
 from tests.params_of import section
 
 ROOT = Path(__file__).parent.parent
@@ -90,7 +90,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_publishes_a_model_its_curve_samples_and_metrics(whole: Path) -> None:
-    metrics = json.loads((whole / "metrics/pretrain.json").read_text())
+    metrics = read_results("pretrain", whole)
     points = read_curve(whole / "metrics/pretrain_curve.csv")
     assert len(points) == metrics["steps"] == 120
     assert points[-1].train_loss < 0.7 * points[0].train_loss
@@ -118,7 +118,7 @@ def test_after_kill_9_it_goes_on_and_ends_with_the_same_bytes(whole: Path, tmp_p
     assert not (place / "models").exists()
     done = stage(place, "pretrain")
     assert "goes on from step" in done.stdout
-    for file in ("metrics/pretrain_curve.csv", "metrics/pretrain.json", "models/gpt/last/model.safetensors"):
+    for file in ("metrics/pretrain_curve.csv", "metrics/full/pretrain.json", "models/gpt/last/model.safetensors"):
         assert (place / file).read_bytes() == (whole / file).read_bytes()
     for file in ("models/gpt/last/optimizer.safetensors", "data/pretrain/samples.md", "data/pretrain/curve.png"):
         assert (place / file).read_bytes() == (whole / file).read_bytes()

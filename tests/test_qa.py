@@ -12,6 +12,7 @@ import stages.qa
 from stages.lib.llm.openings import Opening
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.llm.question_writing import SCHEMA, ask_directly, ask_fact_first, plan_questions
+from stages.lib.metrics import read_results
 from stages.lib.models import ModelEntry
 from stages.lib.params import load_prompts
 from stages.lib.records import Record, read_jsonl, write_jsonl
@@ -247,7 +248,7 @@ def test_main_asks_about_sampled_chunks_and_marks_duplicates(project: Path, monk
         ("d4-0", None),
     ]
     assert read_jsonl(Path("data/qa/tiny_dropped.jsonl")) == []
-    metrics = json.loads(Path("metrics/qa_tiny.json").read_text())
+    metrics = read_results("qa_tiny")
     assert metrics["questions"] == 3 and metrics["duplicate_questions"] == 1
     assert metrics["chunks"] == {"in": 3, "kept": 3, "dropped": {}}
 

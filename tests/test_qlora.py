@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 from stages import qlora
+from stages.lib.metrics import read_results
 from stages.lib.records import write_jsonl
 from stages.lib.tuning import sft
 from tests.lib.tuning.tiny_chat import chat_record, params_text, write_tiny_base
@@ -69,7 +70,7 @@ def write_params(project: Path, base: Path, **changed: object) -> None:
 
 def test_trains_an_adapter(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     qlora.main()
-    metrics = json.loads((project / "metrics/qlora.json").read_text())
+    metrics = read_results("qlora", project)
     assert metrics["train"] == {"in": 16, "kept": 16, "dropped": {}}
     assert metrics["val_loss_fall_low"] > 0
     assert metrics["steps"] == 8
@@ -89,7 +90,7 @@ def test_trains_an_adapter(project: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_a_killed_training_goes_on_as_if_it_had_not_been(project: Path, base: Path) -> None:
     qlora.main()
     whole = (project / "metrics/qlora_curve.csv").read_text()
-    metrics = (project / "metrics/qlora.json").read_text()
+    metrics = (project / "metrics/full/qlora.json").read_text()
     shutil.rmtree(project / ".cache")
     script = (
         "import os, signal\nfrom stages import qlora\nfrom transformers import TrainerCallback\n"
@@ -109,7 +110,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(project: Path, base: Pa
     assert not torn.exists()
     assert json.loads((project / "timings/qlora.json").read_text())["resumed_from_step"] == 4
     assert (project / "metrics/qlora_curve.csv").read_text() == whole
-    assert (project / "metrics/qlora.json").read_text() == metrics
+    assert (project / "metrics/full/qlora.json").read_text() == metrics
 
 
 class StoppedError(Exception):

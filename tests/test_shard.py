@@ -17,6 +17,7 @@ import yaml
 from stages.lib.gpt import sharding
 from stages.lib.gpt.shards import Shards, open_shards
 from stages.lib.gpt.tokenizers import load_tokenizer
+from stages.lib.metrics import read_results
 from stages.lib.params import from_mapping
 from stages.lib.records import read_jsonl
 from stages.shard import OUTPUT_DIR, Params, main, split_of
@@ -49,12 +50,12 @@ def write_params(**shard: Any) -> None:
 def run(**shard: Any) -> dict[str, Any]:
     write_params(**shard)
     main()
-    metrics: dict[str, Any] = json.loads(Path("metrics/shard.json").read_text())
+    metrics: dict[str, Any] = read_results("shard")
     return metrics
 
 
 def outputs(project: Path) -> dict[str, bytes]:
-    files = [*sorted((project / "data").rglob("*")), project / "metrics/shard.json"]
+    files = [*sorted((project / "data").rglob("*")), project / "metrics/full/shard.json"]
     return {str(file.relative_to(project)): file.read_bytes() for file in files if file.is_file()}
 
 

@@ -1,27 +1,65 @@
-"""Metric files (in git: what the result is) and timing files (not in git: what the clock said)."""
+"""Metric files (in git: what the result is) and timing files (not in git: what the clock said).
+
+A stage has two metric files. `metrics/<name>.json` has its headline: the few numbers that one compares between
+experiments, each a column of `dvc exp show`. `metrics/full/<name>.json` has all that was measured, as a list of one
+object: to DVC a list is no metric, so it makes no columns, while a file under `metrics:` is in git and leaves the run
+cache on (a plain output with `cache: false` would turn it off, and under `plots:` it would be drawn).
+"""
 
 import json
 import math
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from stages.lib.records import write_json
 
 METRICS_DIR = Path("metrics")
+FULL_DIR = METRICS_DIR / "full"
 TIMINGS_DIR = Path("timings")
 SIGNIFICANT_DIGITS = 6
 
+Headline = Callable[[dict[str, Any]], dict[str, Any]]  # of the results, rounded
 
-def write_metrics(name: str, metrics: dict[str, Any]) -> None:
-    """Writes `metrics/<name>.json`; floats are rounded to 6 significant digits so that a diff means a change.
+
+def write_metrics(name: str, results: dict[str, Any], headline: Headline | None = None) -> None:
+    """Writes `metrics/full/<name>.json` and, by `headline`, `metrics/<name>.json`.
+
+    Floats are rounded to 6 significant digits so that a diff means a change; `headline` gets the rounded results.
+
+    Args:
+        name: of the stage, with its loop values: `judge_JUDGE_GENERATOR`.
+        results: all that was measured.
+        headline: makes the few numbers (or short texts) of the results that are a metric of DVC's, under the stage's
+            name, so that a column is called `pretrain.val_loss`. None: the stage has none; a later one measures it.
 
     Raises:
         ValueError: a value is NaN or infinite.
     """
-    write_json(METRICS_DIR / f"{name}.json", _rounded(metrics, name))
+    content = _rounded(results, name)
+    shown = _rounded(headline(content), name) if headline else None
+    write_json(FULL_DIR / f"{name}.json", [content])
+    if shown is not None:
+        write_json(METRICS_DIR / f"{name}.json", shown)
+
+
+def read_results(name: str, project: Path = Path()) -> dict[str, Any]:
+    """All that a stage measured, as `write_metrics` wrote it; `project` is the folder that holds metrics/.
+
+    Raises:
+        ValueError: there is no such file, or it is not one of these.
+    """
+    path = project / FULL_DIR / f"{name}.json"
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; `dvc repro` makes it")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not (isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict)):
+        raise ValueError(f"{path}: expected a list of one object; run the stage again")
+    results: dict[str, Any] = content[0]
+    return results
 
 
 def check_counts(total: int, kept: int, dropped: dict[str, int]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 
-from stages.lib.tuning.reward_curve import draw_rewards
+from stages.lib.tuning.reward_curve import draw_rewards, reward_rows
 
 
 @pytest.fixture
@@ -40,6 +40,38 @@ def test_draws_every_reward_and_what_was_logged(tmp_path: Path, drawn: list[Any]
     assert list(lines(total).values()) == [([1, 3], [0.5, 0.9])]
     assert lines(each) == {"format": ([1, 3], [0.2, 0.7]), "cut at the token limit": ([1, 3], [0.25, 0.0])}
     assert lines(drift) == {"entropy (nats a token)": ([1, 2, 3], [1.5, 1.2, 1.0])}  # beta 0: no KL
+
+
+def rewarded(names: list[str]) -> list[dict[str, float]]:
+    """Two steps of a training with these rewards."""
+    return [
+        {"step": step, "reward": 0.5, "reward_std": 0.1, "entropy": 1.0}
+        | {f"{name}_{kind}": 0.1 * step + 0.01 * place for place, name in enumerate(names) for kind in ("mean", "std")}
+        for step in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 5, 7, 13])
+def test_any_number_of_rewards_is_drawn_and_told_apart(tmp_path: Path, drawn: list[Any], count: int) -> None:
+    names = [f"reward {i}" for i in range(count)]
+    draw_rewards(tmp_path / "curve.png", rewarded(names), names, "a toy")
+    (figure,) = drawn
+    _, each, _ = figure.axes
+    assert list(lines(each)) == names
+    assert (
+        len({(line.get_color(), line.get_linestyle(), str(line._dash_pattern)) for line in each.get_lines()}) == count
+    )
+    assert len(each.get_legend().get_texts()) == count
+
+
+def test_the_long_format_has_a_row_a_step_and_reward() -> None:
+    rows = [{"step": 0, "entropy": 1.2}, *rewarded(["format", "brevity"])]
+    found = reward_rows(rows, ["format", "brevity"])
+    assert [(row["step"], row["reward"]) for row in found] == [
+        (step, name) for step in (1, 2) for name in ("weighted sum", "format", "brevity")
+    ]
+    assert found[0] == {"step": 1, "reward": "weighted sum", "mean": 0.5, "std": 0.1}
+    assert found[5]["mean"] == pytest.approx(0.21)
 
 
 def test_nothing_is_left_of_a_picture_that_fails(tmp_path: Path) -> None:
