@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parent.parent
-STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+from tests.graph import ROOT, STAGES, hidden_imports, import_closure, imported_modules
+
 # Loop lists: a stage of a loop does not depend on who else is in the loop, or adding a model would run them all.
 LOOP_LISTS = {
     "qa": {"generators"},
@@ -18,39 +18,6 @@ LOOP_LISTS = {
     "embed": {"models"},
     "rerank": {"rerankers", "instructions"},
 }
-
-
-def module_files(module: str) -> list[str]:
-    """The local files that importing `module` runs: packages' __init__.py and the module itself."""
-    parts = module.split(".")
-    files = [Path(*parts[:i], "__init__.py") for i in range(1, len(parts) + 1)]
-    files.append(Path(*parts).with_suffix(".py"))
-    return [str(file) for file in files if (ROOT / file).is_file()]
-
-
-def imported_modules(file: str) -> set[str]:
-    """Every module under stages/ that the file imports anywhere, functions included."""
-    modules: set[str] = set()
-    for node in ast.walk(ast.parse((ROOT / file).read_text())):
-        if isinstance(node, ast.Import):
-            modules.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{file}: relative import"
-            modules.add(node.module)
-            modules.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {module for module in modules if module.split(".")[0] == "stages"}
-
-
-def import_closure(file: str) -> set[str]:
-    """The file and every local file that it imports, directly or not."""
-    seen: set[str] = set()
-    waiting = [file, *module_files("stages")]
-    while waiting:
-        current = waiting.pop()
-        if current not in seen:
-            seen.add(current)
-            waiting += [found for module in imported_modules(current) for found in module_files(module)]
-    return seen
 
 
 def stage_body(name: str) -> dict[str, Any]:
@@ -97,6 +64,30 @@ def test_a_stage_never_imports_a_stage_and_the_product_never_imports_dvc() -> No
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(module.split(".")[0] == "dvc" for module in names), f"{file} imports dvc"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'importlib.import_module("stages.lib.params")',
+        'import_module(".params", "stages.lib")',
+        "importlib.import_module(name)",
+        'import_module(f"stages.{name}")',
+        '__import__("stages.lib.params")',
+        "from importlib import import_module as load\nload(name)",
+        "load = importlib.import_module",
+        'runpy.run_module("stages.chunk")',
+        "exec(text)",
+    ],
+)
+def test_a_hidden_import_is_found(line: str) -> None:
+    assert list(hidden_imports(line))
+
+
+def test_the_product_hides_no_import() -> None:
+    assert not list(hidden_imports('importlib.import_module("trl")'))
+    for path in sorted((ROOT / "stages").rglob("*.py")):
+        assert not list(hidden_imports(path.read_text())), f"{path}: import it plainly, in a function if it is heavy"
 
 
 def test_rooms_do_not_import_each_other() -> None:

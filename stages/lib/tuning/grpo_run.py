@@ -100,7 +100,9 @@ def train(
         trainer_class = importlib.import_module("trl").GRPOTrainer  # unsloth has put its own in TRL's place
         peft_config = None
     else:
-        trainer_class = importlib.import_module("stages.lib.tuning.shared_prompt_trainer").SharedPromptTrainer
+        from stages.lib.tuning.shared_prompt_trainer import SharedPromptTrainer  # TRL, seconds of import
+
+        trainer_class = SharedPromptTrainer
         peft_config = lora_config(params)
     from transformers import PrinterCallback
 
