@@ -18,16 +18,10 @@ from stages.lib.corpus.documents import Drop
 from stages.lib.gpt.checkpoints import WEIGHTS, CheckpointStore, TokenizerFacts, load_model, read_config
 from stages.lib.gpt.curves import Curve
 from stages.lib.gpt.distributed import World, open_world, start_processes
-from stages.lib.gpt.instructions import (
-    Example,
-    InstructionBatches,
-    LossOn,
-    Source,
-    is_held_out,
-    parse_source,
-    read_source,
-)
-from stages.lib.gpt.model import GPT, IGNORED
+from stages.lib.gpt.instruction_batches import InstructionBatches, LossOn
+from stages.lib.gpt.instructions import Example, Source, is_held_out, parse_source, read_source
+from stages.lib.gpt.model import GPT
+from stages.lib.gpt.targets import IGNORED
 from stages.lib.gpt.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.gpt.trackers import open_trackers
 from stages.lib.gpt.training import Training

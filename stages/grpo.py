@@ -23,8 +23,8 @@ from stages.lib.tuning.base import base_directory, base_identity, load_base, loa
 from stages.lib.tuning.format_gain import CONTENT, FORM, gain_line, measure_replies
 from stages.lib.tuning.grpo_training import GRPOParams, curve_rows
 from stages.lib.tuning.model_card import model_card, publish, source_of
+from stages.lib.tuning.one_answer import check_classes
 from stages.lib.tuning.precision import choose_dtype
-from stages.lib.tuning.preflight import check_classes
 from stages.lib.tuning.reasoning_prompts import Split, choose_shots, make_split
 from stages.lib.tuning.reward_audit import audit_rewards, check_audit
 from stages.lib.tuning.reward_curve import draw_rewards
@@ -35,7 +35,7 @@ CURVE = Path("metrics/grpo_curve.csv")
 OUT = Path("data/grpo")
 # What may change between a kill and the next run without making it another training.
 TUNING = Path(__file__).parent / "lib/tuning"
-REWARDING = [TUNING / name for name in ("answers.py", "qar.py", "reasoning_prompts.py", "rewards.py")]
+REWARDING = [TUNING / name for name in ("answers.py", "reasoned_answers.py", "reasoning_prompts.py", "rewards.py")]
 NOT_THE_RESULT = {"checkpoint_every", "test_prompts", "bootstrap_samples", "audit_tolerance"}
 
 

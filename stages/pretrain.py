@@ -18,7 +18,8 @@ from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts, load_mod
 from stages.lib.gpt.curves import Curve
 from stages.lib.gpt.distributed import World, open_world, start_processes
 from stages.lib.gpt.generate import generate
-from stages.lib.gpt.hellaswag import load_items, score
+from stages.lib.gpt.hellaswag_items import load_items
+from stages.lib.gpt.hellaswag_scoring import score
 from stages.lib.gpt.loader import Windows
 from stages.lib.gpt.memory import Load, check_memory
 from stages.lib.gpt.model import GPT, Activation, GPTConfig, Norm, Position

@@ -30,8 +30,10 @@ from stages.lib.tuning.losses import sample_losses
 from stages.lib.tuning.masks import Sample, encode_conversation, end_of_turn_ids
 from stages.lib.tuning.memory import GB, Load, Shape, available_bytes, check_memory, read_shape
 from stages.lib.tuning.model_card import model_card, publish
+from stages.lib.tuning.one_answer import check_classes
 from stages.lib.tuning.precision import choose_dtype
-from stages.lib.tuning.preflight import check_classes, check_packing, check_supervision, show_sample
+from stages.lib.tuning.preflight import check_packing, check_supervision, show_sample
+from stages.lib.tuning.resuming import last_whole_checkpoint
 
 DATA_DIR = Path("data/instruct")
 MODELS_DIR = Path("models")
@@ -249,7 +251,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     batch_tokens = max(largest, params.max_length)
     before = before_losses(directory, model, data.val, pad_id, batch_tokens)
     watch.lap("validate")
-    resumed = sft.last_whole_checkpoint(directory)
+    resumed = last_whole_checkpoint(directory)
     trainer = sft.make_trainer(
         model,
         data.tokenizer,

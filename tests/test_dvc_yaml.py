@@ -20,6 +20,33 @@ LOOP_LISTS = {
 }
 
 
+# Files that one topic's stages are made of, and all stages that may depend on them: a constant or a function that
+# other stages need stands in a file of its own, or an edit of the one topic would run the others again.
+MEANT_EDGES = {
+    "lib/gpt/model.py": {"pretrain", "finetune", "gguf"},
+    "lib/gpt/checkpoints.py": {"pretrain", "finetune", "gguf"},
+    "lib/gpt/evaluate.py": set(),
+    "lib/gpt/huggingface_layouts.py": {"gguf"},
+    "lib/gpt/instruction_batches.py": {"finetune"},
+    "lib/gpt/shards.py": {"shard", "pretrain"},
+    "lib/corpus/files.py": {"shard", "chunk", "eval"},
+    "lib/corpus/pdf.py": {"shard", "chunk", "eval"},
+    "lib/llm/facts.py": {"qa", "judge", "instruct"},
+    "lib/llm/verbs.py": {"qa", "judge", "instruct"},
+    "lib/llm/words.py": {"qa", "judge", "instruct"},
+    "lib/llm/openings.py": {"qa", "instruct"},
+    "lib/llm/replies.py": {"qa", "judge", "instruct"},
+    "lib/tuning/false_premises.py": {"instruct"},
+    "lib/tuning/qar.py": {"instruct"},
+    "lib/tuning/refusals.py": {"instruct"},
+    "lib/tuning/splits.py": {"instruct"},
+    "lib/tuning/masks.py": {"qlora"},
+    "lib/tuning/sft.py": {"qlora"},
+    "lib/tuning/rewards.py": {"grpo"},
+    "lib/tuning/shared_prompt_trainer.py": {"grpo"},
+}
+
+
 def stage_body(name: str) -> dict[str, Any]:
     """The stage's definition."""
     body: dict[str, Any] = STAGES[name]
@@ -32,6 +59,11 @@ def test_deps_are_the_import_closure(name: str) -> None:
     expected = import_closure(f"stages/{name}.py")
     assert not expected - listed, f"dvc.yaml: {name} lacks deps {sorted(expected - listed)}"
     assert not listed - expected, f"dvc.yaml: {name} does not import {sorted(listed - expected)}"
+
+
+@pytest.mark.parametrize("file", MEANT_EDGES)
+def test_no_edge_is_there_that_is_not_meant(file: str) -> None:
+    assert {name for name in STAGES if f"stages/{file}" in stage_body(name)["deps"]} == MEANT_EDGES[file]
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.lib.corpus.files import FilesSource, matched_files
+from stages.lib.corpus.files import FilesSource
 from stages.lib.corpus.hub import HubSource
+from stages.lib.corpus.patterns import matched_files
 from stages.lib.corpus.sources import Source
 from stages.lib.gpt.instructions import InstructionFiles, SpamFiles
 from stages.lib.gpt.instructions import Source as InstructionSource

@@ -27,7 +27,7 @@ from stages.lib.gpt.checkpoints import (
 )
 from stages.lib.gpt.curves import Curve
 from stages.lib.gpt.distributed import World, spread, whole_weights, without_sync
-from stages.lib.gpt.model import GPT, IGNORED
+from stages.lib.gpt.model import GPT
 from stages.lib.gpt.optimizer import (
     build_optimizers,
     clip_gradients,
@@ -37,6 +37,7 @@ from stages.lib.gpt.optimizer import (
     set_learning_rate,
 )
 from stages.lib.gpt.precision import Precision, faster_precision, matmul_peak
+from stages.lib.gpt.targets import IGNORED
 from stages.lib.gpt.training_params import TrainingParams
 
 Log = Callable[[int, Mapping[str, float]], None]  # told of every row of the curve: step and values
