@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from stages.lib.cache import cache_dir
 from stages.lib.corpus.documents import Drop
 from stages.lib.gpt.checkpoints import WEIGHTS, CheckpointStore, TokenizerFacts, load_model, read_config
 from stages.lib.gpt.curves import Curve
@@ -26,9 +27,8 @@ from stages.lib.gpt.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.gpt.trackers import open_trackers
 from stages.lib.gpt.training import Training
 from stages.lib.gpt.training_params import TrainingParams, training_directory
-from stages.lib.ledger import ledger_key
+from stages.lib.hashes import file_sha256, ledger_key
 from stages.lib.metrics import Stopwatch, check_counts, write_metrics
-from stages.lib.models import cache_dir, file_sha256
 from stages.lib.params import load
 from stages.lib.records import write_jsonl
 

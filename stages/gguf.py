@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stages.lib.cache import cache_dir
 from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.models import cache_dir
 from stages.lib.params import load, read_yaml
 from stages.lib.records import read_jsonl, write_text
 from stages.lib.tuning import gguf_layouts, gguf_vocabulary

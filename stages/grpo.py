@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.ledger import ledger_key
+from stages.lib.cache import cache_dir
+from stages.lib.hashes import file_sha256, ledger_key
 from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.models import cache_dir, file_sha256, load_model_entry, locate
+from stages.lib.models import load_model_entry, locate
 from stages.lib.params import load
 from stages.lib.records import read_jsonl, write_csv, write_jsonl
 from stages.lib.statistics import compare

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from stages.lib.cache import cache_dir
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts, load_model
 from stages.lib.gpt.curves import Curve
 from stages.lib.gpt.distributed import World, open_world, start_processes
@@ -31,7 +32,6 @@ from stages.lib.gpt.trackers import open_trackers
 from stages.lib.gpt.training import Training
 from stages.lib.gpt.training_params import TrainingParams, training_directory
 from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.models import cache_dir
 from stages.lib.params import load
 from stages.lib.records import write_text
 

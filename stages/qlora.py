@@ -16,9 +16,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.ledger import ledger_key
+from stages.lib.cache import cache_dir
+from stages.lib.hashes import file_sha256, ledger_key
 from stages.lib.metrics import Stopwatch, check_counts, write_metrics
-from stages.lib.models import cache_dir, file_sha256, load_model_entry
+from stages.lib.models import load_model_entry
 from stages.lib.params import load
 from stages.lib.records import Record, read_jsonl, write_csv, write_json
 from stages.lib.statistics import bootstrap_intervals

@@ -22,7 +22,10 @@ LOOP_LISTS = {
 
 # Files that one topic's stages are made of, and all stages that may depend on them: a constant or a function that
 # other stages need stands in a file of its own, or an edit of the one topic would run the others again.
+LANGUAGE = {"dedup", "qa", "judge", "rerank", "instruct", "eval"}  # stages that ask a language model
 MEANT_EDGES = {
+    "lib/ledger.py": LANGUAGE | {"embed"},
+    "lib/models.py": LANGUAGE | {"embed", "qlora", "grpo", "gguf"},
     "lib/gpt/model.py": {"pretrain", "finetune", "gguf"},
     "lib/gpt/checkpoints.py": {"pretrain", "finetune", "gguf"},
     "lib/gpt/evaluate.py": set(),

@@ -5,15 +5,13 @@
 each weights file, checked before first use). Nothing is ever unpickled.
 """
 
-import hashlib
 import importlib.metadata
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from stages.lib.ledger import ledger_key
+from stages.lib.hashes import file_sha256, ledger_key
 from stages.lib.params import PARAMS_FILE, from_mapping, read_yaml
 
 Backend = Literal["transformers", "llama_cpp", "vllm", "openai", "sentence_transformers"]
@@ -143,26 +141,3 @@ def weights_identity(entry: ModelEntry) -> str:
         raise ValueError(f"source {entry.source!r}: no such file or directory")
     files = [root] if root.is_file() else sorted(file for file in root.rglob("*") if file.is_file())
     return entry.identity + " " + ledger_key([(str(file.relative_to(root)), file_sha256(file)) for file in files])
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes.
-
-    Raises:
-        ValueError: no such file.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def cache_dir() -> Path:
-    """The project's `.cache`, or `LLMILL_CACHE`; a queued DVC experiment shares its project's cache."""
-    if "LLMILL_CACHE" in os.environ:
-        return Path(os.environ["LLMILL_CACHE"])
-    here = Path.cwd()
-    for parent in here.parents:
-        if (parent / ".dvc" / "tmp" / "exps") in here.parents:
-            return parent / ".cache"
-    return here / ".cache"

@@ -14,7 +14,7 @@ from stages.lib.corpus.sources import Source
 from stages.lib.gpt.instructions import InstructionFiles, SpamFiles
 from stages.lib.gpt.instructions import Source as InstructionSource
 from stages.lib.gpt.shards import SPLITS, Split, documents_name
-from stages.lib.models import file_sha256
+from stages.lib.hashes import file_sha256
 from stages.lib.records import Record, write_json
 
 

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from stages.lib.cache import cache_dir
 from stages.lib.gpt.bpe_table import BPETable
-from stages.lib.ledger import ledger_key
-from stages.lib.models import cache_dir, file_sha256
+from stages.lib.hashes import file_sha256, ledger_key
 from stages.lib.records import atomic_path
 
 Ids = npt.NDArray[np.int64]

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from stages.lib.ledger import ledger_key
-from stages.lib.models import cache_dir
+from stages.lib.cache import cache_dir
+from stages.lib.hashes import ledger_key
 
 Tracker = Literal["dvclive", "wandb"]
 # What may change between a kill and the next run without making it another training.

@@ -10,7 +10,9 @@ import shutil
 import struct
 from pathlib import Path
 
-from stages.lib.models import ModelEntry, cache_dir, file_sha256, locate
+from stages.lib.cache import cache_dir
+from stages.lib.hashes import file_sha256
+from stages.lib.models import ModelEntry, locate
 
 CONVERSION = 2  # raised when `convert_gguf` writes something else than before
 
