@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from stages.lib.hashes import file_sha256, ledger_key
-from stages.lib.params import PARAMS_FILE, from_mapping, read_yaml
+from stages.lib.params import PARAMS_FILE, announce, from_mapping, read_yaml
 
 Backend = Literal["transformers", "llama_cpp", "vllm", "openai", "sentence_transformers"]
 
@@ -69,6 +69,7 @@ def load_model_entry(name: str, path: Path = PARAMS_FILE) -> ModelEntry:
         raise ValueError(
             f"{path}: models.{name}: a name is lower-case letters, digits and hyphens (DVC splits at dots)"
         )
+    announce(path, [f"models.{name}"])
     return from_mapping(ModelEntry, models[name], where=f"{path}: models.{name}")
 
 
