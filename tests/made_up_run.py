@@ -1,0 +1,55 @@
+"""A copy of the project that DVC takes for up to date, its outputs made up: to ask it what an edit makes stale."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.graph import ROOT
+
+KEPT = ("stages", "documents", "constraints.txt", "dvc.yaml", "params.yaml", "prompts.yaml", ".dvcignore")
+
+
+def dvc(place: Path, *arguments: str) -> str:
+    """Runs dvc there; returns stdout."""
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def stale(place: Path) -> dict[str, list[Any]]:
+    """Stage -> what DVC says has changed of it."""
+    found: dict[str, list[Any]] = json.loads(dvc(place, "status", "--json"))
+    return found
+
+
+def make_up_to_date(place: Path) -> None:
+    """Makes a file for every dep and output that is not there, and has DVC take all stages for run."""
+    from dvc.repo import Repo  # type: ignore[import-untyped,unused-ignore]
+
+    with Repo(str(place)) as repo:
+        stages = repo.index.stages
+        paths = [
+            Path(part.fs_path) for stage in stages for part in (*stage.outs, *stage.deps) if hasattr(part, "fs_path")
+        ]
+    for path in sorted({path for path in paths if not path.exists()}, key=lambda path: -len(path.parts)):
+        if not path.exists():
+            path = path if path.suffix in (".json", ".jsonl", ".csv", ".npy") else path / "made_up"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(path.name)
+    dvc(place, "commit", "--force", "--quiet")
+
+
+def made_up_run(place: Path) -> Path:
+    """Copies the project to `place` and makes it up to date."""
+    for name in KEPT:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, place / name)
+    dvc(place, "init", "--no-scm", "--quiet")
+    make_up_to_date(place)
+    return place
