@@ -31,15 +31,13 @@ def make_up_to_date(place: Path) -> None:
     from dvc.repo import Repo  # type: ignore[import-untyped,unused-ignore]
 
     with Repo(str(place)) as repo:
-        stages = repo.index.stages
-        paths = [
-            Path(part.fs_path) for stage in stages for part in (*stage.outs, *stage.deps) if hasattr(part, "fs_path")
-        ]
-    for path in sorted({path for path in paths if not path.exists()}, key=lambda path: -len(path.parts)):
+        parts = [part for stage in repo.index.stages for part in (*stage.outs, *stage.deps)]
+        paths = {Path(part.fs_path) for part in parts if hasattr(part, "fs_path")}
+    for path in sorted(paths, key=lambda path: -len(path.parts)):  # what is inside a directory before it
         if not path.exists():
-            path = path if path.suffix in (".json", ".jsonl", ".csv", ".npy") else path / "made_up"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(path.name)
+            file = path if path.suffix in (".json", ".jsonl", ".csv", ".npy") else path / "made_up"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(file.name)
     dvc(place, "commit", "--force", "--quiet")
 
 
