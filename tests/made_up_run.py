@@ -43,6 +43,7 @@ def make_up_to_date(place: Path) -> None:
 
 def made_up_run(place: Path) -> Path:
     """Copies the project to `place` and makes it up to date."""
+    place.mkdir(parents=True, exist_ok=True)
     for name in KEPT:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))

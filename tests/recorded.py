@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PARAMS_FILES = ("params.yaml", "prompts.yaml")
+PARAMS_FILES = ("params.yaml", "prompts.yaml", "dvc.yaml")  # by key, or to see what is tracked
 FREE = (".cache", "timings")  # read and written by all: neither decides a result
 
 

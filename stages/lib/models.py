@@ -13,6 +13,7 @@ from typing import Literal
 
 from stages.lib.hashes import file_sha256, ledger_key
 from stages.lib.params import PARAMS_FILE, announce, from_mapping, read_yaml
+from stages.lib.tracked import check_tracked, files_below
 
 Backend = Literal["transformers", "llama_cpp", "vllm", "openai", "sentence_transformers"]
 
@@ -60,7 +61,8 @@ def load_model_entry(name: str, path: Path = PARAMS_FILE) -> ModelEntry:
     """Reads `models.<name>`.
 
     Raises:
-        ValueError: no such model, a name that DVC's dotted paths cannot address, or a bad entry.
+        ValueError: no such model, a name that DVC's dotted paths cannot address, a bad entry, or weights on a path that
+            neither `sha256` pins nor DVC tracks for the running stage.
     """
     models = read_yaml(path).get("models", {})
     if name not in models:
@@ -70,7 +72,24 @@ def load_model_entry(name: str, path: Path = PARAMS_FILE) -> ModelEntry:
             f"{path}: models.{name}: a name is lower-case letters, digits and hyphens (DVC splits at dots)"
         )
     announce(path, [f"models.{name}"])
-    return from_mapping(ModelEntry, models[name], where=f"{path}: models.{name}")
+    entry = from_mapping(ModelEntry, models[name], where=f"{path}: models.{name}")
+    _check_weights_tracked(name, entry)
+    return entry
+
+
+def _check_weights_tracked(name: str, entry: ModelEntry) -> None:
+    """Weights on a path are tracked through params.yaml, by the sha256 of every file, or by DVC."""
+    kind, _, rest = entry.source.partition(":")
+    place = Path(rest)
+    if kind != "path" or not place.exists():
+        return
+    files = [place] if place.is_file() else sorted(files_below(place))
+    files = [file for file in files if file.suffix != ".md" and not file.name.startswith((".", "LICENSE"))]
+    pinned = {place / file if place.is_dir() else place for file in entry.sha256}
+    check_tracked(
+        [file for file in files if file not in pinned],
+        f"models.{name}: {entry.source!r} without the `sha256` of each of its files",
+    )
 
 
 def locate(entry: ModelEntry) -> Path:

@@ -10,6 +10,7 @@ from stages.lib.corpus.documents import Drop
 from stages.lib.corpus.hub import HubSource, hub_records
 from stages.lib.corpus.json_records import json_records
 from stages.lib.records import Record
+from stages.lib.tracked import check_tracked
 
 HUB = HubSource(
     kind="hub", name="Rowan/hellaswag", revision="218ec52e09a7e7462a5400043bb9a69a41d06b76", split="validation"
@@ -42,10 +43,12 @@ def load_items(source: str | Path, limit: int = 0) -> tuple[list[Item], Counter[
         The items, and the number of broken records by reason.
 
     Raises:
-        ValueError: no such file, or not one usable item in it.
+        ValueError: no such file, one that DVC does not track, or not one usable item in it.
     """
     if str(source) != "hub" and not Path(source).is_file():
         raise ValueError(f"{source}: no such file; name a HellaSwag file of the upstream schema, or `hub`")
+    if str(source) != "hub":
+        check_tracked([Path(source)], f"hellaswag {str(source)!r}")
     records = _hub() if str(source) == "hub" else json_records(Path(source), _MAX_BYTES)
     items: list[Item] = []
     dropped: Counter[str] = Counter()
