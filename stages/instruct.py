@@ -17,7 +17,6 @@ from stages.lib.llm.asking import open_model
 from stages.lib.llm.protocol import LanguageModel
 from stages.lib.llm.question_writing import PROMPTS as ASKING_PROMPTS
 from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.models import load_model_entry
 from stages.lib.params import from_mapping, load, load_prompts
 from stages.lib.records import Record, read_jsonl, write_json, write_jsonl
 from stages.lib.tuning.abstracts import AbstractFiles, AnswerFiles, read_answers
@@ -170,7 +169,6 @@ def main() -> None:
     watch = Stopwatch("instruct")
     params = load(Params, "instruct")
     prompts = load_prompts(PROMPTS)
-    load_model_entry(params.generator)  # a name that is none is told now, not when a generator is first needed
     account = Account()
     with ExitStack() as stack:
         needs_model = bool(params.abstracts) or "generator" in params.edge_cases
