@@ -17,11 +17,12 @@ from stages.lib.params import PARAMS_FILE, load
 from stages.lib.records import Record, read_jsonl, write_csv
 from stages.lib.retrieval import plots, rankings, report
 from stages.lib.retrieval.bm25 import BM25
+from stages.lib.retrieval.grid import Grid, read_grid
 from stages.lib.retrieval.measures import measure_names, query_measures
 from stages.lib.retrieval.qrels import Relevant, duplicate_groups, relevant_chunks
 from stages.lib.retrieval.rankings import Ranking
 from stages.lib.retrieval.report import System, Values
-from stages.lib.retrieval.stored import Grid, read_corpus_ids, read_grid, read_queries, read_reranking, read_vectors
+from stages.lib.retrieval.stored import read_corpus_ids, read_queries, read_reranking, read_vectors
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
 DEDUPLICATED = Path("data/chunks/chunks_dedu.jsonl")

@@ -1,10 +1,10 @@
-"""chunks.jsonl -> chunks_dedu.jsonl: near-duplicates out, automatically or after asking a language model.
+"""chunks.jsonl, near_pairs -> chunks_dedu.jsonl: near-duplicates out, automatically or after asking a language model.
 
 Run: python -m stages.dedup
 
-Every pair of chunks whose cosine is at or above a model's floor is found, exactly. At or above
-`automatic` it is a duplicate; in the band below, a language model decides, asked about pairs of
-which both chunks are still there. One chunk of a group stays, and each that goes is itself a
+Near pairs were found by each embedding model (near_pairs). At or above its `automatic` a pair is a
+duplicate; in the band below, a language model decides, asked about pairs of which both chunks are
+still there. One chunk of a group stays, and each that goes is itself a
 duplicate of the one that stays: of a chain A~B~C with A and C unlike, A never stands for C. The
 pair files say for every pair what became of it and why.
 """
@@ -18,41 +18,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.duplication import PROMPT, Verdict, judge_pairs
 from stages.lib.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.params import load, load_prompts
 from stages.lib.records import Record, read_jsonl, write_jsonl
-from stages.lib.retrieval.embedders import open_embedder
+from stages.lib.retrieval.found_pairs import FoundPairs, Pair, Thresholds, read_found
 from stages.lib.retrieval.groups import diameter, group_members, star_groups
-from stages.lib.retrieval.near_pairs import near_pairs
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
 KEPT = Path("data/chunks/chunks_dedu.jsonl")
 PAIRS_DIR = Path("data/deduplication")
 COSINE_DECIMALS = 9
-Pair = tuple[int, int]  # positions of two chunks, the smaller first
 Decision = Literal["auto", "judged_duplicate", "judged_distinct", "judge_failed", "not_asked"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thresholds:
-    """Cosines of one embedding model; scales differ from model to model."""
-
-    automatic: float  # from here on a pair is a duplicate; above 1: never without asking
-    floor: float  # from here on up to `automatic` a language model is asked, 0.1..1
-
-    def __post_init__(self) -> None:
-        """Checks the ranges."""
-        if not 0.1 <= self.floor <= min(1, self.automatic):
-            raise ValueError(f"floor {self.floor} must lie in 0.1..1 and not above automatic ({self.automatic})")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Params:
-    """Section `dedup` of params.yaml."""
+    """Section `dedup` of params.yaml; thresholds, memory_mb and max_pairs are those of near_pairs."""
 
     models: list[str]  # embedding models; a pair that one of them finds is a duplicate
     thresholds: dict[str, Thresholds]  # by embedding model
@@ -83,26 +66,6 @@ class Outcome:
     decisions: dict[Pair, Decision]  # of all pairs found, in order
     verdicts: dict[Pair, Verdict]  # of the pairs asked about
     rounds: int  # of asking
-
-
-def find_pairs(
-    texts: Sequence[str], vectors: np.ndarray, truncated: Sequence[bool], thresholds: Thresholds, params: Params
-) -> tuple[dict[Pair, float], set[Pair]]:
-    """The pairs of one model with their cosines, in order, and those of them that are automatic.
-
-    A text longer than the model takes was not seen to its end: such a pair is for the judge, unless its
-    texts are equal.
-    """
-    near = near_pairs(
-        vectors, thresholds.floor, memory_mb=params.memory_mb, max_pairs=params.max_pairs, progress="dedup pairs"
-    )
-    pairs = list(zip(near.first.tolist(), near.second.tolist(), strict=True))
-    cosines = dict(zip(pairs, near.cosine.tolist(), strict=True))
-    return cosines, {
-        (a, b)
-        for (a, b), cosine in cosines.items()
-        if cosine >= thresholds.automatic and (texts[a] == texts[b] or not (truncated[a] or truncated[b]))
-    }
 
 
 def resolve(
@@ -209,8 +172,7 @@ def pair_records(
 
 
 def summary(
-    found: Mapping[str, Mapping[Pair, float]],
-    vectors: Mapping[str, np.ndarray],
+    found: Mapping[str, FoundPairs],
     outcome: Outcome,
     kept: Sequence[Record],
 ) -> dict[str, Any]:
@@ -225,16 +187,17 @@ def summary(
     return {
         "chunks": check_counts(len(outcome.representative), len(kept), dropped),
         "pairs": {
-            model: {"found": len(pairs)} | dict(sorted(Counter(outcome.decisions[pair] for pair in pairs).items()))
-            for model, pairs in found.items()
+            model: {"found": len(near.cosines)}
+            | dict(sorted(Counter(outcome.decisions[pair] for pair in near.cosines).items()))
+            for model, near in found.items()
         },
         "asked": len(outcome.verdicts),
         "rounds_of_asking": outcome.rounds,
         "groups": len(groups),
         "groups_by_size": {str(size): sizes[size] for size in sorted(sizes)},
         "group_diameter": {
-            model: max((diameter(array, group) for group in groups.values()), default=0.0)
-            for model, array in vectors.items()
+            model: max((diameter(near.vectors, group) for group in groups.values()), default=0.0)
+            for model, near in found.items()
         },
         "sampled": sum(chunk["sampled"] for chunk in kept),
     }
@@ -242,7 +205,7 @@ def summary(
 
 def dedup(
     chunks: Sequence[Record],
-    embed: Callable[[str], tuple[np.ndarray, Sequence[bool]]],
+    found: Mapping[str, FoundPairs],
     ask: Callable[[list[Pair]], list[Verdict]],
     params: Params,
 ) -> tuple[list[Record], dict[str, list[Record]], dict[str, Any]]:
@@ -250,20 +213,18 @@ def dedup(
 
     Args:
         chunks: records with id and text.
-        embed: embedding model -> the chunks' vectors (n, d), and for each whether the model cuts its text short.
+        found: embedding model -> its near pairs.
         ask: verdicts of pairs.
         params: section `dedup`.
     """
-    texts = [chunk["text"] for chunk in chunks]
-    vectors, found, automatic = {}, {}, set()
-    for model in params.models:
-        vectors[model], truncated = embed(model)
-        found[model], sure = find_pairs(texts, vectors[model], truncated, params.thresholds[model], params)
-        automatic |= sure
-    outcome = resolve([len(text) for text in texts], set().union(*found.values()), automatic, ask)
+    pairs = {pair for near in found.values() for pair in near.cosines}
+    automatic = {pair for near in found.values() for pair in near.automatic}
+    outcome = resolve([len(chunk["text"]) for chunk in chunks], pairs, automatic, ask)
     kept = kept_chunks(chunks, outcome.representative, params)
-    lines = {model: pair_records(chunks, found[model], params.thresholds[model].automatic, outcome) for model in found}
-    return kept, lines, summary(found, vectors, outcome, kept)
+    lines = {
+        model: pair_records(chunks, near.cosines, near.thresholds.automatic, outcome) for model, near in found.items()
+    }
+    return kept, lines, summary(found, outcome, kept)
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
@@ -272,30 +233,19 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Reads params.yaml and chunks.jsonl; writes chunks_dedu.jsonl, the pair files and metrics/dedup.json."""
+    """Reads params.yaml, chunks.jsonl and near pairs; writes chunks_dedu.jsonl, the pair files and the metrics."""
     params = load(Params, "dedup")
     watch = Stopwatch("dedup")
     chunks = read_jsonl(CHUNKS, required=["id", "text"])
-    if not chunks:
-        raise ValueError(f"{CHUNKS}: no chunks")
-    ids = [chunk["id"] for chunk in chunks]
-    if len(set(ids)) < len(ids):
-        raise ValueError(f"{CHUNKS}: the id {Counter(ids).most_common(1)[0][0]!r} is there more than once")
+    found = {model: read_found(model, [chunk["id"] for chunk in chunks]) for model in params.models}
     texts = [chunk["text"] for chunk in chunks]
     prompt = load_prompts([PROMPT])[PROMPT]
-
-    def embed(name: str) -> tuple[np.ndarray, list[bool]]:
-        with open_embedder(name) as embedder:
-            vectors = embedder.encode_documents(texts, f"dedup {name}", ids=ids)
-            truncated = [embedder.count_truncated([text]) > 0 for text in texts]
-        watch.lap("embed")
-        return vectors, truncated
-
+    watch.lap("read")
     with ExitStack() as stack:
         judge = cache(lambda: stack.enter_context(open_model(params.judge)))
 
         def ask(pairs: list[Pair]) -> list[Verdict]:
-            watch.lap("search")
+            watch.lap("group")
             verdicts = judge_pairs(
                 [(texts[a], texts[b]) for a, b in pairs],
                 judge(),
@@ -307,7 +257,7 @@ def main() -> None:
             watch.lap("judge")
             return verdicts
 
-        kept, lines, metrics = dedup(chunks, embed, ask, params)
+        kept, lines, metrics = dedup(chunks, found, ask, params)
     for model, records in lines.items():
         write_jsonl(PAIRS_DIR / f"{model}_dedu.jsonl", records)
     write_jsonl(KEPT, kept)

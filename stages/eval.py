@@ -103,7 +103,7 @@ class Params:
 def judge_pairs(params: Params, pairs: Mapping[str, Sequence[Pair]]) -> tuple[str, dict[str, list[Verdict]]]:
     """The judge's method and its verdicts on each system's pairs with the base."""
     method = load_model_entry(params.judge).judge_method
-    prompt = load_prompts([JUDGE_PROMPTS[method]])[JUDGE_PROMPTS[method]]
+    prompt = load_prompts(list(JUDGE_PROMPTS.values()))[JUDGE_PROMPTS[method]]  # both: dvc.yaml tracks both
     verdicts = {}
     with open_model(params.judge) as model:
         for system, asked in pairs.items():

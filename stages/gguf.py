@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.lib.cache import cache_dir
 from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.models import cache_dir
-from stages.lib.params import load, read_yaml
-from stages.lib.records import read_jsonl, write_text
+from stages.lib.params import load
+from stages.lib.records import read_json_object, read_jsonl, write_text
 from stages.lib.tuning import gguf_layouts, gguf_vocabulary
 from stages.lib.tuning.base import ADAPTER_CONFIG
 from stages.lib.tuning.gate_texts import HeldOut, read_held_out
@@ -92,7 +92,7 @@ def open_model(params: Params) -> Merged:
         return open_base(params.model, params.dtype)
     if (directory / ADAPTER_CONFIG).is_file():
         return open_merged(params.base, directory, params.dtype)
-    if "tokenizer" in read_yaml(directory / "config.json"):  # JSON is YAML
+    if "tokenizer" in read_json_object(directory / "config.json"):
         return open_own(directory, params.dtype)
     return open_directory(directory, params.dtype)
 

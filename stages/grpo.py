@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from stages.lib.code_identity import code_identity
-from stages.lib.ledger import ledger_key
+from stages.lib.hashes import file_sha256, ledger_key
 from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.models import file_sha256, load_model_entry, locate, weights_identity
+from stages.lib.models import load_model_entry, locate, weights_identity
 from stages.lib.params import load
 from stages.lib.records import read_jsonl, write_csv, write_jsonl
 from stages.lib.statistics import compare
@@ -24,13 +24,13 @@ from stages.lib.tuning.base import base_directory, base_identity, load_base, loa
 from stages.lib.tuning.format_gain import CONTENT, FORM, gain_line, measure_replies
 from stages.lib.tuning.grpo_training import GRPOParams, curve_rows
 from stages.lib.tuning.model_card import model_card, publish, source_of
+from stages.lib.tuning.one_answer import check_classes
 from stages.lib.tuning.precision import choose_dtype
-from stages.lib.tuning.preflight import check_classes
 from stages.lib.tuning.reasoning_prompts import Split, choose_shots, make_split
+from stages.lib.tuning.resuming import prune_finished
 from stages.lib.tuning.reward_audit import audit_rewards, check_audit
 from stages.lib.tuning.reward_curve import draw_rewards, reward_rows
 from stages.lib.tuning.rewards import AnswerSimilarity, Encoder, Floats, Name, Reward, build_rewards
-from stages.lib.tuning.sft import prune_finished
 
 QAR = Path("data/instruct")
 CURVE = Path("metrics/grpo_curve.csv")

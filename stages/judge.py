@@ -176,13 +176,12 @@ def main(judge: str, generator: str) -> None:
     chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, required=["id", "document", "source", "text"])}
     items = make_items(records, chunks, qa_file)
     probes = make_probes(items, params.validity_pairs, params.seed)
+    prompts = load_prompts([*CRITIQUE_PROMPTS.values(), *LIKELIHOOD_PROMPTS])  # of both methods: dvc.yaml tracks both
     with open_model(judge) as model:
         method = model.entry.judge_method
         if method == "rating":
-            prompts = load_prompts(list(CRITIQUE_PROMPTS.values()))
             judged = judge_by_rating(items, probes, model, prompts=prompts, params=params, name=f"judge {name}")
         else:
-            prompts = load_prompts(LIKELIHOOD_PROMPTS)
             rarity = word_rarity([f"{chunk['source']} {chunk['text']}" for chunk in chunks.values()])
             judged = judge_by_likelihood(items, probes, model, prompts=prompts, rarity=rarity, name=f"judge {name}")
     watch.lap("judge")

@@ -89,7 +89,7 @@ def main(generator: str) -> None:
         raise ValueError(f"{CHUNKS}: no chunk is marked as sampled; see dedup's sample params")
     with open_model(generator) as model:
         strategy = model.entry.qa_strategy
-        prompt = load_prompts([PROMPTS[strategy]])[PROMPTS[strategy]]
+        prompt = load_prompts(list(PROMPTS.values()))[PROMPTS[strategy]]  # both: dvc.yaml tracks both
         ask = ask_directly if strategy == "direct" else ask_fact_first
         outcome = ask(chunks, prompt, model, params, generator)
     watch.lap("ask")

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.lib.code_identity import code_identity
-from stages.lib.ledger import ledger_key
+from stages.lib.hashes import file_sha256, ledger_key
 from stages.lib.metrics import Stopwatch, check_counts, write_metrics
-from stages.lib.models import file_sha256, load_model_entry
+from stages.lib.models import load_model_entry
 from stages.lib.params import load
 from stages.lib.records import Record, read_jsonl, write_csv, write_json
 from stages.lib.statistics import bootstrap_intervals
@@ -31,8 +31,10 @@ from stages.lib.tuning.losses import sample_losses
 from stages.lib.tuning.masks import Sample, encode_conversation, end_of_turn_ids
 from stages.lib.tuning.memory import GB, Load, Shape, available_bytes, check_memory, read_shape
 from stages.lib.tuning.model_card import model_card, publish
+from stages.lib.tuning.one_answer import check_classes
 from stages.lib.tuning.precision import choose_dtype
-from stages.lib.tuning.preflight import check_classes, check_packing, check_supervision, show_sample
+from stages.lib.tuning.preflight import check_packing, check_supervision, show_sample
+from stages.lib.tuning.resuming import last_whole_checkpoint, prune_finished
 
 DATA_DIR = Path("data/instruct")
 MODELS_DIR = Path("models")
@@ -259,7 +261,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     batch_tokens = max(largest, params.max_length)
     before = before_losses(directory, model, data.val, pad_id, batch_tokens)
     watch.lap("validate")
-    resumed = sft.last_whole_checkpoint(directory)
+    resumed = last_whole_checkpoint(directory)
     tuned, rows = train(params, data, model, directory)
     watch.lap("train")
     after = sample_losses(tuned, data.val, pad_id, batch_tokens)
@@ -267,7 +269,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
 
     result = fall(before, after, params)
     write_adapter(params, data, tuned, dtype, result)
-    sft.prune_finished(directory)
+    prune_finished(directory)
     write_csv(CURVE, rows)
     write_metrics(
         "qlora",

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.params import PARAMS_FILE, load, read_yaml
+from stages.lib.params import load, read_names
 from stages.lib.records import Record, read_jsonl, write_jsonl, write_text
 
 JUDGMENTS = Path("data/judgments")
@@ -203,8 +203,7 @@ def main() -> None:
     """Reads params.yaml and data/judgments, writes data/selected and metrics/select.json."""
     params = load(Params, "select")
     watch = Stopwatch("select")
-    lists = read_yaml(PARAMS_FILE)
-    judged = read_judgments(lists["qa"]["generators"], lists["judge"]["judges"])
+    judged = read_judgments(read_names("qa.generators"), read_names("judge.judges"))
     selected, funnel = select(judged, params)
     if not selected:
         raise ValueError(f"no question passes every test; lower a threshold in params.yaml: select\n{funnel.text()}")

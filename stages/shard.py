@@ -16,6 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from stages.lib.cache import cache_dir
 from stages.lib.code_identity import code_identity
 from stages.lib.corpus.documents import Advance, Document, Drop, Items, duplicate_key
 from stages.lib.corpus.sources import Source, Work, parse_source, read_source, work_of
@@ -27,9 +28,8 @@ from stages.lib.gpt.shard_state import ShardState, source_identity
 from stages.lib.gpt.sharding import Sorted, SplitWriter, tokenize
 from stages.lib.gpt.shards import FORMAT, MANIFEST, MAX_VOCABULARY, SPLITS, Split, manifest
 from stages.lib.gpt.tokenizers import Tokenizer, load_tokenizer
-from stages.lib.ledger import ledger_key
+from stages.lib.hashes import ledger_key
 from stages.lib.metrics import Stopwatch, check_counts, write_metrics
-from stages.lib.models import cache_dir
 from stages.lib.params import load
 from stages.lib.records import Record, atomic_path, write_json
 

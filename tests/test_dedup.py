@@ -1,8 +1,9 @@
-"""The dedup stage on made vectors and a scripted judge; the real models run in test_end_to_end.py."""
+"""The stages near_pairs and dedup on made vectors and a scripted judge; test_end_to_end.py runs the real models."""
 
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 
 from stages import dedup as stage
-from stages.dedup import Pair, Params, Thresholds, dedup, sampled
+from stages import near_pairs as search
+from stages.dedup import Params, dedup, sampled
 from stages.lib.llm.duplication import Verdict
 from stages.lib.records import Record, write_jsonl
+from stages.lib.retrieval import found_pairs
+from stages.lib.retrieval.found_pairs import FoundPairs, Pair, Thresholds
 from tests.params_of import project_text
 
 ALIKE, AWAY = 0.98, 0.999
@@ -74,7 +78,17 @@ def run(
 ) -> tuple[list[Record], dict[str, list[Record]], dict[str, Any]]:
     arrays = vectors if isinstance(vectors, dict) else {"small": vectors}
     cut = truncated or [False] * len(chunks)
-    return dedup(chunks, lambda model: (arrays[model], cut), judge, settings or params())
+    settings = settings or params()
+    return dedup(
+        chunks, {model: find(chunks, arrays[model], cut, settings, model) for model in arrays}, judge, settings
+    )
+
+
+def find(
+    chunks: list[Record], vectors: np.ndarray, truncated: Sequence[bool], settings: Params, model: str
+) -> FoundPairs:
+    searched = search.Params(thresholds=settings.thresholds[model], memory_mb=500, max_pairs=1000)
+    return search.find_pairs([chunk["text"] for chunk in chunks], vectors, truncated, searched)
 
 
 def test_above_automatic_goes_unasked_and_the_band_is_asked() -> None:
@@ -233,25 +247,80 @@ def test_too_many_pairs_leave_no_output(project: Path, monkeypatch: pytest.Monke
     write_jsonl(stage.CHUNKS, chunk_records("a", "a", "a", "a"))
     fake_embedder(monkeypatch, np.ones((4, 4), np.float32) / 2)
     with pytest.raises(ValueError, match="more than 3 pairs"):
-        stage.main()
-    assert not stage.KEPT.exists() and not stage.PAIRS_DIR.exists()
+        search.main()
+    assert not found_pairs.DIRECTORY.exists()
 
 
 def test_main_writes_all_outputs_the_same_twice(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_jsonl(stage.CHUNKS, chunk_records("a", "a", "b", "c"))
     fake_embedder(monkeypatch, at_angles(0, 0, 90, 170))
+    search.main()
     stage.main()
     first = outputs(project)
     assert set(first) == {
+        "data/near_pairs/minilm-l6.jsonl",
+        "data/near_pairs/minilm-l6_thresholds.json",
+        "data/near_pairs/minilm-l6_vectors.npy",
         "data/chunks/chunks_dedu.jsonl",
         "data/deduplication/minilm-l6_dedu.jsonl",
         "metrics/dedup.json",
         "metrics/full/dedup.json",
+        "metrics/full/near_pairs_minilm-l6.json",
+        "metrics/near_pairs_minilm-l6.json",
     }
     kept = [json.loads(line) for line in first["data/chunks/chunks_dedu.jsonl"].splitlines()]
     assert [chunk["id"] for chunk in kept] == ["c0", "c2", "c3"]
+    search.main()
     stage.main()
     assert outputs(project) == first
+
+
+def test_dedup_reads_the_pairs_to_the_last_bit(project: Path) -> None:
+    chunks = chunk_records("a", "b", "c")
+    vectors = at_angles(0, 10, 11)
+    found = find(chunks, vectors, [False] * 3, params(), "small")
+    found_pairs.write_found("small", found, ["c0", "c1", "c2"])
+    read = found_pairs.read_found("small", ["c0", "c1", "c2"])
+    assert (read.cosines, read.automatic, read.thresholds) == (found.cosines, found.automatic, found.thresholds)
+    assert list(read.cosines) == list(found.cosines) and read.vectors.tobytes() == vectors.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["c0", "x", "c2"], "the chunk 'c1' is not in chunks.jsonl; run again: .*near_pairs small"),
+        (["c0", "c1"], "shape"),
+    ],
+)
+def test_dedup_refuses_pairs_of_other_chunks(project: Path, ids: list[str], message: str) -> None:
+    found = find(chunk_records("a", "b", "c"), at_angles(0, 1, 90), [False] * 3, params(), "small")
+    found_pairs.write_found("small", found, ["c0", "c1", "c2"])
+    with pytest.raises(ValueError, match=message):
+        found_pairs.read_found("small", ids)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "usage: python -m stages.near_pairs MODEL"),
+        (["nobody"], r"one of dedup.models \['minilm-l6'\]; found 'nobody'"),
+    ],
+)
+def test_near_pairs_names_its_models(
+    project: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["near_pairs", *arguments])
+    with pytest.raises(ValueError, match=message):
+        search.main()
+
+
+def test_near_pairs_wants_thresholds(project: Path) -> None:
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(
+        text.replace("    minilm-l6:\n      automatic", "    nobody:\n      automatic")
+    )
+    with pytest.raises(ValueError, match=r"dedup\.thresholds: none for 'minilm-l6'"):
+        search.load_params("minilm-l6")
 
 
 @pytest.mark.parametrize(
@@ -263,9 +332,9 @@ def test_main_writes_all_outputs_the_same_twice(project: Path, monkeypatch: pyte
     ],
 )
 def test_names_what_is_wrong_with_the_chunks(project: Path, records: list[Record], message: str) -> None:
-    write_jsonl(stage.CHUNKS, records)
+    write_jsonl(search.CHUNKS, records)
     with pytest.raises(ValueError, match=message):
-        stage.main()
+        search.main()
 
 
 @pytest.fixture
@@ -274,6 +343,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "params.yaml").write_text(project_text(), encoding="utf-8")
     shutil.copy(Path(__file__).parents[1] / "prompts.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["near_pairs", "minilm-l6"])
     monkeypatch.setenv("LLMILL_CACHE", str(tmp_path / ".cache"))
     return tmp_path
 
@@ -292,7 +362,7 @@ def fake_embedder(monkeypatch: pytest.MonkeyPatch, vectors: np.ndarray) -> None:
         def count_truncated(self, texts: list[str]) -> int:
             return 0
 
-    monkeypatch.setattr(stage, "open_embedder", lambda name: Embedder())
+    monkeypatch.setattr(search, "open_embedder", lambda name: Embedder())
 
 
 def outputs(project: Path) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from stages.lib.gpt.curve_picture import publish_curve
 from stages.lib.gpt.curves import Curve
 from stages.lib.params import read_yaml
 from stages.lib.records import write_csv
@@ -57,7 +58,7 @@ def teach(place: Path, name: str, *, evaluated: bool) -> None:
     for step in (1, 2, 3):
         loss = {"val_loss": 2.0} if evaluated and step == 3 else {}
         curve.append(step, {"train_loss": 3.0 - 0.1 * step, "lr": 1e-3, "grad_norm": 1.0, **loss})
-    curve.publish(place / f"metrics/{name}_curve.csv", place / f"data/{name}/curve.png")
+    publish_curve(curve.points, 1, place / f"metrics/{name}_curve.csv", place / f"data/{name}/curve.png")
     curve.close()
 
 

@@ -9,14 +9,33 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.graph import ROOT
+from tests.recorded import differences, listed_stages, read_records
+from tests.test_dvc_params import LOOP_LISTS_ELSEWHERE, SECTION, UNTRACKED
+
+# What dvc.yaml lists and this run does not read, by stage, each with its reason.
+PINS = "constraints.txt"  # it pins the packages whose documentation is read
+USERS = "documents"  # the user's own; the default's sources are packages
+UNREAD = {
+    "shard": {PINS, USERS},
+    "finetune": {PINS, USERS},
+    "chunk": {PINS, USERS},
+    "instruct": {USERS, "params.yaml:models.smollm2-135m"},  # asked only about abstracts and for edge cases
+    "eval": {PINS, USERS, "models/smollm2-135m-grpo"},  # a column only where eval.systems names it
+}
 
 
-def run(*command: str, cwd: Path) -> str:
+def run(*command: str, cwd: Path, **environment: str) -> str:
     """Runs a command with this environment's python and dvc first on the PATH; returns stdout."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        command, cwd=cwd, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False, timeout=1500
+        command,
+        cwd=cwd,
+        env=os.environ | {"PATH": path} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1500,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
@@ -31,7 +50,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run("git", "config", "user.name", "ci", cwd=place)
     run("python", "-m", "profiles", "smoke", cwd=place)
     limits = ["-S", "dedup.sample=40"]
-    run("dvc", "exp", "run", *limits, cwd=place)
+    record = place.parent / "record"
+    record.mkdir()
+    run("dvc", "exp", "run", *limits, cwd=place, PYTHONPATH=str(ROOT / "tests/recorder"), LLMILL_RECORD=str(record))
     return place
 
 
@@ -62,6 +83,21 @@ def test_the_funnel_adds_up(clone: Path) -> None:
     assert rows
     for row in rows:
         assert int(row["in"]) == int(row["kept"]) + int(row["dropped"]), row
+
+
+@pytest.mark.slow
+def test_each_stage_reads_and_writes_what_dvc_yaml_says(clone: Path) -> None:
+    records, listed = read_records(clone.parent / "record"), listed_stages(clone)
+    assert set(records) == set(listed)
+    faults = {}
+    for stage, record in records.items():
+        name = stage.partition("@")[0]
+        untracked = {f"params.yaml:{SECTION.get(name, name)}.{key}" for key in UNTRACKED.get(name, set())}
+        untracked |= {f"params.yaml:{key}" for key in LOOP_LISTS_ELSEWHERE.get(name, set())}
+        found = differences(record, listed[stage])
+        left = {what: sorted(paths - untracked - UNREAD.get(name, set())) for what, paths in found.items()}
+        faults[stage] = {what: paths for what, paths in left.items() if paths}
+    assert not any(faults.values()), json.dumps({stage: fault for stage, fault in faults.items() if fault}, indent=1)
 
 
 @pytest.mark.slow

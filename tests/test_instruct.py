@@ -20,10 +20,10 @@ from stages.lib.metrics import read_results
 from stages.lib.models import ModelEntry
 from stages.lib.params import from_mapping
 from stages.lib.records import Record, read_jsonl, write_jsonl
-from stages.lib.tuning.qar import separated
-from stages.lib.tuning.refusals import says_not_told
+from stages.lib.tuning.reasoned_answers import separated
 from stages.lib.tuning.role_tokens import from_text
 from stages.lib.tuning.splits import shingles
+from stages.lib.tuning.statements import says_not_told
 from tests.params_of import section
 
 SPLITS = ("train", "val", "test")

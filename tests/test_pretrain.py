@@ -1,5 +1,6 @@
 """The stage pretrain on a few thousand real tokens: kill -9 and go on, what it publishes, bad input."""
 
+import json
 import os
 import shutil
 import signal
@@ -168,16 +169,16 @@ def test_what_does_not_decide_the_weights_trains_nothing_anew(
 def test_other_validation_windows_measure_the_best_again(whole: Path, tmp_path: Path) -> None:
     place = tmp_path / "windows"
     shutil.copytree(whole, place)
-    before = json.loads((whole / "metrics/pretrain.json").read_text())
+    before = read_results("pretrain", whole)
     write_params(place, eval_windows=3)
     stage(place, "pretrain")
-    found = json.loads((place / "metrics/pretrain.json").read_text())
+    found = read_results("pretrain", place)
     assert resumed_from(place) == 120
     assert (found["val_windows"], found["best_step"]) == (3, before["best_step"])
     assert found["val_loss"] != before["val_loss"]
     write_params(place, eval_windows=8)
     stage(place, "pretrain")
-    assert json.loads((place / "metrics/pretrain.json").read_text()) == before
+    assert read_results("pretrain", place) == before
 
 
 def test_a_new_schedule_starts_from_given_weights(whole: Path, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from stages.lib.cache import cache_dir
 from stages.lib.llm.gguf_weights import conversion
-from stages.lib.models import cache_dir
 
 TRAININGS = ("shard", "pretrain", "finetune", "qlora", "grpo")
 REMADE = ("inductor", "gguf")  # compiled kernels; a conversion on its way to a GGUF

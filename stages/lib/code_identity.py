@@ -37,7 +37,8 @@ ROOT = Path(__file__).parents[2]
 # Modules where the search always stops: what they give stands in the keys by value (entries, params, hashes), or they
 # carry bytes from place to place.
 PLUMBING = (
-    *("code_identity", "definitions", "ledger", "models", "params", "records", "training_directory"),
+    *("cache", "code_identity", "definitions", "hashes", "ledger", "models", "params", "records", "tracked"),
+    "training_directory",
     *("llm.in_flight", "llm.openai_client"),
 )
 

@@ -5,17 +5,9 @@ committed batch by batch, each batch in one transaction, so that a killed run re
 at the first unanswered batch with the batches it would have had anyway.
 """
 
-import hashlib
-import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-
-def ledger_key(*parts: Any) -> str:
-    """SHA-256 over the JSON of the parts; equal parts, equal key."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 class Ledger:

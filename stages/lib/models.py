@@ -5,16 +5,15 @@
 each weights file, checked before first use). Nothing is ever unpickled.
 """
 
-import hashlib
 import importlib.metadata
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from stages.lib.ledger import ledger_key
-from stages.lib.params import PARAMS_FILE, from_mapping, read_yaml
+from stages.lib.hashes import file_sha256, ledger_key
+from stages.lib.params import PARAMS_FILE, announce, from_mapping, read_yaml
+from stages.lib.tracked import check_tracked, files_below
 
 Backend = Literal["transformers", "llama_cpp", "vllm", "openai", "sentence_transformers"]
 
@@ -62,9 +61,13 @@ def load_model_entry(name: str, path: Path = PARAMS_FILE) -> ModelEntry:
     """Reads `models.<name>`.
 
     Raises:
-        ValueError: no such model, a name that DVC's dotted paths cannot address, or a bad entry.
+        ValueError: no such model, a name that DVC's dotted paths cannot address, a bad entry, or weights on a path that
+            neither `sha256` pins nor DVC tracks for the running stage.
     """
-    return model_entry(name, read_yaml(path).get("models", {}), where=str(path))
+    entry = model_entry(name, read_yaml(path).get("models", {}), where=str(path))
+    announce(path, [f"models.{name}"])
+    _check_weights_tracked(name, entry)
+    return entry
 
 
 def model_entry(name: str, models: Any, where: str) -> ModelEntry:
@@ -78,6 +81,21 @@ def model_entry(name: str, models: Any, where: str) -> ModelEntry:
             f"{where}: models.{name}: a name is lower-case letters, digits and hyphens (DVC splits at dots)"
         )
     return from_mapping(ModelEntry, models[name], where=f"{where}: models.{name}")
+
+
+def _check_weights_tracked(name: str, entry: ModelEntry) -> None:
+    """Weights on a path are tracked through params.yaml, by the sha256 of every file, or by DVC."""
+    kind, _, rest = entry.source.partition(":")
+    place = Path(rest)
+    if kind != "path" or not place.exists():
+        return
+    files = [place] if place.is_file() else sorted(files_below(place))
+    files = [file for file in files if file.suffix != ".md" and not file.name.startswith((".", "LICENSE"))]
+    pinned = {place / file if place.is_dir() else place for file in entry.sha256}
+    check_tracked(
+        [file for file in files if file not in pinned],
+        f"models.{name}: {entry.source!r} without the `sha256` of each of its files",
+    )
 
 
 def locate(entry: ModelEntry) -> Path:
@@ -149,26 +167,3 @@ def weights_identity(entry: ModelEntry) -> str:
         raise ValueError(f"source {entry.source!r}: no such file or directory")
     files = [root] if root.is_file() else sorted(file for file in root.rglob("*") if file.is_file())
     return entry.identity + " " + ledger_key([(str(file.relative_to(root)), file_sha256(file)) for file in files])
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes.
-
-    Raises:
-        ValueError: no such file.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def cache_dir() -> Path:
-    """The project's `.cache`, or `LLMILL_CACHE`; a queued DVC experiment shares its project's cache."""
-    if "LLMILL_CACHE" in os.environ:
-        return Path(os.environ["LLMILL_CACHE"])
-    here = Path.cwd()
-    for parent in here.parents:
-        if (parent / ".dvc" / "tmp" / "exps") in here.parents:
-            return parent / ".cache"
-    return here / ".cache"

@@ -7,12 +7,17 @@ that names the key, the value and what is allowed.
 Every YAML file is read here, by the reader that DVC uses (ruamel.yaml, YAML 1.2): what `dvc exp run -S` writes,
 and what DVC compares to tell whether a stage is up to date, is what the stage sees. So 5e-05 and 1e3 are numbers,
 `on` and `no` are texts.
+
+What DVC has to track is announced: each key and prompt that is read raises Python's audit event
+`llmill.read` with the file and the key, which a hook (tests/recorder) compares with dvc.yaml.
 """
 
 import dataclasses
 import re
+import sys
 import types
 import typing
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,7 +66,36 @@ def load(cls: type[T], section: str, path: Path = PARAMS_FILE) -> T:
     content = read_yaml(path)
     if section not in content:
         raise ValueError(f"{path}: no section {section!r}; there are {sorted(map(str, content))}")
+    if isinstance(content[section], dict):
+        announce(path, [f"{section}.{key}" for key in content[section]])
     return from_mapping(cls, content[section], where=f"{path}: {section}")
+
+
+def read_param(key: str, path: Path = PARAMS_FILE) -> Any:
+    """The value of one dotted key, such as another section's `qa.generators`; None where there is no such key."""
+    value: Any = read_yaml(path)
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    announce(path, [key])
+    return value
+
+
+def read_names(key: str, path: Path = PARAMS_FILE) -> list[str]:
+    """The names that a dotted key lists, or that a mapping has as its keys.
+
+    Raises:
+        ValueError: there is no such key, or it holds something else.
+    """
+    value = read_param(key, path)
+    if not isinstance(value, list | dict) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"{path}: {key}: expected names, found {value!r}")
+    return list(value)
+
+
+def announce(path: Path, keys: Iterable[str]) -> None:
+    """Tells audit hooks which keys of a params file are read; without a hook it does nothing."""
+    for key in keys:
+        sys.audit("llmill.read", str(path), key)
 
 
 def load_prompts(names: list[str], path: Path = PROMPTS_FILE) -> dict[str, str]:
@@ -76,6 +110,7 @@ def load_prompts(names: list[str], path: Path = PROMPTS_FILE) -> dict[str, str]:
             raise ValueError(f"{path}: no prompt {name!r}; there are {sorted(map(str, content))}")
         if not isinstance(content[name], str):
             raise ValueError(f"{path}: {name} must be a text, found {content[name]!r}")
+    announce(path, names)
     return {name: content[name] for name in names}
 
 

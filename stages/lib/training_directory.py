@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stages.lib.ledger import ledger_key
-from stages.lib.models import cache_dir
+from stages.lib.cache import cache_dir
+from stages.lib.hashes import ledger_key
 
 
 def deciding(params: Any, decide: Collection[str], other: Collection[str]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.ledger import Ledger, ledger_key
+from stages.lib.hashes import ledger_key
+from stages.lib.ledger import Ledger
 
 ROOT = Path(__file__).parent.parent.parent
 WRITER = """

@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.models import ModelEntry, cache_dir, file_sha256, load_model_entry, locate, weights_identity
+from stages.lib.cache import cache_dir
+from stages.lib.hashes import file_sha256
+from stages.lib.models import ModelEntry, load_model_entry, locate, weights_identity
 from stages.lib.params import from_mapping
 
 ROOT = Path(__file__).parent.parent.parent

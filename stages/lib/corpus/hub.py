@@ -4,6 +4,7 @@ A data set is named as `load_dataset` names it: `org/name` on the hub (then its 
 directory, or a packaged reader (`json`, `parquet`, `csv`, `text`) with `data_files`.
 """
 
+import glob
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Literal
 
 from stages.lib.corpus.documents import Advance, Items, as_item
 from stages.lib.records import Record
+from stages.lib.tracked import check_tracked, files_below
 
 PACKAGED_READERS = ("csv", "json", "parquet", "text")
 
@@ -59,12 +61,29 @@ def read_hub(source: HubSource, max_chars: int, advance: Advance) -> Items:
     return _read(source, chain([] if first is None else [first], records), max_chars, advance)
 
 
+def local_files(source: HubSource) -> list[Path]:
+    """The files on this machine that a data set is made of; none of one on the hub."""
+    if not Path(source.name).is_dir():
+        if source.name not in PACKAGED_READERS:
+            return []
+        return sorted({Path(file) for name in source.data_files for file in _matches(name)})
+    if not source.data_files:
+        return sorted(files_below(Path(source.name)))
+    return sorted({Path(file) for name in source.data_files for file in _matches(str(Path(source.name, name)))})
+
+
+def _matches(pattern: str) -> list[str]:
+    # Path.glob takes no absolute patterns.
+    return [match for match in glob.glob(pattern, recursive=True) if Path(match).is_file()]  # noqa: PTH207
+
+
 def hub_records(source: HubSource) -> Iterator[Record]:
     """The records of the split, in order, as plain mappings.
 
     Raises:
-        ValueError, ConnectionError: see `read_hub`.
+        ValueError, ConnectionError: see `read_hub`; also for a local file that DVC does not track.
     """
+    check_tracked(local_files(source), f"data set {source.name!r}")
     from datasets import load_dataset  # seconds of import that the other sources need not pay
 
     number = 0

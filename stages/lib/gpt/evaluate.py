@@ -8,18 +8,19 @@ Letters in shapes: B sequences, T tokens, C channels, V vocabulary.
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 (its name everywhere)
-from torch import Tensor, nn
+from torch import Tensor
 
 from stages.lib.gpt.checkpoints import load_model
-from stages.lib.gpt.model import GPT, IGNORED
+from stages.lib.gpt.evaluating import evaluating
+from stages.lib.gpt.model import GPT
+from stages.lib.gpt.targets import IGNORED
 from stages.lib.gpt.tokenizers import load_tokenizer
 
 LOGITS_AT_ONCE = 2**26  # numbers, 256 MB in float32: bounds how many windows are computed together
@@ -40,18 +41,6 @@ class Evaluation:
     def bits_per_byte(self, size: int) -> float:
         """Bits a byte of a text of `size` bytes, which does not depend on the tokenizer."""
         return self.loss * self.tokens / math.log(2) / size
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradients inside; the mode from before is restored."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(was_training)
 
 
 def evaluate_tokens(model: GPT, ids: Sequence[int] | np.ndarray, stride: int = 0) -> Evaluation:

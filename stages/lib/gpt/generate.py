@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stages.lib.gpt.checkpoints import load_model
-from stages.lib.gpt.evaluate import evaluating
+from stages.lib.gpt.evaluating import evaluating
 from stages.lib.gpt.model import GPT, KVCache
 from stages.lib.gpt.sampling import PRESETS, Sampling, choose, sequence_generator
 from stages.lib.gpt.tokenizers import load_tokenizer

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import torch
 
+from stages.lib.cache import cache_dir
 from stages.lib.gpt.checkpoints import CONFIG, WEIGHTS, load_model, read_config
 from stages.lib.gpt.huggingface import from_hf
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.gpt.tokenizers import Tokenizer
-from stages.lib.models import cache_dir, file_sha256
+from stages.lib.hashes import file_sha256
 from stages.lib.records import read_json_object
+from stages.lib.tracked import check_tracked
 
 OWN_OUTPUT = Path("models/gpt")
 MAY_DIFFER = {"dropout", "vocab_size"}  # no weights, and rows that are filled up
@@ -32,6 +34,8 @@ def initial_weights_identity(place: str) -> str:
     if revision:
         return f"{name}@{revision}"
     directory = Path(name)
+    if not directory.is_relative_to(cache_dir()):  # where a directory's name tells what is in it
+        check_tracked([directory], f"init_from: {place}")
     return " ".join(file_sha256(directory / file) for file in (CONFIG, WEIGHTS))
 
 

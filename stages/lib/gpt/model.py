@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (its name everywhere)
 from torch import Tensor, nn
 
-IGNORED = -100  # a target that counts for nothing in the loss
+from stages.lib.gpt.targets import IGNORED
+
 SIGMOID_SCALE = 1.702  # of the GELU approximation x sigmoid(1.702 x)
 Position = Literal["rope", "learned"]
 Norm = Literal["rmsnorm", "layernorm"]

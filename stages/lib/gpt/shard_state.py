@@ -1,19 +1,19 @@
 """How far a run of the stage shard has come: finished shards and where the next one starts, safe against kill -9."""
 
-import glob
 import importlib.metadata
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.lib.corpus.files import FilesSource, matched_files
-from stages.lib.corpus.hub import HubSource
+from stages.lib.corpus.files import FilesSource
+from stages.lib.corpus.hub import HubSource, local_files
+from stages.lib.corpus.patterns import matched_files
 from stages.lib.corpus.sources import Source
 from stages.lib.gpt.instructions import InstructionFiles, SpamFiles
 from stages.lib.gpt.instructions import Source as InstructionSource
 from stages.lib.gpt.shards import SPLITS, Split, documents_name
-from stages.lib.models import file_sha256
+from stages.lib.hashes import file_sha256
 from stages.lib.records import Record, write_json
 
 
@@ -97,9 +97,7 @@ def source_identity(source: Source | InstructionSource) -> Record:
     if isinstance(source, FilesSource | InstructionFiles | SpamFiles):
         files = matched_files(source.patterns)
     elif isinstance(source, HubSource):  # a hub data set's revision says it all
-        root = source.name if Path(source.name).is_dir() else ""
-        patterns = [] if source.revision else [str(Path(root, name)) for name in source.data_files or ["**"]]
-        files = sorted({Path(f) for name in patterns for f in glob.glob(name, recursive=True) if Path(f).is_file()})  # noqa: PTH207 - Path.glob takes no absolute patterns
+        files = local_files(source)
     else:
         return {**asdict(source), "versions": [importlib.metadata.version(name) for name in source.names]}
     return {**asdict(source), "sha256": {str(file): file_sha256(file) for file in files}}

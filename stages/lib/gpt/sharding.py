@@ -21,7 +21,7 @@ import numpy as np
 from stages.lib.gpt.shard_state import Position, ShardState
 from stages.lib.gpt.shards import DTYPE, Split, Starts, Tokens, documents_name, shard_name
 from stages.lib.gpt.tokenizers import Tokenizer, load_tokenizer
-from stages.lib.models import file_sha256
+from stages.lib.hashes import file_sha256
 from stages.lib.records import Record, write_array
 
 BATCH_CHARS = 1 << 18  # characters that a worker gets at once: 256 KB of text come back as about 120 KB of ids

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.lib.gpt.tokenizers import Tokenizer
-from stages.lib.ledger import ledger_key
+from stages.lib.hashes import ledger_key
 from stages.lib.records import Record
 
 FORMAT = 1

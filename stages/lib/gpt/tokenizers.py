@@ -17,10 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from stages.lib.cache import cache_dir
 from stages.lib.gpt.bpe_table import BPETable
-from stages.lib.ledger import ledger_key
-from stages.lib.models import cache_dir, file_sha256
+from stages.lib.hashes import file_sha256, ledger_key
 from stages.lib.records import atomic_path
+from stages.lib.tracked import check_tracked, files_below
 
 Ids = npt.NDArray[np.int64]
 
@@ -218,6 +219,8 @@ def _load_hugging_face(name: str) -> Any:
     place, _, revision = name.removeprefix("hf:").partition("@")
     if not Path(place).is_dir() and not revision:
         raise ValueError(f"tokenizer {name!r}: a hub tokenizer needs its commit, hf:{place}@REVISION")
+    if Path(place).is_dir():
+        check_tracked(files_below(Path(place)), f"tokenizer {name!r}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision or None, trust_remote_code=False)
     except (OSError, ValueError, httpx.HTTPError) as error:

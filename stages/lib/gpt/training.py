@@ -28,7 +28,7 @@ from stages.lib.gpt.checkpoints import (
 )
 from stages.lib.gpt.curves import Curve
 from stages.lib.gpt.distributed import World, spread, whole_weights, without_sync
-from stages.lib.gpt.model import GPT, IGNORED
+from stages.lib.gpt.model import GPT
 from stages.lib.gpt.optimizer import (
     build_optimizers,
     clip_gradients,
@@ -38,6 +38,7 @@ from stages.lib.gpt.optimizer import (
     set_learning_rate,
 )
 from stages.lib.gpt.precision import Precision, faster_precision, matmul_peak
+from stages.lib.gpt.targets import IGNORED
 from stages.lib.gpt.training_params import TrainingParams
 from stages.lib.gpt.validation_loss import Batches, batch_loss, mean_loss
 

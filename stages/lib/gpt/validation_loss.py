@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.gpt.distributed import World
-from stages.lib.gpt.model import IGNORED
 from stages.lib.gpt.precision import Precision
+from stages.lib.gpt.targets import IGNORED
 
 
 class Batches(Protocol):

@@ -15,10 +15,12 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from stages.lib.cache import cache_dir
 from stages.lib.code_identity import code_identity
-from stages.lib.ledger import Ledger, ledger_key
+from stages.lib.hashes import ledger_key
+from stages.lib.ledger import Ledger
 from stages.lib.llm.protocol import Backend, GenerateRequest, Reply, Sampling, Score, ScoreRequest
-from stages.lib.models import ModelEntry, cache_dir, load_model_entry, weights_identity
+from stages.lib.models import ModelEntry, load_model_entry, weights_identity
 from stages.lib.params import PARAMS_FILE
 
 R = TypeVar("R", GenerateRequest, ScoreRequest)

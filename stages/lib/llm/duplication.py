@@ -14,8 +14,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stages.lib.llm.json_objects import find_json_object
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling, ScoreRequest
-from stages.lib.llm.replies import find_json_object
 from stages.lib.params import fill
 
 PROMPT = "document_duplication_critique_prompt"

@@ -11,8 +11,10 @@ import shutil
 import struct
 from pathlib import Path
 
+from stages.lib.cache import cache_dir
 from stages.lib.code_identity import code_identity
-from stages.lib.models import ModelEntry, cache_dir, file_sha256, locate
+from stages.lib.hashes import file_sha256
+from stages.lib.models import ModelEntry, locate
 
 
 def huggingface_directory(entry: ModelEntry) -> Path:

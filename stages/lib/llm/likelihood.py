@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from stages.lib.llm.protocol import LanguageModel, Prompt, Score, ScoreRequest
-from stages.lib.llm.questions import question_fault
+from stages.lib.llm.question_faults import question_fault
 from stages.lib.llm.validity import Item
 from stages.lib.llm.words import content_words
 from stages.lib.params import fill

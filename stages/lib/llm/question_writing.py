@@ -17,8 +17,10 @@ from typing import Any, Protocol
 from stages.lib.llm.facts import Fact, pick_facts
 from stages.lib.llm.openings import Opening, openings
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling
-from stages.lib.llm.questions import answer_fault, finish_fault, question_fault, repeats
-from stages.lib.llm.replies import find_support, parse_question_answer
+from stages.lib.llm.question_faults import question_fault
+from stages.lib.llm.questions import answer_fault, finish_fault, repeats
+from stages.lib.llm.replies import parse_question_answer
+from stages.lib.llm.support import find_support
 from stages.lib.llm.topics import name_topic, topic_phrase
 from stages.lib.params import fill
 from stages.lib.records import Record

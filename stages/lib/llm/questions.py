@@ -1,4 +1,4 @@
-"""What is wrong with a question, by rule, and which questions ask the same."""
+"""What is wrong with a question beside its answer, its fact or its prompt, and which questions ask the same."""
 
 import re
 from collections.abc import Sequence
@@ -7,40 +7,10 @@ from stages.lib.llm.facts import Fact
 from stages.lib.llm.openings import Opening
 from stages.lib.llm.words import content_words, normalised
 
-MAX_QUESTION_CHARS = 300
 LEAK_COVERAGE = 0.85  # a question that holds this share of the answer's content words gives the answer away
 
-_QUESTION_START = re.compile(
-    r"^(what|which|when|where|who|whom|whose|why|how|is|are|was|were|do|does|did|can|could|should|must|may|will|would|"
-    r"has|have|in|on|for|at|by|to|under|from|with|according|if|given|during|after|before|as|within|between|into|of)\b",
-    re.IGNORECASE,
-)
-_POINTS_OUTSIDE = re.compile(
-    r"\b(this|that|these|those|the (above|below|following|given|provided|preceding|current)) (function|method|class|"
-    r"example|case|text|context|passage|paragraph|document|documentation|code|section|fact|statement|article|snippet|"
-    r"excerpt|chunk|page)\b|\b(according to|in|from|by) the (text|context|passage|paragraph|document|fact|statement|"
-    r"excerpt|article|snippet)\b|\b(mentioned|described|stated|given|shown|listed) (above|below|here|in the)\b|"
-    r"\b(above|below)\?$",
-    re.IGNORECASE,
-)
 # Words that the end of a question may add to the fact that it asks about
 _ADDED = content_words("do done give given make made happen work mean need have use get set")
-
-
-def question_fault(question: str) -> str | None:
-    """Why a text cannot serve as a question that stands on its own; None if it can.
-
-    Reasons: not_a_question, repeats_itself, refers_to_context.
-    """
-    if not question.endswith("?") or len(question.split()) < 4 or len(question) > MAX_QUESTION_CHARS:
-        return "not_a_question"
-    if question.count("?") > 1 or not _QUESTION_START.match(question.strip("\"'`* ")):
-        return "not_a_question"
-    words = normalised(question).split()
-    triples = list(zip(words, words[1:], words[2:], strict=False))
-    if len(triples) - len(set(triples)) >= 2:
-        return "repeats_itself"
-    return "refers_to_context" if _POINTS_OUTSIDE.search(question) else None
 
 
 def finish_fault(opening: Opening, rest: str, fact: Fact, topic: str) -> str | None:

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from stages.lib.cache import cache_dir
 from stages.lib.code_identity import code_identity
-from stages.lib.ledger import Ledger, ledger_key
-from stages.lib.models import ModelEntry, cache_dir, file_sha256, load_model_entry, locate
+from stages.lib.hashes import file_sha256, ledger_key
+from stages.lib.ledger import Ledger
+from stages.lib.models import ModelEntry, load_model_entry, locate
 from stages.lib.params import PARAMS_FILE, fill
 from stages.lib.retrieval.text_encoder import TextEncoder
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 
+from stages.lib.cache import cache_dir
 from stages.lib.ledger import Ledger
 from stages.lib.llm.protocol import LanguageModel
-from stages.lib.models import ModelEntry, cache_dir
+from stages.lib.models import ModelEntry
 from stages.lib.retrieval.cross_encoder import CrossEncoderReranker
 from stages.lib.retrieval.late_interaction import LateInteractionReranker
 from stages.lib.retrieval.pair_scores import LEDGER_FILE, Reranker

@@ -5,57 +5,16 @@ Letters: N chunks in the order of their id list, Q questions in the order of the
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.params import PARAMS_FILE, read_yaml
 from stages.lib.records import read_jsonl
 
 EMBEDDINGS = Path("data/embeddings")
 RERANKING = Path("data/reranking")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """Which embeddings, instructions and rerankers there are, from the sections `embed` and `rerank`."""
-
-    embeddings: list[str]
-    instructions: list[str]  # all of embed.instructions: dense rows
-    rerankers: list[str]
-    reranked_instructions: list[str]  # rerank.instructions: reranked rows
-
-
-def read_grid(path: Path = PARAMS_FILE) -> Grid:
-    """Reads embed.models, embed.instructions, rerank.rerankers and rerank.instructions.
-
-    Raises:
-        ValueError: one of them is missing or not a list (or mapping) of names, there is no embedding,
-            or rerank asks for an instruction that embed does not have.
-    """
-    content = read_yaml(path)
-
-    def names(section: str, key: str) -> list[str]:
-        value = (content.get(section) or {}).get(key)
-        if not isinstance(value, list | dict) or not all(isinstance(name, str) for name in value):
-            raise ValueError(f"{path}: {section}.{key}: expected names, found {value!r}")
-        return list(value)
-
-    grid = Grid(
-        embeddings=names("embed", "models"),
-        instructions=names("embed", "instructions"),
-        rerankers=names("rerank", "rerankers"),
-        reranked_instructions=names("rerank", "instructions"),
-    )
-    if not grid.embeddings or not grid.instructions:
-        raise ValueError(f"{path}: embed.models and embed.instructions need at least one name each")
-    unknown = [name for name in grid.reranked_instructions if name not in grid.instructions]
-    if unknown:
-        raise ValueError(f"{path}: rerank.instructions: {unknown} not among embed.instructions {grid.instructions}")
-    return grid
 
 
 def read_corpus_ids(models: Sequence[str], known: Collection[str]) -> list[str]:

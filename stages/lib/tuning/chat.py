@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from stages.lib.params import PARAMS_FILE, read_yaml
+from stages.lib.params import read_param
 from stages.lib.tuning.base import ADAPTER_CONFIG, FACTS, load_adapter, load_base, load_tokenizer
 from stages.lib.tuning.streaming import GgufStream, Messages, TransformersStream
 
@@ -49,7 +49,7 @@ def open_stream(model: str, max_new_tokens: int, temperature: float, seed: int, 
     if not place.is_dir():
         if "/" in model:
             raise ValueError(f"{model}: no such directory")
-        name = str(read_yaml(PARAMS_FILE).get("eval", {}).get("base", "")) if model == "base" else model
+        name = str(read_param("eval.base") or "") if model == "base" else model
         loaded = load_base(name)
     elif (place / ADAPTER_CONFIG).is_file():
         loaded = load_adapter(base or _base_of(place), place)

@@ -6,7 +6,8 @@ from stages.lib.corpus.documents import Drop
 from stages.lib.params import fill
 from stages.lib.records import Record
 from stages.lib.tuning.items import Item
-from stages.lib.tuning.qar import halves_fault, joined, reasoned
+from stages.lib.tuning.qar import reasoned
+from stages.lib.tuning.reasoned_answers import halves_fault, joined
 from stages.lib.tuning.role_tokens import Message, holds_role_token, to_text
 
 

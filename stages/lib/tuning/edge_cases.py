@@ -6,12 +6,12 @@ from typing import Literal
 
 from stages.lib.corpus.documents import Drop
 from stages.lib.llm.protocol import LanguageModel
+from stages.lib.tuning.drawing import drawn
 from stages.lib.tuning.entries import parameter_name
 from stages.lib.tuning.false_premises import false_premise, true_premise
 from stages.lib.tuning.generated import Settings, write_false_premises, write_unanswerable
 from stages.lib.tuning.items import Item
 from stages.lib.tuning.pairing import Texts, pair_unanswerable
-from stages.lib.tuning.splits import drawn
 
 EdgeKind = Literal["unanswerable", "false_premise", "true_premise"]
 EDGE_KINDS: tuple[EdgeKind, ...] = ("unanswerable", "false_premise", "true_premise")

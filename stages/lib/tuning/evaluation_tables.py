@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from stages.lib.records import Record
+from stages.lib.tuning.drawing import drawn
 from stages.lib.tuning.replies import Reply
-from stages.lib.tuning.splits import drawn
 from stages.lib.tuning.win_rate import Verdict
 
 

@@ -13,10 +13,11 @@ from stages.lib.corpus.documents import Drop
 from stages.lib.llm.facts import pick_facts, sentences
 from stages.lib.llm.verbs import AUXILIARIES, base_form, is_action
 from stages.lib.params import fill
+from stages.lib.tuning.drawing import drawn
 from stages.lib.tuning.entries import NUMBER, default_value, instead_of_none, other_value, parameter_name
 from stages.lib.tuning.items import Change, Item
 from stages.lib.tuning.refusals import variant
-from stages.lib.tuning.splits import drawn
+from stages.lib.tuning.statements import holds
 
 DEFAULT_QUESTION = "What is the parameter {name}{of}, which defaults to {value}, for?"
 PARAMETER_QUESTION = "When should I use the parameter {name}{of}, which {does}?"
@@ -81,11 +82,6 @@ def _found(item: Item, parameters: Sequence[str]) -> Iterator["Found"]:
     statements += [fact.text for fact in pick_facts(item.context, STATEMENTS) if not fact.parameter]
     for rule in (_wrong_number, _negated_statement):
         yield from filter(None, (rule(statement, item.id) for statement in statements))
-
-
-def holds(text: str, value: str) -> bool:
-    """Whether a text holds a value as a word of its own, whatever its case."""
-    return bool(re.search(rf"(?<![\w.]){re.escape(value)}(?!\w|\.\d)", text, re.IGNORECASE))
 
 
 def true_premise(item: Item, confirmations: str) -> Item | Drop:

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from stages.lib.corpus.documents import Drop
+from stages.lib.llm.json_objects import find_json_object
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling
-from stages.lib.llm.questions import question_fault, repeats
-from stages.lib.llm.replies import find_json_object
+from stages.lib.llm.question_faults import question_fault
+from stages.lib.llm.questions import repeats
 from stages.lib.params import fill
-from stages.lib.tuning.false_premises import holds
 from stages.lib.tuning.gathering import text_fault
 from stages.lib.tuning.items import Change, Item, Kind
 from stages.lib.tuning.qasa import clean
-from stages.lib.tuning.refusals import says_not_told
+from stages.lib.tuning.statements import holds, says_not_told
 
 MAX_CHARS = 600  # of each part of a reply
 

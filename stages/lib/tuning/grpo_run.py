@@ -26,9 +26,9 @@ from stages.lib.tuning.grpo_training import (
 )
 from stages.lib.tuning.lora import Lora, load_unsloth
 from stages.lib.tuning.merged_lora import MergedLayers
+from stages.lib.tuning.resuming import train_on
 from stages.lib.tuning.rewards import Name, Reward, Sample
 from stages.lib.tuning.rollouts import sample_replies
-from stages.lib.tuning.sft import train_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,9 @@ def train(
         trainer_class = importlib.import_module("trl").GRPOTrainer  # unsloth has put its own in TRL's place
         peft_config = None
     else:
-        trainer_class = importlib.import_module("stages.lib.tuning.shared_prompt_trainer").SharedPromptTrainer
+        from stages.lib.tuning.shared_prompt_trainer import SharedPromptTrainer  # TRL, seconds of import
+
+        trainer_class = SharedPromptTrainer
         peft_config = lora_config(params)
     from transformers import PrinterCallback
 

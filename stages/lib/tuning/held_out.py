@@ -6,8 +6,8 @@ from typing import Any
 
 from stages.lib.metrics import check_counts
 from stages.lib.records import Record
+from stages.lib.tuning.drawing import drawn
 from stages.lib.tuning.replies import Reply
-from stages.lib.tuning.splits import drawn
 from stages.lib.tuning.win_rate import Pair
 
 

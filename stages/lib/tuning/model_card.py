@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.lib.params import read_yaml
+from stages.lib.params import read_param
 from stages.lib.records import appearing_directory, write_json, write_text
 from stages.lib.tuning.base import ADAPTER_CONFIG, ADAPTER_WEIGHTS, FACTS
 
@@ -78,7 +78,7 @@ def model_card(
 
 def source_of(base: str) -> str:
     """`models.<base>.source` as params.yaml has it."""
-    return str(read_yaml(Path("params.yaml"))["models"][base]["source"])
+    return str(read_param(f"models.{base}.source"))
 
 
 def _table(values: Mapping[str, Any]) -> list[str]:

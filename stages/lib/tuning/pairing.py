@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from stages.lib.corpus.documents import Drop
 from stages.lib.llm.words import content_words, normalised
+from stages.lib.tuning.drawing import drawn, fraction_of
 from stages.lib.tuning.items import Item
 from stages.lib.tuning.refusals import refusal
-from stages.lib.tuning.splits import drawn, fraction_of
 
 COMMON = 0.2  # share of the texts from which a word says nothing about one of them
 FEW = 3  # texts that may hold any word, however few texts there are

@@ -10,31 +10,9 @@ from stages.lib.tuning.asked import asked_clause
 from stages.lib.tuning.entries import default_value, parameter_name
 from stages.lib.tuning.items import Item
 
-SEPARATOR = "#####"
 _CONSEQUENCE = re.compile(
     r"\b(?:[Ii]f|[Ww]hen|[Oo]nce)\b(?:[^,]|, (?:e\.g\.|i\.e\.))*,\s+(?!e\.g\.|i\.e\.)(?:then )?(?P<then>.+)$"
 )
-
-
-def joined(reasoning: str, answer: str) -> str:
-    """`reasoning ##### answer`."""
-    return f"{reasoning} {SEPARATOR} {answer}"
-
-
-def separated(text: str) -> tuple[str, str] | None:
-    """Reasoning and answer of a text with exactly one separator and two halves; None otherwise."""
-    halves = [half.strip() for half in text.split(SEPARATOR)]
-    return (halves[0], halves[1]) if len(halves) == 2 and all(halves) else None
-
-
-def halves_fault(reasoning: str, answer: str) -> str | None:
-    """Why two halves cannot be written: `no_reasoning`, `no_answer`, `separator_inside`; None if they can."""
-    if not reasoning.strip():
-        return "no_reasoning"
-    if not answer.strip():
-        return "no_answer"
-    # A mark at the seam ("...#" + " #####") cannot come about: a blank stands on both sides.
-    return "separator_inside" if SEPARATOR in reasoning or SEPARATOR in answer else None
 
 
 def reasoned(item: Item, template: str) -> tuple[str, str] | Drop:

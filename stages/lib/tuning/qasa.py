@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from stages.lib.corpus.documents import Drop
 from stages.lib.records import Record
-from stages.lib.tuning.refusals import says_not_told
+from stages.lib.tuning.statements import says_not_told
 
 
 @dataclass(frozen=True, kw_only=True)

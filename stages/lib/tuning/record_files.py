@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.lib.corpus.documents import Drop
-from stages.lib.corpus.files import json_records, matched_files, named_records, whole_json
+from stages.lib.corpus.json_records import json_records, named_records, whole_json
+from stages.lib.corpus.patterns import matched_files
 from stages.lib.records import Record
 
 MAX_BYTES = 500_000_000  # of a JSON file or a line

@@ -1,38 +1,8 @@
-"""Refusals: saying that a text does not tell what is asked, and finding out whether a reply does."""
-
-import re
+"""Refusals: saying that a text does not tell what is asked."""
 
 from stages.lib.params import fill
 from stages.lib.tuning.asked import asked_phrase
-from stages.lib.tuning.splits import fraction_of
-
-_VERBS = (
-    r"(?:say|tell|answer|contain|define|explain|mention|discuss|provide|describe|detail|state|specify|give|address|"
-    r"compare|differentiate|infer|reason|include|indicate|clarify|analy[sz]e|pose|hold|name|report|cover)"
-)
-_NOT = r"(?:not|n['’]t|never)"
-# What authors of QASA wrote, the phrases of our own templates, and what chat models say.
-_NOT_TOLD = re.compile(
-    r"\bun-?an?s\w*able\b|\bnot (?:be )?(?:answer|possible to (?:answer|infer|know|tell)|clear)\w*|"
-    r"\b(?:no|less) (?:information|mention|clue|evidential|details?)\b|\bno evidence available\b|"
-    r"\b(?:text|paper|authors?|they|passage|context|document|paragraphs?|it|questions?)\b[^.?!]{0,60}?"
-    rf"\b(?:do|does|did|is|are|was|were|has|have|had|could|)(?: ?{_NOT})(?: \w+)? (?:been |be )?"
-    rf"(?:{_VERBS}(?:ed|d|n|s)?|have the answer|explicitly {_VERBS})\b|"
-    r"\b(?:can ?not|can['’]t|could not|couldn['’]t)(?: \w+)?(?: be)? "
-    r"(?:answer|f[io]u?nd|explain|told|tell|infer|differen)\w*|"
-    r"\b(?:not|never) (?:been )?(?:discussed|mentioned|stated|described|defined|specified|provided)\b|"
-    r"\bnot (?:available|sufficient) (?:in|from)\b",
-    re.IGNORECASE,
-)
-
-
-def says_not_told(reply: str) -> bool:
-    """Whether a reply says that what is asked cannot be told from the text.
-
-    By wording alone, so it sees a "not mentioned" about a side matter as well; on QASA's 113 answers to unanswerable
-    questions see tests/lib/tuning/test_qasa.py.
-    """
-    return bool(_NOT_TOLD.search(reply))
+from stages.lib.tuning.drawing import fraction_of
 
 
 def variant(lines: str, name: str) -> str:

@@ -7,8 +7,7 @@ reply that denies the premise and then gives a wrong reason counts as a correcti
 import re
 
 from stages.lib.records import Record
-from stages.lib.tuning.false_premises import holds
-from stages.lib.tuning.refusals import says_not_told
+from stages.lib.tuning.statements import holds, says_not_told
 
 _DENIES = re.compile(
     r"^\W*no\b(?! (?:information|mention|need))|\b(?:incorrect|mistaken|untrue|wrong|contrary|misconception)\b|"

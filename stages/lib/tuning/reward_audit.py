@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from stages.lib.tuning.answers import token_f1
-from stages.lib.tuning.qar import SEPARATOR, joined
+from stages.lib.tuning.reasoned_answers import SEPARATOR, joined
 from stages.lib.tuning.rewards import (
     FORM,
     Floats,

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.lib.tuning.answers import token_f1
-from stages.lib.tuning.qar import SEPARATOR, joined, separated
+from stages.lib.tuning.reasoned_answers import SEPARATOR, joined, separated
 
 FREE_COVERAGE = 0.5  # share of the context's n-grams that a reasoning may repeat before it counts as copying
 WORD = r"\w+(?:[.'-]\w+)*"

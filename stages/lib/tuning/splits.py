@@ -5,12 +5,12 @@ and a group is never divided. Its side follows from a hash of its members' names
 records changes it, and adding a document moves no other group that it is not joined to.
 """
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from stages.lib.llm.words import normalised
+from stages.lib.tuning.drawing import fraction_of
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -86,14 +86,3 @@ def side(group: str, val_fraction: float, test_fraction: float, seed: int) -> Sp
     if place < test_fraction:
         return "test"
     return "val" if place < test_fraction + val_fraction else "train"
-
-
-def fraction_of(purpose: str, name: str) -> float:
-    """A number in 0..1 that follows from the name alone, another one for each purpose."""
-    digest = hashlib.sha256(f"{purpose}\0{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def drawn(purpose: str, names: Iterable[str]) -> list[str]:
-    """The names in an order drawn by hash, whatever order they come in."""
-    return sorted(names, key=lambda name: (fraction_of(purpose, name), name))

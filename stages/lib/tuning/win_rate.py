@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stages.lib.llm.json_objects import find_json_object
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Sampling, ScoreRequest
 from stages.lib.llm.protocol import Reply as JudgeReply
-from stages.lib.llm.replies import find_json_object
 from stages.lib.params import fill
 
 Outcome = Literal["win", "tie", "loss"]

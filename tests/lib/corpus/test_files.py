@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from stages.lib.corpus.documents import Document, Drop, Item
-from stages.lib.corpus.files import FilesSource, files_size, json_records, matched_files, read_files
+from stages.lib.corpus.files import FilesSource, files_size, read_files
+from stages.lib.corpus.json_records import json_records
+from stages.lib.corpus.patterns import matched_files
 
 
 def read(*patterns: Path | str, max_chars: int = 1000, **fields: str) -> list[Item]:

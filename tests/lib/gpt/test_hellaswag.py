@@ -10,15 +10,12 @@ import pytest
 import torch
 
 from stages.lib.gpt.checkpoints import TokenizerFacts, save_model
-from stages.lib.gpt.hellaswag import (
-    Item,
+from stages.lib.gpt.hellaswag import main
+from stages.lib.gpt.hellaswag_items import Item, clean, load_items, query
+from stages.lib.gpt.hellaswag_scoring import (
     Row,
-    clean,
     count_correct,
-    load_items,
     log_likelihoods,
-    main,
-    query,
     rows_by_chars,
     rows_by_tokens,
     score,

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from stages.lib.corpus.documents import Drop
-from stages.lib.gpt.instructions import Example, InstructionBatches, is_held_out, parse_source, read_source, tokenize
-from stages.lib.gpt.model import IGNORED
+from stages.lib.gpt.instruction_batches import InstructionBatches, tokenize
+from stages.lib.gpt.instructions import Example, is_held_out, parse_source, read_source
+from stages.lib.gpt.targets import IGNORED
 from stages.lib.gpt.tokenizers import load_tokenizer
 
 BYTES = load_tokenizer("byte")

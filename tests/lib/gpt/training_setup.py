@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts
 from stages.lib.gpt.curves import Curve
 from stages.lib.gpt.distributed import World, open_world
-from stages.lib.gpt.model import GPT, IGNORED, GPTConfig
+from stages.lib.gpt.model import GPT, GPTConfig
+from stages.lib.gpt.targets import IGNORED
 from stages.lib.gpt.training import Training
 from stages.lib.gpt.training_params import TrainingParams
 from tests.params_of import params_of

@@ -4,7 +4,8 @@ import pytest
 
 from stages.lib.llm.facts import Fact
 from stages.lib.llm.openings import Opening
-from stages.lib.llm.questions import answer_fault, finish_fault, mark_duplicates, question_fault, repeats
+from stages.lib.llm.question_faults import question_fault
+from stages.lib.llm.questions import answer_fault, finish_fault, mark_duplicates, repeats
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import pytest
 
-from stages.lib.llm.replies import find_support, parse_question_answer, parse_rating
+from stages.lib.llm.replies import parse_question_answer, parse_rating
+from stages.lib.llm.support import find_support
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages.lib.cache import cache_dir
 from stages.lib.ledger import Ledger
-from stages.lib.models import ModelEntry, cache_dir, load_model_entry
+from stages.lib.models import ModelEntry, load_model_entry
 from stages.lib.retrieval.embedders import LEDGER_FILE, Embedder, open_embedder
 from stages.lib.retrieval.text_encoder import TextEncoder
 

@@ -1,8 +1,9 @@
 import pytest
 
 from stages.lib.corpus.documents import Drop
-from stages.lib.tuning.false_premises import false_premise, holds, true_premise
+from stages.lib.tuning.false_premises import false_premise, true_premise
 from stages.lib.tuning.items import Change, Item
+from stages.lib.tuning.statements import holds
 
 CORRECTIONS = 'No. {denial} The text says: "{evidence}"'
 ENTRY = "alpha (`int`, defaults to 8): The scale of the adapter."

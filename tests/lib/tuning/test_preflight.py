@@ -5,7 +5,8 @@ import torch
 
 from stages.lib.tuning.losses import sample_losses
 from stages.lib.tuning.masks import IGNORED, Sample, encode_conversation
-from stages.lib.tuning.preflight import check_classes, check_packing, check_supervision, show_sample
+from stages.lib.tuning.one_answer import check_classes
+from stages.lib.tuning.preflight import check_packing, check_supervision, show_sample
 from tests.lib.tuning.tiny_chat import CHATML, chat_record, tiny_tokenizer, write_tiny_base
 
 

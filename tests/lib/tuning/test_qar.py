@@ -2,7 +2,8 @@ import pytest
 
 from stages.lib.corpus.documents import Drop
 from stages.lib.tuning.items import Item
-from stages.lib.tuning.qar import answer_first, chosen_evidence, halves_fault, joined, reasoned, separated, short_answer
+from stages.lib.tuning.qar import answer_first, chosen_evidence, reasoned, short_answer
+from stages.lib.tuning.reasoned_answers import halves_fault, joined, separated
 
 TEMPLATE = '{asked} The text says: "{evidence}"'
 

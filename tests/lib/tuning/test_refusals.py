@@ -1,6 +1,7 @@
 import pytest
 
-from stages.lib.tuning.refusals import refusal, says_not_told, variant
+from stages.lib.tuning.refusals import refusal, variant
+from stages.lib.tuning.statements import says_not_told
 
 VARIANTS = """The text does not say {asked}.
 

@@ -3,7 +3,8 @@ import random
 import pytest
 
 from stages.lib.llm.words import normalised
-from stages.lib.tuning.splits import SPLITS, drawn, group_sources, shingles, side, similar_pairs
+from stages.lib.tuning.drawing import drawn
+from stages.lib.tuning.splits import SPLITS, group_sources, shingles, side, similar_pairs
 
 WORDS = [f"word{i}" for i in range(18)]
 
