@@ -42,7 +42,7 @@ def leaves_of_type(hint: Any, content: Any, wanted: type, where: str) -> Iterato
 
 def fields_of_type(wanted: type) -> list[str]:
     params = project_params()
-    stages = [(name, importlib.import_module(f"stages.{name}").Params) for name in STAGES]
+    stages = [(name, importlib.import_module(f"stages.{name}").Params) for name in STAGES if name in params]
     return [path for name, cls in stages for path in leaves_of_type(cls, params[name], wanted, name)]
 
 
