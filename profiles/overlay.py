@@ -155,6 +155,11 @@ def check_params(params: dict[str, Any], where: str) -> None:
     for place, name in named:
         if name not in params["models"]:
             raise ValueError(f"{where}: {place} names {name!r}, which is not under models: {sorted(params['models'])}")
+    released, base = params["gguf"]["model"], params["gguf"]["base"]
+    if released in params["models"] and released != base:
+        raise ValueError(
+            f"{where}: gguf.model names {released!r}, gguf.base {base!r}: to release a base, name it in both"
+        )
 
 
 def _plain(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from stages import dedup as stage
 from stages import near_pairs as search
@@ -18,7 +19,7 @@ from stages.lib.llm.duplication import Verdict
 from stages.lib.records import Record, write_jsonl
 from stages.lib.retrieval import found_pairs
 from stages.lib.retrieval.found_pairs import FoundPairs, Pair, Thresholds
-from tests.params_of import project_text
+from tests.params_of import project_params, section
 
 ALIKE, AWAY = 0.98, 0.999
 
@@ -340,7 +341,8 @@ def test_names_what_is_wrong_with_the_chunks(project: Path, records: list[Record
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project with our params and prompts."""
-    (tmp_path / "params.yaml").write_text(project_text(), encoding="utf-8")
+    small = section("dedup", models=["minilm-l6"], judge="smollm2-135m", sample=0, max_pairs=1_000_000)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(project_params(dedup=small)))
     shutil.copy(Path(__file__).parents[1] / "prompts.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["near_pairs", "minilm-l6"])

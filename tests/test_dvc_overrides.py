@@ -113,7 +113,8 @@ def test_gguf_waits_for_the_model_that_is_named_and_for_no_other(
 ) -> None:
     from dvc.repo import Repo  # type: ignore[import-untyped,unused-ignore]
 
-    overridden(tmp_path, f"gguf.model={model}")
+    bases = [f"{section}.base=smollm2-135m" for section in ("gguf", "qlora", "grpo")]
+    overridden(tmp_path, f"gguf.model={model}", *bases)
     for file in ("dvc.yaml", "prompts.yaml"):
         shutil.copy(ROOT / file, tmp_path)
     monkeypatch.chdir(tmp_path)

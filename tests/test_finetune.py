@@ -36,6 +36,9 @@ SETTINGS: dict[str, Any] = section("finetune") | {
     "micro_batch": 8,
     "lr": 1.0e-2,
     "precision": "float32",
+    "compile": False,
+    "processes": 1,
+    "log_every": 1,
     "eval_every": 10,
     "checkpoint_every": 5,
 }

@@ -1,6 +1,7 @@
 """params.yaml and prompts.yaml stand as DVC's writer writes them: an override is a diff of its own lines."""
 
 import difflib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.params_of import project_params, project_text
 
 ROOT = Path(__file__).parent.parent
 PROMPTS = (ROOT / "prompts.yaml").read_text(encoding="utf-8")
-SECTIONS = list(project_params())
+SECTIONS = [name for name, content in project_params().items() if content]
 
 
 def rewritten(place: Path, text: str, *overrides: str) -> str:
@@ -64,7 +65,7 @@ def other_value(value: Any) -> str:
         case float():
             return repr(value * 0.3 + 1e-7)
         case list():
-            return "[" + ",".join([*(f"'{item}'" for item in value if isinstance(item, str)), "one", "two"]) + "]"
+            return "[" + ",".join([*(json.dumps(item) for item in value if isinstance(item, str)), "one", "two"]) + "]"
         case _:
             return f"other-{value[:3]}" if value else "other"
 
@@ -113,12 +114,11 @@ def test_an_override_of_an_empty_list_keeps_the_comments_beside_it(tmp_path: Pat
 def test_a_profile_is_written_in_the_same_form(tmp_path: Path, name: str) -> None:
     text = project_text()
     profile = read_profile(name)
-    new, changes = overlaid_text(text, profile)
+    new, _ = overlaid_text(text, profile)
     assert changed_lines(text, new) <= {line for path in leaves(profile) for line in lines_of(text, path)}
     assert comments(new) == comments(text)
     again = rewritten(tmp_path, new, "benchmark.rrf_k=30")
     assert changed_lines(new, again) == {lines_of(new, ("benchmark", "rrf_k"))[0]}
-    assert len(changes) > 1
 
 
 def test_no_profile_no_change() -> None:

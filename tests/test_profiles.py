@@ -26,7 +26,7 @@ from stages.lib.gpt.tokenizers import load_tokenizer
 from stages.lib.models import load_model_entry
 from stages.lib.params import from_mapping, load, parse_yaml, read_yaml
 from stages.pretrain import Params
-from tests.params_of import project_params, project_text
+from tests.params_of import project_params, project_text, section
 from tests.test_params_yaml import STAGES
 
 ROOT = Path(__file__).parent.parent
@@ -86,10 +86,6 @@ def test_dvc_resolves_the_graph_of_a_written_profile(
         assert not any("${" in str(path) for path in (stage.cmd, *stage.deps, *stage.outs))
 
 
-def test_every_profile_changes_something() -> None:
-    assert all(lay_over(project_params(), read_profile(name)) for name in profile_names())
-
-
 def test_comments_survive() -> None:
     text = "# head\nqa:\n  max_tokens: 3  # tokens\n  other:\n  - a\n"
     out, changes = overlaid_text(text, {"qa": {"max_tokens": 5}})
@@ -107,6 +103,13 @@ def test_an_unknown_model_is_named() -> None:
     params["qa"]["generators"] = ["no-such-model"]
     with pytest.raises(ValueError, match=r"qa\.generators names 'no-such-model'"):
         check_params(params, where="params.yaml")
+
+
+def test_a_base_to_release_that_is_not_gguf_base_is_named() -> None:
+    params = project_params(gguf=section("gguf", model="zephyr-7b", base="smollm2-135m"))
+    with pytest.raises(ValueError, match=r"gguf\.model names 'zephyr-7b', gguf\.base 'smollm2-135m'"):
+        check_params(params, where="params.yaml")
+    check_params(project_params(gguf=section("gguf", model="zephyr-7b", base="zephyr-7b")), where="params.yaml")
 
 
 def test_a_models_name_with_a_dot_is_named_wherever_it_stands() -> None:

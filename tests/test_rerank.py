@@ -139,7 +139,7 @@ def test_bad_params(change: dict[str, Any], message: str) -> None:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project directory as the stages before leave it, with random vectors."""
-    params = project_params(rerank=section("rerank", instructions=["base", "ml"]))
+    params = project_params(rerank=section("rerank", rerankers=["minilm-l6"], instructions=["base", "ml"]))
     prompts = Path("prompts.yaml").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump(params))

@@ -54,6 +54,10 @@ def settings(**changes: Any) -> TrainingParams:
         "micro_batch": 4,
         "lr": 1e-2,
         "precision": "float32",
+        "compile": False,
+        "processes": 1,
+        "warmup_fraction": 0.1,
+        "log_every": 1,
         "eval_every": 10,
         "checkpoint_every": 7,
     }
