@@ -45,12 +45,14 @@ def read_records(directory: Path) -> dict[str, Record]:
             record.listed.add(what)
         elif event == "key":
             record.keys.add(what)
-        elif event in ("rename", "remove"):
-            moved = {path for path in record.written if below(path, [what])}
-            record.written -= moved
-            if event == "rename" and to:
-                record.written |= {to + path[len(what) :] for path in moved}
-                record.made |= record.written
+        elif event == "remove":
+            record.written = {path for path in record.written if not below(path, [what])}
+        elif event == "rename" and to:
+            record.written, record.read, record.listed = (
+                {to + path[len(what) :] if below(path, [what]) else path for path in paths}
+                for paths in (record.written, record.read, record.listed)
+            )
+            record.made |= record.written
     return dict(records)
 
 
@@ -71,7 +73,7 @@ def listed_stages(project: Path) -> dict[str, Listed]:
     with Repo(str(project)) as repo:
         for stage in repo.index.stages:
             params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
-            found[stage.addressing] = Listed(
+            found[stage.name] = Listed(
                 deps=frozenset(dep.def_path for dep in stage.deps if dep not in params),
                 outs=frozenset(out.def_path for out in stage.outs),
                 keys=frozenset(f"{dep.def_path}:{key}" for dep in params for key in dep.params),

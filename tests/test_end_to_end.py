@@ -20,6 +20,7 @@ UNREAD = {
     "shard": {PINS, USERS},
     "finetune": {PINS, USERS},
     "chunk": {PINS, USERS},
+    "embed": {"data/chunks/chunks_dedu.jsonl"},  # read where embed.corpus is deduplicated
     "instruct": {USERS, "params.yaml:models.smollm2-135m"},  # asked only about abstracts and for edge cases
     "eval": {PINS, USERS, "models/smollm2-135m-grpo"},  # a column only where eval.systems names it
 }
@@ -35,7 +36,7 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=1500,
+        timeout=3000,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout

@@ -36,6 +36,10 @@ if __name__ == "__main__":
     Path("data/scratch").unlink()
     np.load("data/in.npy", mmap_mode="r")
     glob.glob("data/listed/*")
+    Path("data/.whole.tmp").mkdir()
+    Path("data/.whole.tmp/part.json").write_text("{}")
+    assert [file.read_text() for file in Path("data/.whole.tmp").iterdir()]
+    Path("data/.whole.tmp").rename("data/whole")
 """
 
 
@@ -68,14 +72,17 @@ def test_the_recorder_sees_what_a_stage_and_its_workers_do(tmp_path: Path) -> No
         "data/by_a_worker.txt",
         "data/in.safetensors",
         "data/in.npy",
+        "data/whole/part.json",
     }
     assert {"stages/toy.py", "stages/lib/other.py"} <= found.read
-    assert found.written == {"data/out/out.json", "data/out/a.safetensors"}
-    assert "data/listed" in found.listed and found.keys == {"params.yaml:toy.key"}
+    assert found.written == {"data/out/out.json", "data/out/a.safetensors", "data/whole/part.json"}
+    assert {"data/listed", "data/whole"} <= found.listed and not any(".tmp" in path for path in found.listed)
+    assert found.keys == {"params.yaml:toy.key"}
     # The second time Python reads the compiled modules.
     (tmp_path / "data/out/out.json").unlink()
     (tmp_path / "data/out/a.safetensors").unlink()
     (tmp_path / "data/out").rmdir()
+    (tmp_path / "data/whole").rename(tmp_path / "whole")
     subprocess.run([sys.executable, "-m", "stages.toy"], cwd=tmp_path, env=environment, check=True)
     assert {"stages/toy.py", "stages/lib/other.py"} <= read_records(record)["toy"].read
 
