@@ -12,7 +12,7 @@ import pytest
 
 from stages.lib.params import from_mapping, load, read_yaml
 from tests.params_of import project_params, project_text
-from tests.test_params_yaml import STAGES
+from tests.test_params_yaml import OWN_SECTION
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,7 +42,7 @@ def leaves_of_type(hint: Any, content: Any, wanted: type, where: str) -> Iterato
 
 def fields_of_type(wanted: type) -> list[str]:
     params = project_params()
-    stages = [(name, importlib.import_module(f"stages.{name}").Params) for name in STAGES if name in params]
+    stages = [(name, importlib.import_module(f"stages.{name}").Params) for name in OWN_SECTION]
     return [path for name, cls in stages for path in leaves_of_type(cls, params[name], wanted, name)]
 
 
@@ -61,7 +61,7 @@ def test_every_float_survives_the_override_writer(tmp_path: Path, written: str) 
         found = at(content, path)
         assert type(found) in (int, float), f"{path}: {found!r}"
         assert found == float(written), path
-    for name in STAGES:
+    for name in OWN_SECTION:
         try:
             load(importlib.import_module(f"stages.{name}").Params, name, tmp_path / "params.yaml")
         except ValueError as error:  # out of the range of some field, but never of the wrong type

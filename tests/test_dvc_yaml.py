@@ -12,11 +12,11 @@ from tests.graph import ROOT, STAGES, hidden_imports, import_closure, imported_m
 LANGUAGE = {"dedup", "qa", "judge", "rerank", "instruct", "eval"}  # stages that ask a language model
 MEANT_EDGES = {
     "lib/ledger.py": LANGUAGE | {"near_pairs", "embed"},
-    "lib/models.py": LANGUAGE | {"near_pairs", "embed", "qlora", "grpo", "gguf"},
+    "lib/models.py": LANGUAGE | {"near_pairs", "embed", "qlora", "grpo", "base", "gguf"},
     "lib/gpt/model.py": {"pretrain", "finetune", "gguf"},
     "lib/gpt/checkpoints.py": {"pretrain", "finetune", "gguf"},
     "lib/gpt/evaluate.py": set(),
-    "lib/gpt/huggingface_layouts.py": {"gguf"},
+    "lib/gpt/huggingface_layouts.py": {"pretrain", "gguf"},  # init_from, and the export
     "lib/gpt/instruction_batches.py": {"finetune"},
     "lib/gpt/shards.py": {"shard", "pretrain"},
     "lib/corpus/files.py": {"shard", "chunk", "eval"},

@@ -27,7 +27,7 @@ from stages.lib.models import load_model_entry
 from stages.lib.params import from_mapping, load, parse_yaml, read_yaml
 from stages.pretrain import Params
 from tests.params_of import project_params, project_text, section
-from tests.test_params_yaml import STAGES
+from tests.test_params_yaml import OWN_SECTION, STAGES
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,7 +54,7 @@ def test_a_written_profile_is_loaded_by_every_stage(tmp_path: Path, name: str, w
     if writer == "dvc exp run":
         expected["grpo"]["lr"], expected["benchmark"]["rrf_k"] = 0.00003, 30
     assert content == expected
-    for stage in STAGES:
+    for stage in OWN_SECTION:
         load(importlib.import_module(f"stages.{stage}").Params, stage, file)
     for model in content["models"]:
         load_model_entry(model, file)

@@ -149,7 +149,7 @@ def test_qa_and_judge_resume_after_kill_9(project: Path, server: SlowServer) -> 
     asked_of_judge = run(project, server, "whole", *judge)
     assert asked_of_judge > CHUNKS * 3
     expected = outputs(project)
-    assert len(expected) == 6  # chunks, qa, dropped, judgments and two metrics
+    assert len(expected) == 8  # chunks, qa, dropped, judgments and two metrics, each with its full results
 
     for made in ("data/qa", "data/judgments", "metrics"):
         shutil.rmtree(project / made)
