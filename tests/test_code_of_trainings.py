@@ -1,0 +1,66 @@
+"""Of each module that a training imports it is known whether its code is in the training's key.
+
+A new module has to be put on its side: one that computes and is not reached from the stage's `code_identity(...)`
+would have an old result published under new code.
+"""
+
+import ast
+
+import pytest
+
+from stages.lib.code_identity import PLUMBING, closure
+from stages.lib.definitions import Binding, Unit, read_source
+from tests.graph import ROOT, import_closure
+
+# What the stages import and their weights do not depend on: what is read (its hash is in the key), shown, measured,
+# checked, published or told.
+READ = {"corpus.json_records", "corpus.packages", "corpus.patterns"}
+SHOWN = {"metrics", "matmul", "gpt.curve_picture", "gpt.trackers"}
+DECIDE_NOT: dict[str, set[str]] = {
+    "pretrain": {
+        *SHOWN,
+        *("corpus.documents", "corpus.json_records", "corpus.hub", "gpt.hellaswag_items", "gpt.hellaswag_scoring"),
+        *("gpt.evaluating", "gpt.generate", "gpt.sampling", "gpt.memory", "gpt.bpe_table"),
+        *("gpt.huggingface", "gpt.huggingface_layouts", "gpt.huggingface_tokenizers"),  # where init_from is empty
+    },
+    "finetune": SHOWN | READ,
+    "qlora": {"statistics", "tuning.losses", "tuning.memory", "tuning.model_card", "tuning.one_answer"}
+    | {"tuning.preflight"},
+    "grpo": {"statistics", "tuning.format_gain", "tuning.model_card", "tuning.reward_audit", "tuning.reward_curve"},
+}
+
+
+def roots_of(stage: str) -> tuple[list[Unit], list[Unit]]:
+    """What the stage's first call of code_identity with several roots names: the roots, and where the search stops."""
+    module = f"stages.{stage}"
+    source = read_source(ROOT, module)
+    calls = [
+        node
+        for node in ast.walk(ast.parse((ROOT / f"stages/{stage}.py").read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "code_identity"
+    ]
+    call = max(calls, key=lambda node: len(node.args))
+
+    imports = dict(source.imports)
+    for node in ast.walk(ast.parse((ROOT / f"stages/{stage}.py").read_text())):  # within functions, too
+        if isinstance(node, ast.ImportFrom):
+            imports |= {alias.asname or alias.name: Binding(str(node.module), alias.name) for alias in node.names}
+
+    def unit(node: ast.expr) -> Unit:
+        name = ast.unparse(node)
+        return Unit(module, name) if name in source.definitions else Unit(*imports[name])
+
+    stop = [word.value.elts for word in call.keywords if isinstance(word.value, ast.List)]
+    named = [node for elements in stop for node in elements if isinstance(node, ast.Name)]
+    return [unit(node) for node in call.args], [unit(node) for node in named]
+
+
+@pytest.mark.parametrize("stage", DECIDE_NOT)
+def test_every_module_is_in_the_key_or_known_to_decide_nothing(stage: str) -> None:
+    roots, without = roots_of(stage)
+    plumbing = [Unit(f"stages.lib.{name}", "") for name in PLUMBING]
+    unused = [Unit("stages.lib.gpt.initial_weights", "initial_model")] if stage == "pretrain" else []
+    reached = {name.partition(":")[0] for name in closure(ROOT, roots, [*without, *unused, *plumbing])}
+    files = {file for file in import_closure(f"stages/{stage}.py") if not file.endswith("__init__.py")}
+    imported = {file.removesuffix(".py").replace("/", ".") for file in files}
+    assert {name.removeprefix("stages.lib.") for name in imported - reached} - set(PLUMBING) == DECIDE_NOT[stage]
