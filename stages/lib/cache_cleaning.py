@@ -1,6 +1,6 @@
 """`make clean-cache`: removes from `.cache/` what no run of this code goes on from, and says what it frees.
 
-Of the trainings of each stage the last used one stays, finished or not; of the converted weights those of this code.
+Of the trainings of each stage the last used one stays, finished or not; of converted weights the last conversion.
 Ledgers stay: what they hold was paid for. What is removed costs time to make again, and no result.
 
 Run: python -m stages.lib.cache_cleaning [--dry-run]
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stages.lib.cache import cache_dir
-from stages.lib.llm.gguf_weights import conversion
 
 TRAININGS = ("shard", "pretrain", "finetune", "qlora", "grpo")
 REMADE = ("inductor", "gguf")  # compiled kernels; a conversion on its way to a GGUF
@@ -36,9 +35,11 @@ def survey(cache: Path) -> Iterator[Found]:
         for place in places:
             last = place == places[-1]
             yield Found(place, size_of(place), last, f"{stage}, last used" if last else f"{stage}, an earlier one")
-    for place in sorted((cache / "models").glob("*")):
-        kept = place.name.endswith(conversion())
-        yield Found(place, size_of(place), kept, "converted weights" + ("" if kept else " of other code"))
+    converted = sorted((cache / "models").glob("*"), key=lambda place: place.stat().st_mtime)
+    newest = {place.name.partition("-")[0]: place for place in converted}  # of each file, by its hash
+    for place in converted:
+        kept = place in newest.values()
+        yield Found(place, size_of(place), kept, "converted weights" + ("" if kept else ", an earlier conversion"))
     for name in REMADE:
         if (cache / name).exists():
             yield Found(cache / name, size_of(cache / name), False, "made again when it is needed")

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from stages.lib.cache_cleaning import clean, survey
-from stages.lib.llm.gguf_weights import conversion
 
 
 def filled(cache: Path) -> Path:
@@ -14,13 +13,14 @@ def filled(cache: Path) -> Path:
         ("pretrain/new/model.safetensors", 2000),
         ("qlora/only/checkpoint-4/adapter.safetensors", 500),
         ("models/abc-transformers-1-x/model.safetensors", 7000),
-        (f"models/abc-{conversion()}/model.safetensors", 9000),
+        ("models/abc-transformers-2-y/model.safetensors", 9000),
         ("llm/ledger.sqlite", 40),
         ("inductor/kernel.so", 60),
     ):
         (cache / place).parent.mkdir(parents=True, exist_ok=True)
         (cache / place).write_bytes(b"x" * size)
-    os.utime(cache / "pretrain/old", (1, 1))
+    for old in ("pretrain/old", "models/abc-transformers-1-x"):
+        os.utime(cache / old, (1, 1))
     return cache
 
 
@@ -35,7 +35,7 @@ def test_earlier_trainings_and_other_codes_conversions_go(tmp_path: Path) -> Non
     assert left == {
         "pretrain/new/model.safetensors",
         "qlora/only/checkpoint-4/adapter.safetensors",
-        f"models/abc-{conversion()}/model.safetensors",
+        "models/abc-transformers-2-y/model.safetensors",
         "llm/ledger.sqlite",
     }
     assert report.splitlines()[-1] == ".cache: freed 0.0 MB, 0.0 MB stay"
