@@ -34,10 +34,10 @@ format: install
 	ruff format .
 
 timings: install  ## what the clock said: seconds and peak memory of each stage's last run
-	python -m stages.lib.metrics
+	python -m stages.lib.core.metrics
 
 clean-cache: install  ## what no run goes on from: earlier trainings, other code's conversions; ledgers stay
-	python -m stages.lib.cache_cleaning
+	python -m stages.lib.core.cache_cleaning
 
 clean:  ## the environment and the caches; data/ and the ledgers in .cache/ stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -79,7 +79,7 @@ def search(engine: str, vectors: Vectors, floor: float) -> Pairs:
         return decided(vectors, search_faiss(vectors, floor - LOOSE), floor)
     if engine == "product":
         return decided(vectors, search_product(vectors, floor - LOOSE), floor)
-    from stages.lib.retrieval.near_pairs import near_pairs
+    from stages.lib.near_duplicates.near_pairs import near_pairs
 
     found = near_pairs(vectors, floor, precision="float32" if engine == "llmill-float32" else "auto")
     return found.first, found.second
@@ -116,7 +116,7 @@ def search_product(vectors: Vectors, floor: float) -> Pairs:
 
 def decided(vectors: Vectors, pairs: Pairs, floor: float) -> Pairs:
     """Those of the pairs that are at or above the floor in float64."""
-    from stages.lib.retrieval.near_pairs import cosines
+    from stages.lib.near_duplicates.near_pairs import cosines
 
     first, second = pairs
     keep = cosines(vectors, first, second) >= floor

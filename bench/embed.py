@@ -20,14 +20,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
+from stages.lib.core.ledger import Ledger
+from stages.lib.core.records import read_jsonl
 from stages.lib.corpus.documents import Document
 from stages.lib.corpus.packages import PackagesSource, read_packages
-from stages.lib.corpus.splitters import split
-from stages.lib.ledger import Ledger
-from stages.lib.models import load_model_entry
-from stages.lib.records import read_jsonl
-from stages.lib.retrieval.embedders import Embedder
-from stages.lib.retrieval.text_encoder import fastest_dtype
+from stages.lib.embedding.embedders import Embedder
+from stages.lib.embedding.text_encoder import fastest_dtype
+from stages.lib.splitting.splitters import split
+from stages.lib.weights.models import load_model_entry
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
 MODEL = "minilm-l6"

@@ -108,11 +108,11 @@ def main() -> None:
     parser.add_argument("--convert", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.convert:
-        from stages.lib.tuning.gguf_directories import convert_directory
+        from stages.lib.gguf.gguf_directories import convert_directory
 
         convert_directory(arguments.directory, arguments.convert, arguments.types[0])
         return
-    from stages.lib.tuning.base import base_directory
+    from stages.lib.weights.base import base_directory
 
     directory = (arguments.directory or base_directory(arguments.model)).absolute()
     peer = install_peer(arguments.peer.absolute())

@@ -5,7 +5,7 @@ Run: python -m bench.grpo [--steps 3] [--prompts 1] [--generations 4] [--tokens 
 Three trainers, each for one step that warms up and `--steps` that count, on the CPU or the GPU:
   trl        TRL's GRPOTrainer with TRL's defaults (gradient checkpointing; on a GPU bfloat16 autocast)
   trl-plain  the same without gradient checkpointing
-  ours       stages/lib/tuning/shared_prompt_trainer.py as the stage runs it
+  ours       stages/lib/grpo/shared_prompt_trainer.py as the stage runs it
 All with LoRA (r 16 on all linear layers), beta 0, sampling at temperature 1. On a CPU in float32: there TRL's default,
 bfloat16 autocast, takes several times as long (--bf16 shows it). TRL 1.15 computes log-probabilities with
 a Triton kernel and cannot train on a CPU; there, all three use the same plain torch formula. Replies may end
@@ -27,10 +27,10 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOTrainer
 
 from bench.embed import read_texts
-from stages.lib.tuning.base import load_base
-from stages.lib.tuning.grpo_training import GRPOParams, Message, lora_config, training_set, trl_config, trl_reward
-from stages.lib.tuning.rewards import Reward, Sample, format_reward, overlap_reward
-from stages.lib.tuning.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
+from stages.lib.grpo.grpo_training import GRPOParams, Message, lora_config, training_set, trl_config, trl_reward
+from stages.lib.grpo.rewards import Reward, Sample, format_reward, overlap_reward
+from stages.lib.grpo.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
+from stages.lib.weights.base import load_base
 from tests.params_of import params_of
 
 MODEL = "smollm2-135m"

@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from stages.lib.metrics import read_results
-from stages.lib.records import write_json, write_jsonl
+from stages.lib.core.metrics import read_results
+from stages.lib.core.records import write_json, write_jsonl
 from tests.params_of import project_params
 
 STAGES = ("instruct", "qlora", "grpo", "eval")

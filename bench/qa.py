@@ -24,13 +24,13 @@ import torch
 from tqdm import tqdm
 
 from bench.embed import read_texts
-from stages.lib.ledger import Ledger
+from stages.lib.core.ledger import Ledger
+from stages.lib.core.params import fill, load_prompts
 from stages.lib.llm.asking import AskedModel
 from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
 from stages.lib.llm.protocol import Backend, GenerateRequest, Prompt, Reply, Sampling
 from stages.lib.llm.transformers_backend import TransformersBackend
-from stages.lib.models import ModelEntry, load_model_entry
-from stages.lib.params import fill, load_prompts
+from stages.lib.weights.models import ModelEntry, load_model_entry
 
 MODEL = "smollm2-135m"
 WARM_UP = [GenerateRequest(prompt=Prompt(text="Hello."), sampling=Sampling(max_tokens=2))]

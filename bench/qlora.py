@@ -19,11 +19,11 @@ import time
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from stages.lib.records import read_jsonl
-from stages.lib.tuning.base import base_directory, load_tokenizer
-from stages.lib.tuning.batches import plan_steps
-from stages.lib.tuning.lora import Checkpointing, Dtype, Lora, add_lora, load_quantized, set_checkpointing
-from stages.lib.tuning.masks import Sample, encode_conversation
+from stages.lib.core.records import read_jsonl
+from stages.lib.lora.batches import plan_steps
+from stages.lib.lora.lora import Checkpointing, Dtype, Lora, add_lora, load_quantized, set_checkpointing
+from stages.lib.lora.masks import Sample, encode_conversation
+from stages.lib.weights.base import base_directory, load_tokenizer
 
 DATA = Path("data/instruct/synthetic_qa_train.jsonl")
 ENGINES = ("peer", "peer without autocast", "ours none", "ours selective", "ours full")
@@ -106,7 +106,7 @@ def peer(arguments: argparse.Namespace, samples: list[Sample], directory: str, a
 
 def ours(arguments: argparse.Namespace, samples: list[Sample], directory: str, checkpointing: Checkpointing) -> Any:
     """The trainer of stages.qlora: micro-batches of about two samples of like length."""
-    from stages.lib.tuning import sft
+    from stages.lib.lora import sft
 
     place = base_directory(arguments.base)
     model = add_lora(load_quantized(place, cast(Dtype, arguments.dtype)), LORA, seed=0)

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from stages.lib.gpt.tokenizers import ByteTokenizer, GPT2Tokenizer, load_tokenizer
+from stages.lib.tokens.tokenizers import ByteTokenizer, GPT2Tokenizer, load_tokenizer
 from tests.params_of import section
 
 SHARD_TOKENS = 1_000_000

@@ -15,11 +15,11 @@ import numpy as np
 import yaml
 
 from stages import pretrain
-from stages.lib.gpt.sharding import write_shard
-from stages.lib.gpt.shards import Split, manifest
-from stages.lib.gpt.tokenizers import load_tokenizer
-from stages.lib.metrics import read_results
-from stages.lib.records import Record, write_json
+from stages.lib.core.metrics import read_results
+from stages.lib.core.records import Record, write_json
+from stages.lib.tokens.sharding import write_shard
+from stages.lib.tokens.shards import Split, manifest
+from stages.lib.tokens.tokenizers import load_tokenizer
 from tests.params_of import section
 
 

@@ -17,8 +17,8 @@ from profiles.overlay import (
     read_profile,
     refuse_a_mixture,
 )
-from stages.lib.params import PARAMS_FILE, read_yaml
-from stages.lib.records import write_text
+from stages.lib.core.params import PARAMS_FILE, read_yaml
+from stages.lib.core.records import write_text
 
 
 def main() -> None:

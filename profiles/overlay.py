@@ -14,8 +14,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from stages.lib.models import model_entry
-from stages.lib.params import PARAMS_FILE, from_mapping, parse_yaml, read_yaml
+from stages.lib.core.params import PARAMS_FILE, from_mapping, parse_yaml, read_yaml
+from stages.lib.weights.models import model_entry
 
 PROFILES_DIR = Path(__file__).parent
 # Where the stages name models, as section and key; each name must stand under `models:`.

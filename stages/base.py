@@ -9,8 +9,8 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.lib.models import load_model_entry
-from stages.lib.records import write_json
+from stages.lib.core.records import write_json
+from stages.lib.weights.models import load_model_entry
 
 MODELS_DIR = Path("models")
 

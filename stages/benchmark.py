@@ -12,17 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.params import PARAMS_FILE, load
-from stages.lib.records import Record, read_jsonl, write_csv
-from stages.lib.retrieval import plots, rankings, report
-from stages.lib.retrieval.bm25 import BM25
-from stages.lib.retrieval.grid import Grid, read_grid
-from stages.lib.retrieval.measures import measure_names, query_measures
-from stages.lib.retrieval.qrels import Relevant, duplicate_groups, relevant_chunks
-from stages.lib.retrieval.rankings import Ranking
-from stages.lib.retrieval.report import System, Values
-from stages.lib.retrieval.stored import read_corpus_ids, read_queries, read_reranking, read_vectors
+from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.params import PARAMS_FILE, load
+from stages.lib.core.records import Record, read_jsonl, write_csv
+from stages.lib.embedding.embedding_files import read_corpus_ids, read_queries, read_reranking, read_vectors
+from stages.lib.ranking import plots, rankings, report
+from stages.lib.ranking.bm25 import BM25
+from stages.lib.ranking.grid import Grid, read_grid
+from stages.lib.ranking.measures import measure_names, query_measures
+from stages.lib.ranking.qrels import Relevant, duplicate_groups, relevant_chunks
+from stages.lib.ranking.rankings import Ranking
+from stages.lib.ranking.report import System, Values
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
 DEDUPLICATED = Path("data/chunks/chunks_dedu.jsonl")

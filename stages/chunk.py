@@ -13,12 +13,12 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.core.params import load
+from stages.lib.core.records import Record, atomic_path
 from stages.lib.corpus.documents import Document, Drop, Item, Items, duplicate_key
 from stages.lib.corpus.sources import Source, parse_source, read_source, work_of
-from stages.lib.corpus.splitters import Splitter, split
-from stages.lib.metrics import Stopwatch, check_counts, write_metrics
-from stages.lib.params import load
-from stages.lib.records import Record, atomic_path
+from stages.lib.splitting.splitters import Splitter, split
 
 OUTPUT_DIR = Path("data/chunks")
 PERCENTILES = (5, 25, 50, 75, 95)

@@ -18,13 +18,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.core.params import load, load_prompts
+from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.asking import open_model
-from stages.lib.llm.duplication import PROMPT, Verdict, judge_pairs
-from stages.lib.metrics import Stopwatch, check_counts, write_metrics
-from stages.lib.params import load, load_prompts
-from stages.lib.records import Record, read_jsonl, write_jsonl
-from stages.lib.retrieval.found_pairs import FoundPairs, Pair, Thresholds, read_found
-from stages.lib.retrieval.groups import diameter, group_members, star_groups
+from stages.lib.near_duplicates.duplication import PROMPT, Verdict, judge_pairs
+from stages.lib.near_duplicates.found_pairs import FoundPairs, Pair, Thresholds, read_found
+from stages.lib.near_duplicates.groups import diameter, group_members, star_groups
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
 KEPT = Path("data/chunks/chunks_dedu.jsonl")

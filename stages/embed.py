@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.params import load
-from stages.lib.records import Record, read_jsonl, write_array, write_json
-from stages.lib.retrieval.embedders import Embedder, open_embedder
+from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.params import load
+from stages.lib.core.records import Record, read_jsonl, write_array, write_json
+from stages.lib.embedding.embedders import Embedder, open_embedder
 
 CORPORA = {"all": Path("data/chunks/chunks.jsonl"), "deduplicated": Path("data/chunks/chunks_dedu.jsonl")}
 SELECTED = Path("data/selected/qa_selected.jsonl")

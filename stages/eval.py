@@ -11,23 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.params import load, load_prompts
+from stages.lib.core.records import Record, read_jsonl, write_csv
 from stages.lib.corpus.sources import Source, parse_source, read_source
-from stages.lib.llm.asking import open_model
-from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.models import load_model_entry
-from stages.lib.params import load, load_prompts
-from stages.lib.records import Record, read_jsonl, write_csv
-from stages.lib.retrieval.embedders import open_embedder
-from stages.lib.tuning.base import base_directory, check_adapter, load_tokenizer
-from stages.lib.tuning.chart import draw
-from stages.lib.tuning.comparison import compare_systems
-from stages.lib.tuning.evaluation_report import caption, report
-from stages.lib.tuning.evaluation_tables import evaluation_rows
-from stages.lib.tuning.forgetting import forgetting, text_windows
-from stages.lib.tuning.held_out import choose_questions, context_length, make_pairs, prompt_of
-from stages.lib.tuning.replies import Reply, prompt_tokens
-from stages.lib.tuning.reply_scores import make_measures, score_reply, win_row
-from stages.lib.tuning.systems import (
+from stages.lib.embedding.embedders import open_embedder
+from stages.lib.evaluation.chart import draw
+from stages.lib.evaluation.comparison import compare_systems
+from stages.lib.evaluation.conversation_replies import Reply, prompt_tokens
+from stages.lib.evaluation.evaluation_report import caption, report
+from stages.lib.evaluation.evaluation_tables import evaluation_rows
+from stages.lib.evaluation.forgetting import forgetting, text_windows
+from stages.lib.evaluation.held_out import choose_questions, context_length, make_pairs, prompt_of
+from stages.lib.evaluation.reply_scores import make_measures, score_reply, win_row
+from stages.lib.evaluation.systems import (
     Answers,
     Asking,
     SystemName,
@@ -36,7 +33,10 @@ from stages.lib.tuning.systems import (
     check_gguf,
     find_gguf,
 )
-from stages.lib.tuning.win_rate import Pair, Verdict, judge_by_likelihood, judge_by_rating
+from stages.lib.evaluation.win_rate import Pair, Verdict, judge_by_likelihood, judge_by_rating
+from stages.lib.llm.asking import open_model
+from stages.lib.weights.base import base_directory, check_adapter, load_tokenizer
+from stages.lib.weights.models import load_model_entry
 
 TEST = Path("data/instruct/synthetic_qa_test.jsonl")
 OUT = Path("data/evaluation")

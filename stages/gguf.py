@@ -12,20 +12,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.lib.cache import cache_dir
-from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.params import load
-from stages.lib.records import read_json_object, read_jsonl, write_text
-from stages.lib.tuning import gguf_layouts, gguf_vocabulary
-from stages.lib.tuning.base import ADAPTER_CONFIG
-from stages.lib.tuning.gate_texts import HeldOut, read_held_out
-from stages.lib.tuning.gguf_reading import load_tensors
-from stages.lib.tuning.gguf_writing import write_gguf
-from stages.lib.tuning.llama_runtime import LlamaRuntime, check_installed
-from stages.lib.tuning.merging import Dtype, Merged, open_base, open_directory, open_merged
-from stages.lib.tuning.modelfile import make_modelfile
-from stages.lib.tuning.quantization import FileType
-from stages.lib.tuning.release_gate import (
+from stages.lib.core.cache import cache_dir
+from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.params import load
+from stages.lib.core.records import read_json_object, read_jsonl, write_text
+from stages.lib.gguf import gguf_layouts, gguf_vocabulary
+from stages.lib.gguf.gate_texts import HeldOut, read_held_out
+from stages.lib.gguf.gguf_reading import load_tensors
+from stages.lib.gguf.gguf_writing import write_gguf
+from stages.lib.gguf.llama_runtime import LlamaRuntime, check_installed
+from stages.lib.gguf.merging import Dtype, Merged, open_base, open_directory, open_merged
+from stages.lib.gguf.modelfile import make_modelfile
+from stages.lib.gguf.quantization import FileType
+from stages.lib.gguf.release_gate import (
     Thresholds,
     closeness,
     closeness_faults,
@@ -35,6 +34,7 @@ from stages.lib.tuning.release_gate import (
     run_checks,
     runtime_faults,
 )
+from stages.lib.weights.base import ADAPTER_CONFIG
 
 MODELS_DIR = Path("models")
 OUTPUT_DIR = MODELS_DIR / "gguf"
@@ -104,8 +104,8 @@ def open_own(directory: Path, dtype: Dtype) -> Merged:
         ValueError: the checkpoint is damaged, or no family of transformers has its layers.
     """
     from stages.lib.gpt.checkpoints import load_model
-    from stages.lib.gpt.huggingface import to_hf
-    from stages.lib.gpt.tokenizers import load_tokenizer
+    from stages.lib.gpt_export.huggingface import to_hf
+    from stages.lib.tokens.tokenizers import load_tokenizer
 
     model, tokenizer = load_model(directory)
     converted = cache_dir() / "gguf" / "gpt-as-huggingface"

@@ -12,22 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from stages.lib.chats.abstracts import AbstractFiles, AnswerFiles, read_answers
+from stages.lib.chats.chat_records import Wording, chat_record, instruction_record, qar_record
+from stages.lib.chats.collect_items import ask_about_abstracts, checked, qasa_items, selected_items
+from stages.lib.chats.drop_counts import Account, sorted_counts
+from stages.lib.chats.edge_cases import EDGE_KINDS, EdgeKind, by_generator, by_rules, draw, wanted_counts
+from stages.lib.chats.qa_items import Item
+from stages.lib.chats.qasa import read_qasa
+from stages.lib.chats.record_files import read_records
+from stages.lib.chats.splits import SPLITS, Split, group_sources, side
+from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.params import from_mapping, load, load_prompts
+from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
 from stages.lib.corpus.documents import Drop
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.protocol import LanguageModel
-from stages.lib.llm.question_writing import PROMPTS as ASKING_PROMPTS
-from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.params import from_mapping, load, load_prompts
-from stages.lib.records import Record, read_jsonl, write_json, write_jsonl
-from stages.lib.tuning.abstracts import AbstractFiles, AnswerFiles, read_answers
-from stages.lib.tuning.account import Account, sorted_counts
-from stages.lib.tuning.chat_records import Wording, chat_record, instruction_record, qar_record
-from stages.lib.tuning.edge_cases import EDGE_KINDS, EdgeKind, by_generator, by_rules, draw, wanted_counts
-from stages.lib.tuning.gathering import ask_about_abstracts, checked, qasa_items, selected_items
-from stages.lib.tuning.items import Item
-from stages.lib.tuning.qasa import read_qasa
-from stages.lib.tuning.record_files import read_records
-from stages.lib.tuning.splits import SPLITS, Split, group_sources, side
+from stages.lib.qa.question_writing import PROMPTS as ASKING_PROMPTS
 
 SELECTED = Path("data/selected/qa_selected.jsonl")
 CHUNKS = Path("data/chunks/chunks.jsonl")

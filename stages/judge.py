@@ -3,9 +3,9 @@
 Run: python -m stages.judge JUDGE GENERATOR
 
 Two methods, named in the judge's entry in params.yaml (`judge_method`): `rating` asks the three
-critique prompts for a rationale and a score (lib/llm/rating.py); `likelihood`, for models too small
-for that, measures likelihoods (lib/llm/likelihood.py). With each run goes a check of the judge
-itself: true items against items made wrong on purpose (lib/llm/validity.py), their AUC in the metrics.
+critique prompts for a rationale and a score (lib/judging/rating.py); `likelihood`, for models too small
+for that, measures likelihoods (lib/judging/likelihood.py). With each run goes a check of the judge
+itself: true items against items made wrong on purpose (lib/judging/validity.py), their AUC in the metrics.
 """
 
 import sys
@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.core.params import load, load_prompts
+from stages.lib.core.records import Record, read_jsonl, write_jsonl
+from stages.lib.judging.likelihood import NULL, calibrated, measure, word_rarity
+from stages.lib.judging.rating import Rating, rate
+from stages.lib.judging.validity import PROBES, Item, Probe, auc_report, make_probes
 from stages.lib.llm.asking import open_model
-from stages.lib.llm.likelihood import NULL, calibrated, measure, word_rarity
 from stages.lib.llm.protocol import LanguageModel, Sampling
-from stages.lib.llm.rating import Rating, rate
-from stages.lib.llm.validity import PROBES, Item, Probe, auc_report, make_probes
-from stages.lib.metrics import Stopwatch, check_counts, write_metrics
-from stages.lib.params import load, load_prompts
-from stages.lib.records import Record, read_jsonl, write_jsonl
 
 CHUNKS = Path("data/chunks/chunks_dedu.jsonl")
 QA_DIR = Path("data/qa")

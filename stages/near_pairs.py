@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.params import PARAMS_FILE, from_mapping, read_names, read_param
-from stages.lib.records import read_jsonl
-from stages.lib.retrieval.embedders import open_embedder
-from stages.lib.retrieval.found_pairs import FoundPairs, Thresholds, write_found
-from stages.lib.retrieval.near_pairs import near_pairs
+from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.params import PARAMS_FILE, from_mapping, read_names, read_param
+from stages.lib.core.records import read_jsonl
+from stages.lib.embedding.embedders import open_embedder
+from stages.lib.near_duplicates.found_pairs import FoundPairs, Thresholds, write_found
+from stages.lib.near_duplicates.near_pairs import near_pairs
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
 

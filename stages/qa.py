@@ -1,6 +1,6 @@
 """chunks_dedu.jsonl -> {generator}_qa.jsonl: a factoid question and answer a chunk. Run: python -m stages.qa GENERATOR.
 
-The strategy, direct or fact_first (lib/llm/question_writing.py), is named in the generator's entry in params.yaml
+The strategy, direct or fact_first (lib/qa/question_writing.py), is named in the generator's entry in params.yaml
 (`qa_strategy`). What is rejected is kept beside the questions with its reason, reply by reply.
 """
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.core.params import load, load_prompts
+from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.asking import open_model
-from stages.lib.llm.question_writing import PROMPTS, Outcome, ask_directly, ask_fact_first
-from stages.lib.llm.questions import mark_duplicates
-from stages.lib.metrics import Stopwatch, check_counts, write_metrics
-from stages.lib.params import load, load_prompts
-from stages.lib.records import Record, read_jsonl, write_jsonl
+from stages.lib.qa.question_writing import PROMPTS, Outcome, ask_directly, ask_fact_first
+from stages.lib.qa.questions import mark_duplicates
 
 CHUNKS = Path("data/chunks/chunks_dedu.jsonl")
 QA_DIR = Path("data/qa")

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from stages.lib.metrics import Stopwatch, write_metrics
-from stages.lib.params import load, read_names
-from stages.lib.records import Record, read_jsonl, write_jsonl, write_text
+from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.params import load, read_names
+from stages.lib.core.records import Record, read_jsonl, write_jsonl, write_text
 
 JUDGMENTS = Path("data/judgments")
 OUT = Path("data/selected")

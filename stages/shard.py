@@ -16,22 +16,22 @@ from typing import Any
 
 from tqdm import tqdm
 
-from stages.lib.cache import cache_dir
-from stages.lib.code_identity import code_identity
+from stages.lib.core.cache import cache_dir
+from stages.lib.core.code_identity import code_identity
+from stages.lib.core.hashes import ledger_key
+from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.core.params import load
+from stages.lib.core.records import Record, atomic_path, write_json
 from stages.lib.corpus.documents import Advance, Document, Drop, Items, duplicate_key
 from stages.lib.corpus.sources import Source, Work, parse_source, read_source, work_of
-from stages.lib.gpt.instructions import KINDS, Example
-from stages.lib.gpt.instructions import Source as InstructionSource
-from stages.lib.gpt.instructions import parse_source as parse_instructions
-from stages.lib.gpt.instructions import read_source as read_instructions
-from stages.lib.gpt.shard_state import ShardState, source_identity
-from stages.lib.gpt.sharding import Sorted, SplitWriter, tokenize
-from stages.lib.gpt.shards import FORMAT, MANIFEST, MAX_VOCABULARY, SPLITS, Split, manifest
-from stages.lib.gpt.tokenizers import Tokenizer, load_tokenizer
-from stages.lib.hashes import ledger_key
-from stages.lib.metrics import Stopwatch, check_counts, write_metrics
-from stages.lib.params import load
-from stages.lib.records import Record, atomic_path, write_json
+from stages.lib.tokens.instructions import KINDS, Example
+from stages.lib.tokens.instructions import Source as InstructionSource
+from stages.lib.tokens.instructions import parse_source as parse_instructions
+from stages.lib.tokens.instructions import read_source as read_instructions
+from stages.lib.tokens.shard_state import ShardState, source_identity
+from stages.lib.tokens.sharding import Sorted, SplitWriter, tokenize
+from stages.lib.tokens.shards import FORMAT, MANIFEST, MAX_VOCABULARY, SPLITS, Split, manifest
+from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 
 OUTPUT_DIR = Path("data/shards")
 DROPPED = "dropped.jsonl"

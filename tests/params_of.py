@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from profiles import overlay
-from stages.lib.params import from_mapping, parse_yaml, read_yaml
+from stages.lib.core.params import from_mapping, parse_yaml, read_yaml
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent

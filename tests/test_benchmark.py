@@ -12,14 +12,14 @@ import pytest
 import yaml
 
 from stages import benchmark
-from stages.lib.metrics import read_results
-from stages.lib.params import from_mapping
-from stages.lib.records import Record, read_jsonl, write_json, write_jsonl
-from stages.lib.retrieval.bm25 import BM25
-from stages.lib.retrieval.measures import measure_names
-from stages.lib.retrieval.qrels import Relevant
-from stages.lib.retrieval.rankings import tie_order, truncate
-from stages.lib.retrieval.report import tabulate
+from stages.lib.core.metrics import read_results
+from stages.lib.core.params import from_mapping
+from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
+from stages.lib.ranking.bm25 import BM25
+from stages.lib.ranking.measures import measure_names
+from stages.lib.ranking.qrels import Relevant
+from stages.lib.ranking.rankings import tie_order, truncate
+from stages.lib.ranking.report import tabulate
 from tests.params_of import params_of, section
 
 SMALL = {"top_k": [1, 3], "headline_k": 3, "dimensions": [4, 8, 64], "depth": 10, "bootstrap_samples": 200}
@@ -314,7 +314,7 @@ def assert_equal_to_trec_eval(inputs: benchmark.Inputs, params: benchmark.Params
 
 def beir(folder: Path, qrels_file: str, queries: int) -> benchmark.Inputs:
     """A data set in BEIR layout, its first `queries` judged queries, embedded with the packaged MiniLM."""
-    from stages.lib.retrieval.embedders import open_embedder
+    from stages.lib.embedding.embedders import open_embedder
 
     corpus: list[Record] = read_jsonl(folder / "corpus.jsonl", ["_id", "title", "text"])
     texts = {record["_id"]: record["text"] for record in read_jsonl(folder / "queries.jsonl", ["_id", "text"])}

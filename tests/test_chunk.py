@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from stages.chunk import Params, Tally, chunk_document, drop_duplicates, main, percentile, summary
+from stages.lib.core.metrics import read_results
+from stages.lib.core.params import from_mapping
+from stages.lib.core.records import Record, read_jsonl
 from stages.lib.corpus.documents import Document, Drop, Item
-from stages.lib.metrics import read_results
-from stages.lib.params import from_mapping
-from stages.lib.records import Record, read_jsonl
 from tests.params_of import params_of, section
 
 SOURCES: list[dict[str, Any]] = [{"kind": "files", "patterns": ["docs/*"]}]

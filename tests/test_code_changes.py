@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.lib.llm.gguf_weights import huggingface_directory
-from stages.lib.models import load_model_entry
-from stages.lib.records import read_jsonl, write_jsonl
-from tests.lib.tuning.test_reward_audit import SAMPLES
+from stages.lib.core.records import read_jsonl, write_jsonl
+from stages.lib.weights.gguf_weights import huggingface_directory
+from stages.lib.weights.models import load_model_entry
+from tests.lib.grpo.test_reward_audit import SAMPLES
 from tests.lib.tuning.tiny_chat import chat_record, write_tiny_base
 
 ROOT = Path(__file__).parent.parent
@@ -135,7 +135,7 @@ def questions_about_chunks(place: Path) -> None:
     shutil.rmtree(place / ".cache")
 
 
-MODEL, LOSS = "lib/gpt/model.py", "lib/tuning/shared_prompt_trainer.py"
+MODEL, LOSS = "lib/gpt/model.py", "lib/grpo/shared_prompt_trainer.py"
 CASES = {
     "pretrain": Case(
         ["pretrain"],
@@ -154,22 +154,22 @@ CASES = {
     "qlora": Case(
         ["qlora"],
         chats,
-        ("lib/tuning/masks.py", "labels[k] = ids[k]", "labels[k] = ids[k] if k % 3 or ids[k] in special else IGNORED"),
-        ("lib/tuning/memory.py", "FRAGMENTATION = 0.4", "FRAGMENTATION = 0.5"),
+        ("lib/lora/masks.py", "labels[k] = ids[k]", "labels[k] = ids[k] if k % 3 or ids[k] in special else IGNORED"),
+        ("lib/lora/memory.py", "FRAGMENTATION = 0.4", "FRAGMENTATION = 0.5"),
         trained(4),
     ),
     "grpo": Case(
         ["grpo"],
         reasoning,
         (LOSS, "log_probs = (logits[scored].float() / temperature)", "log_probs = (logits[scored].float() * 2)"),
-        ("lib/tuning/reward_audit.py", '"""', '"""Changed. '),
+        ("lib/grpo/reward_audit.py", '"""', '"""Changed. '),
         trained(2),
     ),
     "embed": Case(
         ["embed", "minilm-l6"],
         chunks,
-        ("lib/retrieval/pooling.py", "weights = mask.unsqueeze(-1)", "weights = mask.cumsum(1).unsqueeze(-1)"),
-        ("lib/retrieval/embedders.py", "READ_AT_ONCE = 10_000", "READ_AT_ONCE = 3"),
+        ("lib/embedding/pooling.py", "weights = mask.unsqueeze(-1)", "weights = mask.cumsum(1).unsqueeze(-1)"),
+        ("lib/embedding/embedders.py", "READ_AT_ONCE = 10_000", "READ_AT_ONCE = 3"),
         lambda timings: int(timings["computed"]),
     ),
     "qa": Case(
@@ -180,14 +180,14 @@ CASES = {
             "return chat_text.visible(text,",
             "return chat_text.visible(text.replace(' the ', ' a '),",
         ),
-        ("lib/llm/questions.py", "LEAK_COVERAGE = 0.85", "LEAK_COVERAGE = 0.99"),
+        ("lib/qa/questions.py", "LEAK_COVERAGE = 0.85", "LEAK_COVERAGE = 0.99"),
         lambda timings: int(timings["asked"]),
     ),
     "judge": Case(
         ["judge", "smollm2-135m", "smollm2-135m"],
         questions_about_chunks,
         ("lib/llm/transformers_scoring.py", "total[rows]).double().sum()", "total[rows]).double().min()"),
-        ("lib/llm/likelihood.py", "DIGITS = 6", "DIGITS = 5"),
+        ("lib/judging/likelihood.py", "DIGITS = 6", "DIGITS = 5"),
         lambda timings: int(timings["asked"]),
     ),
 }

@@ -15,10 +15,10 @@ import yaml
 from stages import dedup as stage
 from stages import near_pairs as search
 from stages.dedup import Params, dedup, sampled
-from stages.lib.llm.duplication import Verdict
-from stages.lib.records import Record, write_jsonl
-from stages.lib.retrieval import found_pairs
-from stages.lib.retrieval.found_pairs import FoundPairs, Pair, Thresholds
+from stages.lib.core.records import Record, write_jsonl
+from stages.lib.near_duplicates import found_pairs
+from stages.lib.near_duplicates.duplication import Verdict
+from stages.lib.near_duplicates.found_pairs import FoundPairs, Pair, Thresholds
 from tests.params_of import project_params, section
 
 ALIKE, AWAY = 0.98, 0.999

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.lib.metrics import read_results, write_metrics
-from stages.lib.params import read_yaml
+from stages.lib.core.metrics import read_results, write_metrics
+from stages.lib.core.params import read_yaml
 
 ROOT = Path(__file__).parent.parent
 STAGES: dict[str, Any] = read_yaml(ROOT / "dvc.yaml")["stages"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stages.lib.params import from_mapping, load, read_yaml
+from stages.lib.core.params import from_mapping, load, read_yaml
 from tests.params_of import project_params, project_text
 from tests.test_params_yaml import OWN_SECTION
 

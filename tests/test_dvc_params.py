@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from profiles.overlay import MODEL_NAMES
-from stages.lib.params import PROMPTS_FILE, read_yaml
+from stages.lib.core.params import PROMPTS_FILE, read_yaml
 from tests.graph import ROOT, STAGES, import_closure
 
 PROMPTS = set(read_yaml(ROOT / PROMPTS_FILE))
@@ -117,12 +117,14 @@ def test_a_stage_tracks_the_models_that_it_names_and_no_other(name: str) -> None
 
 
 def test_params_are_read_by_the_functions_that_announce_it() -> None:
-    """A read past stages/lib/params.py would be one that neither these tests nor the end-to-end run can see."""
+    """A read past stages/lib/core/params.py would be one that neither these tests nor the end-to-end run can see."""
     for path in sorted((ROOT / "stages").rglob("*.py")):
         file = str(path.relative_to(ROOT / "stages"))
-        if file in ("lib/params.py", "lib/models.py", "lib/tracked.py"):  # tracked reads dvc.yaml
+        if file in ("lib/core/params.py", "lib/weights/models.py", "lib/core/tracked.py"):  # tracked reads dvc.yaml
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             names = [node.module or "", *(a.name for a in node.names)] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            assert not {"yaml", "ruamel", "ruamel.yaml", "read_yaml"} & set(names), f"{file}: use stages/lib/params.py"
+            assert not {"yaml", "ruamel", "ruamel.yaml", "read_yaml"} & set(names), (
+                f"{file}: use stages/lib/core/params.py"
+            )

@@ -14,8 +14,8 @@ import yaml
 
 from stages import embed as stage
 from stages.embed import Params, embed
-from stages.lib.records import write_jsonl
-from stages.lib.retrieval.embedders import open_embedder
+from stages.lib.core.records import write_jsonl
+from stages.lib.embedding.embedders import open_embedder
 from tests.params_of import params_of, project_params
 
 ROOT = Path(__file__).parent.parent

@@ -12,10 +12,10 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages import eval as stage
-from stages.lib.metrics import read_results
-from stages.lib.params import from_mapping
-from stages.lib.tuning.base import base_identity
-from stages.lib.tuning.held_out import choose_questions, prompt_of
+from stages.lib.core.metrics import read_results
+from stages.lib.core.params import from_mapping
+from stages.lib.evaluation.held_out import choose_questions, prompt_of
+from stages.lib.weights.base import base_identity
 from tests.lib.llm.conftest import tiny_directory
 from tests.params_of import models, section
 

@@ -16,13 +16,13 @@ import torch
 import yaml
 
 from stages.finetune import Params, main
+from stages.lib.core.metrics import read_results
+from stages.lib.core.params import from_mapping
+from stages.lib.core.records import read_jsonl
 from stages.lib.gpt.checkpoints import TokenizerFacts, load_model, save_model
 from stages.lib.gpt.curves import read_curve
 from stages.lib.gpt.model import GPT, GPTConfig
-from stages.lib.gpt.tokenizers import load_tokenizer
-from stages.lib.metrics import read_results
-from stages.lib.params import from_mapping
-from stages.lib.records import read_jsonl
+from stages.lib.tokens.tokenizers import load_tokenizer
 from tests.params_of import section
 
 ROOT = Path(__file__).parent.parent

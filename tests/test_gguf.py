@@ -11,8 +11,8 @@ import torch
 import yaml
 
 from stages import gguf as stage
-from stages.lib.metrics import read_results
-from stages.lib.tuning.gguf_reading import open_gguf
+from stages.lib.core.metrics import read_results
+from stages.lib.gguf.gguf_reading import open_gguf
 from tests.lib.tuning.tiny_chat import chat_record, params_text, write_tiny_base
 from tests.params_of import models, section
 
@@ -167,7 +167,7 @@ def test_a_truncated_file_is_told(project: Path) -> None:
 def test_our_own_gpt(project: Path) -> None:
     from stages.lib.gpt.checkpoints import TokenizerFacts, save_model
     from stages.lib.gpt.model import GPT, GPTConfig
-    from stages.lib.gpt.tokenizers import load_tokenizer
+    from stages.lib.tokens.tokenizers import load_tokenizer
 
     tokenizer = load_tokenizer("byte")
     facts = TokenizerFacts(

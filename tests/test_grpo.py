@@ -20,14 +20,14 @@ from transformers import TrainerCallback
 
 import stages.grpo
 from stages.grpo import Params, adapter_directory, gains, main
-from stages.lib.metrics import read_results
-from stages.lib.params import from_mapping
-from stages.lib.records import read_jsonl, write_jsonl
-from stages.lib.tuning.base import base_directory
-from stages.lib.tuning.rewards import format_reward
+from stages.lib.core.metrics import read_results
+from stages.lib.core.params import from_mapping
+from stages.lib.core.records import read_jsonl, write_jsonl
+from stages.lib.grpo.rewards import format_reward
+from stages.lib.weights.base import base_directory
+from tests.lib.grpo.test_reward_audit import SAMPLES
+from tests.lib.grpo.test_rewards import SAMPLE, letters
 from tests.lib.llm.conftest import tiny_directory
-from tests.lib.tuning.test_reward_audit import SAMPLES
-from tests.lib.tuning.test_rewards import SAMPLE, letters
 from tests.params_of import section
 
 __all__ = ["tiny_directory"]  # a fixture
@@ -147,7 +147,7 @@ def test_a_reward_that_is_topped_stops_before_training(project: Path) -> None:
 
 
 def test_a_reward_that_is_nan_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.lib.tuning.rewards.length_reward", lambda sample, reply, low, high: float("nan"))
+    monkeypatch.setattr("stages.lib.grpo.rewards.length_reward", lambda sample, reply, low, high: float("nan"))
     with pytest.raises(ValueError, match=r"reward 'length' is nan for sample 'q5'.*weights\.length"):
         main()
     assert not Path("models").exists()
@@ -183,7 +183,7 @@ def test_another_micro_batch_is_the_same_training(project: Path, monkeypatch: py
     whole = load_file(adapter)
     shutil.rmtree(".cache")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("stages.lib.tuning.grpo_run.step_printer", lambda steps: stopping_after(2))
+        patch.setattr("stages.lib.grpo.grpo_run.step_printer", lambda steps: stopping_after(2))
         main()
     make_project(project, base_directory("tiny"), micro_batch=2)
     main()
@@ -241,7 +241,7 @@ def test_killed_and_run_again_gives_the_same_bytes(
 ) -> None:
     one, other = (make_project(tmp_path / name, tiny_directory, steps=30) for name in ("one", "other"))
     script = (
-        "import stages.grpo; from tests.lib.tuning.test_rewards import letters; "
+        "import stages.grpo; from tests.lib.grpo.test_rewards import letters; "
         "stages.grpo.load_encoder = lambda name: letters; stages.grpo.main()"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

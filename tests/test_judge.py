@@ -10,10 +10,10 @@ import pytest
 
 import stages.judge
 from stages.judge import CRITERIA, CRITIQUE_PROMPTS, Params, main
+from stages.lib.core.metrics import read_results
+from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
-from stages.lib.metrics import read_results
-from stages.lib.models import ModelEntry
-from stages.lib.records import Record, read_jsonl, write_jsonl
+from stages.lib.weights.models import ModelEntry
 from tests.params_of import params_of
 
 ROOT = Path(__file__).parent.parent
@@ -187,8 +187,8 @@ def test_main_names_what_is_wrong(project: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_params_and_prompts_of_the_project_are_valid() -> None:
-    from stages.lib.llm.rating import FIELDS
-    from stages.lib.params import fill, load_prompts
+    from stages.lib.core.params import fill, load_prompts
+    from stages.lib.judging.rating import FIELDS
 
     assert params_of(Params, "judge").judges
     prompts = load_prompts(list(CRITIQUE_PROMPTS.values()), ROOT / "prompts.yaml")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from profiles.overlay import leaves, overlaid_text, profile_names, read_profile
-from stages.lib.params import parse_yaml
+from stages.lib.core.params import parse_yaml
 from tests.params_of import project_params, project_text
 
 ROOT = Path(__file__).parent.parent

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from stages.lib.core.metrics import read_results
 from stages.lib.gpt.checkpoints import load_model
 from stages.lib.gpt.curves import read_curve
-from stages.lib.metrics import read_results
 from tests.params_of import section
 
 ROOT = Path(__file__).parent.parent

@@ -21,10 +21,10 @@ from profiles.overlay import (
     read_profile,
 )
 from stages.finetune import Params as FinetuneParams
+from stages.lib.core.params import from_mapping, load, parse_yaml, read_yaml
 from stages.lib.gpt.memory import CARDS, Load, check_memory
-from stages.lib.gpt.tokenizers import load_tokenizer
-from stages.lib.models import load_model_entry
-from stages.lib.params import from_mapping, load, parse_yaml, read_yaml
+from stages.lib.tokens.tokenizers import load_tokenizer
+from stages.lib.weights.models import load_model_entry
 from stages.pretrain import Params
 from tests.params_of import project_params, project_text, section
 from tests.test_params_yaml import OWN_SECTION, STAGES

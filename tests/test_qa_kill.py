@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from stages.lib.records import write_jsonl
+from stages.lib.core.records import write_jsonl
 
 ROOT = Path(__file__).parent.parent
 CHUNKS = 30

@@ -13,9 +13,9 @@ import yaml
 from safetensors.torch import load_file
 
 from stages import qlora
-from stages.lib.metrics import read_results
-from stages.lib.records import write_jsonl
-from stages.lib.tuning import sft
+from stages.lib.core.metrics import read_results
+from stages.lib.core.records import write_jsonl
+from stages.lib.lora import sft
 from tests.lib.tuning.tiny_chat import chat_record, params_text, write_tiny_base
 from tests.params_of import section
 

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from stages import rerank
-from stages.lib.metrics import read_results
-from stages.lib.params import from_mapping
-from stages.lib.retrieval.pair_scores import Pair, PairScores
-from stages.lib.retrieval.search import exact_top_k
+from stages.lib.core.metrics import read_results
+from stages.lib.core.params import from_mapping
+from stages.lib.ranking.search import exact_top_k
+from stages.lib.reranking.pair_scores import Pair, PairScores
 from stages.rerank import Corpus, Params, Settings
 from tests.params_of import project_params, section
 

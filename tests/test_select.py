@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from stages.lib.records import Record, write_jsonl
+from stages.lib.core.records import Record, write_jsonl
 from stages.select import Params, agreement, mean_score, read_judgments, select
 
 PARAMS = Params(groundedness=4.0, relevance=3.0, standalone=3.0)

@@ -12,9 +12,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from stages.lib.core.records import Record
+from stages.lib.core.tracked import check_tracked, files_below
 from stages.lib.corpus.documents import Advance, Items, as_item
-from stages.lib.records import Record
-from stages.lib.tracked import check_tracked, files_below
 
 PACKAGED_READERS = ("csv", "json", "parquet", "text")
 

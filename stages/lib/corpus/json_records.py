@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from stages.lib.core.records import Record
 from stages.lib.corpus.documents import Advance, BrokenInputError, Drop, decode_utf8
-from stages.lib.records import Record
 
 _EXCERPT = 200  # characters of a broken line that its drop quotes
 

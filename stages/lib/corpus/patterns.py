@@ -3,7 +3,7 @@
 import glob
 from pathlib import Path
 
-from stages.lib.tracked import check_tracked
+from stages.lib.core.tracked import check_tracked
 
 
 def matched_files(patterns: list[str]) -> list[Path]:

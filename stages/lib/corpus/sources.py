@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from stages.lib.core.params import from_mapping
 from stages.lib.corpus.documents import Advance, Document, Items
 from stages.lib.corpus.files import FilesSource, files_size, read_files
 from stages.lib.corpus.hub import HubSource, read_hub
 from stages.lib.corpus.packages import PackagesSource, packages_size, read_packages
-from stages.lib.params import from_mapping
 
 Source = FilesSource | HubSource | PackagesSource
 _KINDS: dict[str, type[Source]] = {"files": FilesSource, "hub": HubSource, "packages": PackagesSource}

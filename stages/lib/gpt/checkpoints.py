@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from stages.lib.core.params import from_mapping
+from stages.lib.core.records import appearing_directory, read_json_object, write_json
 from stages.lib.gpt.model import GPT, GPTConfig
-from stages.lib.params import from_mapping
-from stages.lib.records import appearing_directory, read_json_object, write_json
 
 CONFIG, WEIGHTS, STATE, OPTIMIZER = "config.json", "model.safetensors", "state.json", "optimizer.safetensors"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.lib.core.records import atomic_path, write_text
 from stages.lib.gpt.curves import HEADER, Point
-from stages.lib.records import atomic_path, write_text
 
 
 def publish_curve(points: Sequence[Point], log_every: int, csv: Path, png: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from stages.lib.records import write_text
+from stages.lib.core.records import write_text
 
 COLUMNS = ("step", "train_loss", "val_loss", "lr", "grad_norm")
 HEADER = ",".join(COLUMNS) + "\n"

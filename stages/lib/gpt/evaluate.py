@@ -20,8 +20,8 @@ from torch import Tensor
 from stages.lib.gpt.checkpoints import load_model
 from stages.lib.gpt.evaluating import evaluating
 from stages.lib.gpt.model import GPT
-from stages.lib.gpt.targets import IGNORED
-from stages.lib.gpt.tokenizers import load_tokenizer
+from stages.lib.tokens.targets import IGNORED
+from stages.lib.tokens.tokenizers import load_tokenizer
 
 LOGITS_AT_ONCE = 2**26  # numbers, 256 MB in float32: bounds how many windows are computed together
 

@@ -17,7 +17,7 @@ from stages.lib.gpt.checkpoints import load_model
 from stages.lib.gpt.evaluating import evaluating
 from stages.lib.gpt.model import GPT, KVCache
 from stages.lib.gpt.sampling import PRESETS, Sampling, choose, sequence_generator
-from stages.lib.gpt.tokenizers import load_tokenizer
+from stages.lib.tokens.tokenizers import load_tokenizer
 
 
 def window_start(length: int, context: int) -> int:

@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 
 from stages.lib.corpus.documents import Drop
-from stages.lib.gpt.instructions import Example
-from stages.lib.gpt.targets import IGNORED
-from stages.lib.gpt.tokenizers import Tokenizer
+from stages.lib.tokens.instructions import Example
+from stages.lib.tokens.targets import IGNORED
+from stages.lib.tokens.tokenizers import Tokenizer
 
 LossOn = Literal["all", "output"]
 _WIDTH = 64  # tokens; batches are padded to a multiple of it

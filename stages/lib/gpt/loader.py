@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.gpt.shards import Shards
+from stages.lib.tokens.shards import Shards
 
 Int64s = npt.NDArray[np.int64]
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (its name everywhere)
 from torch import Tensor, nn
 
-from stages.lib.gpt.targets import IGNORED
+from stages.lib.tokens.targets import IGNORED
 
 SIGMOID_SCALE = 1.702  # of the GELU approximation x sigmoid(1.702 x)
 Position = Literal["rope", "learned"]

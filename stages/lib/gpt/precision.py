@@ -6,8 +6,8 @@ from typing import Literal
 
 import torch
 
+from stages.lib.core.matmul import seconds_of_matmul
 from stages.lib.gpt.model import GPT
-from stages.lib.matmul import seconds_of_matmul
 
 Precision = Literal["float32", "bfloat16"]
 

@@ -38,9 +38,9 @@ from stages.lib.gpt.optimizer import (
     set_learning_rate,
 )
 from stages.lib.gpt.precision import Precision, faster_precision, matmul_peak
-from stages.lib.gpt.targets import IGNORED
 from stages.lib.gpt.training_params import TrainingParams
 from stages.lib.gpt.validation_loss import Batches, batch_loss, mean_loss
+from stages.lib.tokens.targets import IGNORED
 
 Log = Callable[[int, Mapping[str, float]], None]  # told of every logged step: its number and values
 

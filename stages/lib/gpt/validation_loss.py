@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stages.lib.gpt.distributed import World
 from stages.lib.gpt.precision import Precision
-from stages.lib.gpt.targets import IGNORED
+from stages.lib.tokens.targets import IGNORED
 
 
 class Batches(Protocol):

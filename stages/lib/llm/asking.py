@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from stages.lib.cache import cache_dir
-from stages.lib.code_identity import code_identity
-from stages.lib.hashes import ledger_key
-from stages.lib.ledger import Ledger
+from stages.lib.core.cache import cache_dir
+from stages.lib.core.code_identity import code_identity
+from stages.lib.core.hashes import ledger_key
+from stages.lib.core.ledger import Ledger
+from stages.lib.core.params import PARAMS_FILE
 from stages.lib.llm.protocol import Backend, GenerateRequest, Reply, Sampling, Score, ScoreRequest
-from stages.lib.models import ModelEntry, load_model_entry, weights_identity
-from stages.lib.params import PARAMS_FILE
+from stages.lib.weights.models import ModelEntry, load_model_entry, weights_identity
 
 R = TypeVar("R", GenerateRequest, ScoreRequest)
 A = TypeVar("A", Reply, Score)

@@ -10,7 +10,7 @@ import datetime
 from typing import Any
 
 from stages.lib.llm.protocol import GenerateRequest, Prompt, ScoreRequest
-from stages.lib.models import ModelEntry
+from stages.lib.weights.models import ModelEntry
 
 FINAL_CHANNEL = "<|channel|>final<|message|>"
 HARMONY_ENDS = ("<|return|>", "<|end|>", "<|call|>")

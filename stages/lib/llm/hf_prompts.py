@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from stages.lib.llm import chat_text
-from stages.lib.llm.gguf_weights import huggingface_directory
 from stages.lib.llm.protocol import GenerateRequest, ScoreRequest
-from stages.lib.models import ModelEntry
+from stages.lib.weights.gguf_weights import huggingface_directory
+from stages.lib.weights.models import ModelEntry
 
 Tokens = list[int]
 

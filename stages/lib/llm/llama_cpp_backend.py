@@ -24,7 +24,7 @@ from stages.lib.llm import chat_text
 from stages.lib.llm.in_flight import answers_in_flight
 from stages.lib.llm.json_style import on_one_line
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Score, ScoreRequest
-from stages.lib.models import ModelEntry, locate
+from stages.lib.weights.models import ModelEntry, locate
 
 FORCED = 1000.0  # added to a logit: above any that a model gives
 DIGITS = 5  # of a log-probability, after the point

@@ -21,7 +21,7 @@ from stages.lib.llm import chat_text
 from stages.lib.llm.in_flight import answers_in_flight
 from stages.lib.llm.openai_client import FIRST_WAIT, OpenAiClient, RefusedError
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
-from stages.lib.models import ModelEntry
+from stages.lib.weights.models import ModelEntry
 
 TOP_LOGPROBS = 20  # the most that the API gives
 

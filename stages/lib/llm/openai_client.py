@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from stages.lib.models import ModelEntry
+from stages.lib.weights.models import ModelEntry
 
 ATTEMPTS = 7  # of one request; with the waits below about a minute of outage is sat out
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds, doubling in between

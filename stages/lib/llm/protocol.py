@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from stages.lib.models import ModelEntry
+from stages.lib.weights.models import ModelEntry
 
 
 @dataclass(frozen=True, kw_only=True)

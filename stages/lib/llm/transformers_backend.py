@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from stages.lib.llm import chat_text
 from stages.lib.llm.hf_prompts import HuggingFacePrompts
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
-from stages.lib.models import ModelEntry
+from stages.lib.weights.models import ModelEntry
 
 if TYPE_CHECKING:  # torch loads with the weights, not before
     from stages.lib.llm.json_grammar import JsonGrammar

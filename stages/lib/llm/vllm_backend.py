@@ -16,7 +16,7 @@ from stages.lib.llm import chat_text
 from stages.lib.llm.hf_prompts import HuggingFacePrompts, Tokens
 from stages.lib.llm.json_style import on_one_line
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
-from stages.lib.models import ModelEntry
+from stages.lib.weights.models import ModelEntry
 
 NAMED_TOKENS = 128  # vllm.sampling_params.MAX_LOGPROB_TOKEN_IDS
 DIGITS = 5  # of a log-probability, after the point

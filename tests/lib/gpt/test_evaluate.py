@@ -13,7 +13,7 @@ from stages.lib.gpt import evaluate
 from stages.lib.gpt.checkpoints import TokenizerFacts, save_model
 from stages.lib.gpt.evaluate import Evaluation, evaluate_tokens
 from stages.lib.gpt.model import GPT, GPTConfig
-from stages.lib.gpt.tokenizers import load_tokenizer
+from stages.lib.tokens.tokenizers import load_tokenizer
 
 VOCABULARY, CONTEXT = 31, 8
 

@@ -9,7 +9,7 @@ from stages.lib.gpt.checkpoints import TokenizerFacts, save_model
 from stages.lib.gpt.generate import generate, main, parse_arguments, window_start
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.gpt.sampling import PRESETS, Sampling
-from stages.lib.gpt.tokenizers import load_tokenizer
+from stages.lib.tokens.tokenizers import load_tokenizer
 
 VOCABULARY, CONTEXT = 61, 12
 WARM = Sampling(temperature=1.3, top_k=30, repetition_penalty=1.1)

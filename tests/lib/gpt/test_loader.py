@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stages.lib.gpt.loader import Windows
-from stages.lib.gpt.shards import Shards
+from stages.lib.tokens.shards import Shards
 
 LENGTHS = np.random.default_rng(0).integers(1, 400, 100)
 TOTAL = int(LENGTHS.sum())

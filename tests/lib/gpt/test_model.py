@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from stages.lib.gpt.model import GPT, Activation, GPTConfig, KVCache, rope_table, rotate
-from stages.lib.gpt.targets import IGNORED
+from stages.lib.tokens.targets import IGNORED
 
 SHAPE: dict[str, Any] = {"vocab_size": 50, "context": 16, "n_layer": 2, "n_head": 2, "d_model": 16}
 VARIANTS: list[dict[str, Any]] = [

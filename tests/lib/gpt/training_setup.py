@@ -17,9 +17,9 @@ from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts
 from stages.lib.gpt.curves import Curve
 from stages.lib.gpt.distributed import World, open_world
 from stages.lib.gpt.model import GPT, GPTConfig
-from stages.lib.gpt.targets import IGNORED
 from stages.lib.gpt.training import Training
 from stages.lib.gpt.training_params import TrainingParams
+from stages.lib.tokens.targets import IGNORED
 from tests.params_of import params_of
 
 FACTS = TokenizerFacts(name="byte", identity="x", vocab_size=50, eot=1)

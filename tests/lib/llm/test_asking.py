@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.ledger import Ledger
+from stages.lib.core.ledger import Ledger
 from stages.lib.llm.asking import AskedModel, make_backend, open_model
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Sampling, Score, ScoreRequest
-from stages.lib.models import ModelEntry
+from stages.lib.weights.models import ModelEntry
 
 ENTRY = ModelEntry(source="server:echo", backend="openai")
 

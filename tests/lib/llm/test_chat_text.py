@@ -5,7 +5,7 @@ import pytest
 
 from stages.lib.llm import chat_text
 from stages.lib.llm.protocol import GenerateRequest, Prompt, ScoreRequest
-from stages.lib.models import ModelEntry
+from stages.lib.weights.models import ModelEntry
 
 
 def test_thinking_is_cut_off() -> None:

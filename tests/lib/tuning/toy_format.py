@@ -7,9 +7,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from stages.lib.tuning.grpo_run import ask, train
-from stages.lib.tuning.grpo_training import GRPOParams
-from stages.lib.tuning.rewards import Sample, format_reward
+from stages.lib.grpo.grpo_run import ask, train
+from stages.lib.grpo.grpo_training import GRPOParams
+from stages.lib.grpo.rewards import Sample, format_reward
 from tests.params_of import params_of
 
 WORDS = ["<end>", "#####", *(f"w{i}" for i in range(30))]

@@ -1,0 +1,1 @@
+"""Chat sets and question-reasoning-answer sets: items, edge cases, splits."""

@@ -1,0 +1,125 @@
+"""Metric files (in git: what the result is) and timing files (not in git: what the clock said).
+
+A stage has two metric files. `metrics/<name>.json` has its headline: the few numbers that one compares between
+experiments, each a column of `dvc exp show`. `metrics/full/<name>.json` has all that was measured, as a list of one
+object: to DVC a list is no metric, so it makes no columns, while a file under `metrics:` is in git and leaves the run
+cache on (a plain output with `cache: false` would turn it off, and under `plots:` it would be drawn).
+"""
+
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stages.lib.core.records import write_json
+
+METRICS_DIR = Path("metrics")
+FULL_DIR = METRICS_DIR / "full"
+TIMINGS_DIR = Path("timings")
+SIGNIFICANT_DIGITS = 6
+
+Headline = Callable[[dict[str, Any]], dict[str, Any]]  # of the results, rounded
+
+
+def write_metrics(name: str, results: dict[str, Any], headline: Headline | None = None) -> None:
+    """Writes `metrics/full/<name>.json` and, by `headline`, `metrics/<name>.json`.
+
+    Floats are rounded to 6 significant digits so that a diff means a change; `headline` gets the rounded results.
+
+    Args:
+        name: of the stage, with its loop values: `judge_JUDGE_GENERATOR`.
+        results: all that was measured.
+        headline: makes the few numbers (or short texts) of the results that are a metric of DVC's, under the stage's
+            name, so that a column is called `pretrain.val_loss`. None: the stage has none; a later one measures it.
+
+    Raises:
+        ValueError: a value is NaN or infinite.
+    """
+    content = _rounded(results, name)
+    shown = _rounded(headline(content), name) if headline else None
+    write_json(FULL_DIR / f"{name}.json", [content])
+    if shown is not None:
+        write_json(METRICS_DIR / f"{name}.json", shown)
+
+
+def read_results(name: str, project: Path = Path()) -> dict[str, Any]:
+    """All that a stage measured, as `write_metrics` wrote it; `project` is the folder that holds metrics/.
+
+    Raises:
+        ValueError: there is no such file, or it is not one of these.
+    """
+    path = project / FULL_DIR / f"{name}.json"
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; `dvc repro` makes it")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not (isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict)):
+        raise ValueError(f"{path}: expected a list of one object; run the stage again")
+    results: dict[str, Any] = content[0]
+    return results
+
+
+def check_counts(total: int, kept: int, dropped: dict[str, int]) -> dict[str, Any]:
+    """Returns {in, kept, dropped} after checking that in = kept + dropped by each reason."""
+    assert total == kept + sum(dropped.values()), (total, kept, dropped)
+    return {"in": total, "kept": kept, "dropped": dict(sorted(dropped.items()))}
+
+
+def _rounded(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _rounded(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"metric {where} is {value}")
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    return value
+
+
+class Stopwatch:
+    """Measures one run of a stage; `write()` puts seconds, rates and peak memory into timings/."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.start = time.perf_counter()
+        self.parts: dict[str, float] = {}
+        self._last = self.start
+
+    def lap(self, part: str) -> None:
+        """Adds the seconds since the last lap to the named part."""
+        now = time.perf_counter()
+        self.parts[part] = self.parts.get(part, 0.0) + now - self._last
+        self._last = now
+
+    def write(self, **figures: float) -> None:
+        """Writes `timings/<name>.json`."""
+        # ru_maxrss is in kilobytes on Linux and in bytes on macOS.
+        unit = 1 if sys.platform == "darwin" else 1024
+        write_json(
+            TIMINGS_DIR / f"{self.name}.json",
+            {
+                "seconds": round(time.perf_counter() - self.start, 3),
+                "parts": {part: round(seconds, 3) for part, seconds in self.parts.items()},
+                "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1),
+                **figures,
+            },
+        )
+
+
+def timings_table(directory: Path = TIMINGS_DIR) -> str:
+    """One line a stage: seconds and peak memory, for `make timings`."""
+    rows = [(path.stem, json.loads(path.read_text())) for path in sorted(directory.glob("*.json"))]
+    lines = [f"{'stage':<58}{'seconds':>9}{'peak MB':>9}  parts"]
+    for name, timing in rows:
+        parts = ", ".join(f"{part} {seconds:.1f}" for part, seconds in timing["parts"].items())
+        lines.append(f"{name:<58}{timing['seconds']:>9.1f}{timing['peak_memory_mb']:>9.0f}  {parts}")
+    lines.append(f"{'sum':<58}{sum(timing['seconds'] for _, timing in rows):>9.1f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(timings_table())

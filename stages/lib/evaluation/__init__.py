@@ -1,0 +1,1 @@
+"""Base against tuned: replies, scores, comparison, tables, a picture."""

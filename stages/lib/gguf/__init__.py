@@ -1,0 +1,1 @@
+"""Release: merge, quantize, write and verify a GGUF file."""

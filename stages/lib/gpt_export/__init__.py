@@ -1,0 +1,1 @@
+"""The GPT in Hugging Face layouts, and weights from there."""

@@ -1,0 +1,1 @@
+"""Reasoning by group-relative policy optimisation: prompts, rewards, rollouts, the trainer."""

@@ -1,0 +1,37 @@
+"""What a training gained in form and what in content, measured apart.
+
+A reply in format parses as `reasoning ##### answer`. Content is measured leniently: the answer is what follows
+the last separator, or the whole reply when there is none, so that a base that answers well without the
+separator is not called ignorant, and learning the separator alone gains nothing in content.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from stages.lib.evaluation.answers import token_f1
+from stages.lib.grpo.rewards import AnswerSimilarity, Floats, Sample, format_reward, lenient_answer
+
+FORM, CONTENT = ("format",), ("answer_f1", "answer_similarity")
+
+
+def measure_replies(
+    samples: Sequence[Sample], replies: Sequence[str], similarity: AnswerSimilarity
+) -> dict[str, Floats]:
+    """Format, answer F1 and answer similarity of replies[i] to samples[i], each (Q,)."""
+    pairs = list(zip(samples, replies, strict=True))
+    answers = [lenient_answer(reply) for reply in replies]
+    return {
+        "format": np.array([format_reward(sample, reply) for sample, reply in pairs]),
+        "answer_f1": np.array([token_f1(a, s.answer) for s, a in zip(samples, answers, strict=True)]),
+        "answer_similarity": np.array(similarity.answers(samples, answers)),
+    }
+
+
+def gain_line(measures: Mapping[str, Any]) -> str:
+    """One line for the terminal: each measure's base -> tuned with the interval of the difference."""
+    return ", ".join(
+        f"{name} {m['base']:.3f} -> {m['tuned']:.3f} ({m['gain']:+.3f}, 95% {m['low']:+.3f} to {m['high']:+.3f})"
+        for name, m in measures.items()
+    )

@@ -1,0 +1,81 @@
+"""What is asked of a model that shall reason: the record's prompt, worked examples before it, and what fits."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stages.lib.core.metrics import check_counts
+from stages.lib.core.records import Record
+from stages.lib.grpo.grpo_training import Message
+from stages.lib.grpo.rewards import Sample
+
+MOST = 0.3  # of a reasoning's characters, from which an answer is most of it: the question is repeated there, too
+
+
+@dataclass
+class Split:
+    """What is asked of one split."""
+
+    samples: list[Sample] = field(default_factory=list)
+    prompts: list[list[Message]] = field(default_factory=list)
+    tokens: list[list[int]] = field(default_factory=list)  # of the prompts
+    counts: dict[str, Any] = field(default_factory=dict)
+
+    def first(self, count: int) -> "Split":
+        """The first `count` samples; 0: all."""
+        end = count or len(self.samples)
+        return Split(self.samples[:end], self.prompts[:end], self.tokens[:end], self.counts)
+
+
+def choose_shots(records: Sequence[Record], count: int) -> list[Record]:
+    """The worked examples: the shortest records, because every prompt pays for them.
+
+    Those whose answer is most of their reasoning come last: a small model copies such an example's answer.
+    """
+
+    def cost(record: Record) -> tuple[bool, int, str]:
+        copied = len(record["answer"]) > MOST * len(record["reasoning"])
+        return copied, len(record["context"]) + len(record["text"]), record["id"]
+
+    return sorted(records, key=cost)[:count]
+
+
+def make_prompt(record: Record, shots: Sequence[Record]) -> list[Message]:
+    """The record's system and user turn with the examples as earlier turns between them."""
+    messages = [message for message in record["messages"] if message["role"] != "assistant"]
+    system = [message for message in messages if message["role"] == "system"]
+    asked = [message for message in messages if message["role"] == "user"]
+    examples = []
+    for shot in shots:
+        examples += [message for message in shot["messages"] if message["role"] == "user"]
+        examples.append({"role": "assistant", "content": shot["text"]})
+    return [*system, *examples, *asked]
+
+
+def instruction_of(record: Record) -> str:
+    """What a record's own user turn says beside its context and question, which may hold a separator (a heading)."""
+    asked = "\n".join(message["content"] for message in record["messages"] if message["role"] == "user")
+    for part in filter(None, (record["context"], record["question"])):
+        asked = asked.replace(part, "\n")
+    return asked.strip()
+
+
+def make_split(records: Sequence[Record], shots: Sequence[Record], tokenizer: Any, max_tokens: int) -> Split:
+    """Samples and prompts of the records that can be asked; drop reasons `prompt_too_long`, `worked_example`."""
+    split, dropped = Split(), Counter[str]()
+    shown = {shot["id"] for shot in shots}
+    for record in records:
+        prompt = make_prompt(record, shots)
+        tokens = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
+        if record["id"] in shown:
+            dropped["worked_example"] += 1
+        elif len(tokens) > max_tokens:
+            dropped["prompt_too_long"] += 1
+        else:
+            parts = {name: record[name] for name in ("id", "question", "context", "reasoning", "answer")}
+            split.samples.append(Sample(**parts, instruction=instruction_of(record)))
+            split.prompts.append(prompt)
+            split.tokens.append(tokens)
+    split.counts = check_counts(len(records), len(split.samples), dict(dropped))
+    return split

@@ -1,0 +1,82 @@
+"""A GRPO training in a picture and a table: what each reward did, how far the policy went from its base."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.lib.core.records import atomic_path
+
+COLORS = ("#332288", "#88CCEE", "#117733", "#CC6677", "#DDCC77", "#AA4499")  # Paul Tol's "muted" scheme
+# Column of the curve -> its axis; what a training does not log (KL with beta 0) is left out.
+DRIFT = {"kl": "KL from the base (nats a token)", "entropy": "entropy (nats a token)"}
+DASHES = ("-", "-.", (0, (5, 1)), (0, (1, 1)))  # of the rewards, when the colours are used up
+WEIGHTED = "weighted sum"
+SHARES = {"clipped_share": "cut at the token limit", "zero_variance_groups": "groups alike"}
+
+
+def reward_rows(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Long format for `dvc plots`: a row a step and reward, so that dvc.yaml need not name the rewards that there are.
+
+    Args:
+        rows: of `grpo_training.curve_rows`; those without rewards are left out.
+        names: of the rewards, each with columns `{name}_mean` and `{name}_std`.
+    """
+    columns = {WEIGHTED: ("reward", "reward_std"), **{name: (f"{name}_mean", f"{name}_std") for name in names}}
+    return [
+        {"step": row["step"], "reward": name, "mean": row[mean], "std": row.get(std)}
+        for row in rows
+        if "reward" in row
+        for name, (mean, std) in columns.items()
+    ]
+
+
+def draw_rewards(path: Path, rows: Sequence[Mapping[str, float]], names: Sequence[str], caption: str) -> None:
+    """Draws the rows of `grpo_training.curve_rows` into a PNG, whole or not at all.
+
+    Args:
+        path: the PNG.
+        rows: one a step; those without rewards (a further iteration on the same replies) are drawn for drift alone.
+        names: of the rewards, each with a column `{name}_mean`.
+        caption: what was trained on what.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rewarded = [row for row in rows if "reward" in row]
+    steps = [row["step"] for row in rewarded]
+    marker = "o" if len(rows) < 50 else None
+    style = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 10, "legend.frameon": False}
+    height = 4.2 + 0.2 * max(0, (len(names) + len(SHARES) + 1) // 2 - 4)  # inches; the legend has two columns
+    with plt.rc_context(style):
+        figure, (total, each, drift) = plt.subplots(1, 3, figsize=(12, height), layout="constrained")
+        means = [row["reward"] for row in rewarded]
+        spread = [row.get("reward_std", 0.0) for row in rewarded]
+        total.plot(steps, means, color="black", marker=marker, markersize=4)
+        low, high = zip(*[(m - s, m + s) for m, s in zip(means, spread, strict=True)], strict=True)
+        total.fill_between(steps, low, high, color="black", alpha=0.12, linewidth=0, label="one deviation of replies")
+        total.set_title("weighted reward", loc="left", fontsize=10)
+        for place, name in enumerate(names):
+            means = [row[f"{name}_mean"] for row in rewarded]
+            color, dash = COLORS[place % len(COLORS)], DASHES[place // len(COLORS) % len(DASHES)]
+            each.plot(steps, means, color=color, linestyle=dash, marker=marker, markersize=4, label=name)
+        for (column, name), dash in zip(SHARES.items(), (":", "--"), strict=True):
+            if any(row.get(column) for row in rewarded):
+                each.plot(steps, [row[column] for row in rewarded], dash, color="grey", linewidth=1, label=name)
+        each.set_ylim(-0.03, 1.03)
+        each.set_title("each reward, mean of the step's replies", loc="left", fontsize=10)
+        for (column, name), color in zip(DRIFT.items(), COLORS, strict=False):
+            found: list[Any] = [(row["step"], row[column]) for row in rows if column in row]
+            if found:
+                drift.plot(*zip(*found, strict=True), color=color, marker=marker, markersize=4, label=name)
+        drift.set_ylim(bottom=0)
+        drift.set_title("the policy", loc="left", fontsize=10)
+        for axes in (total, each, drift):
+            axes.set_xlabel("step")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8.5)
+        figure.suptitle(caption, fontsize=11, x=0.01, ha="left")
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
+        plt.close(figure)

@@ -1,0 +1,1 @@
+"""HellaSwag's items and scores."""

@@ -1,0 +1,1 @@
+"""Judging questions by ratings or likelihoods, and judging the judge."""

@@ -1,0 +1,97 @@
+"""Judging by rating: a rationale and a score of 1 to 5 in JSON, and the expectation over the tokens 1 to 5.
+
+The expected score follows G-Eval (arXiv:2303.16634): after the judge's own rationale, the five
+scores' probabilities are normalised and averaged. It is finer than the score itself, and it
+shows a judge that gives 5 to everything and hardly knows it.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stages.lib.core.params import fill
+from stages.lib.judging.validity import Item
+from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Sampling, ScoreRequest
+from stages.lib.qa.qa_replies import parse_rating
+
+SCORES = ("1", "2", "3", "4", "5")
+FIELDS = {  # what a criterion's prompt is told of an item
+    "groundedness": ("context", "question", "answer"),
+    "relevance": ("question",),
+    "standalone": ("question",),
+}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "rationale": {"type": "string", "maxLength": 600},
+        "score": {"type": "integer", "enum": [1, 2, 3, 4, 5]},
+    },
+    "required": ["rationale", "score"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rating:
+    """What a judge said; score None: it failed, and `failure` says how."""
+
+    score: int | None
+    rationale: str
+    expected: float | None = None  # 1..5
+    failure: str | None = None  # failed_request, cut_off, unparsable
+
+
+def rate(
+    asked: Sequence[tuple[str, Item]],
+    model: LanguageModel,
+    *,
+    prompts: Mapping[str, str],
+    sampling: Sampling,
+    expected_scores: bool,
+    progress: str,
+) -> list[Rating]:
+    """Ratings of (criterion, item) pairs, in their order; `prompts` by criterion."""
+    texts = [
+        fill(prompts[criterion], **{field: getattr(item, field) for field in FIELDS[criterion]})
+        for criterion, item in asked
+    ]
+    requests = [GenerateRequest(prompt=Prompt(text=text), sampling=sampling, schema=SCHEMA) for text in texts]
+    ratings = []
+    for reply in model.generate(requests, progress=progress):
+        parsed = parse_rating(reply.text)
+        if reply.finish_reason == "error":
+            ratings.append(Rating(score=None, rationale=reply.error, failure="failed_request"))
+        elif parsed is None:
+            failure = "cut_off" if reply.finish_reason == "length" else "unparsable"
+            ratings.append(Rating(score=None, rationale=reply.text, failure=failure))
+        else:
+            ratings.append(Rating(rationale=parsed[0], score=parsed[1]))
+    if not expected_scores:
+        return ratings
+    places = [i for i, rating in enumerate(ratings) if rating.score is not None]
+    scores = model.score(
+        [
+            ScoreRequest(prompt=Prompt(text=texts[i], answer_prefix=score_prefix(ratings[i].rationale)), choices=SCORES)
+            for i in places
+        ],
+        progress=f"{progress}, expected scores",
+    )
+    for i, score in zip(places, scores, strict=True):
+        rating = ratings[i]
+        expected = expectation(score.logprobs)
+        ratings[i] = Rating(score=rating.score, rationale=rating.rationale, expected=expected)
+    return ratings
+
+
+def score_prefix(rationale: str) -> str:
+    """The reply up to its score."""
+    return f'{{"rationale": {json.dumps(rationale, ensure_ascii=False)}, "score": '
+
+
+def expectation(logprobs: Sequence[float]) -> float:
+    """Mean of 1..n under the normalised probabilities exp(logprobs)."""
+    top = max(logprobs)
+    weights = [math.exp(logprob - top) for logprob in logprobs]
+    return sum(score * weight for score, weight in enumerate(weights, start=1)) / sum(weights)

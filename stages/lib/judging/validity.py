@@ -1,0 +1,122 @@
+"""Does a judge see anything? True items against items that are made wrong on purpose, and the AUC between them.
+
+Four ways to make an item wrong, each aimed at a criterion:
+
+- `random_chunk` (groundedness): the question and answer with a chunk of another document;
+- `wrong_answer` (groundedness): the answer is another sentence of the same chunk;
+- `random_question` (relevance): the question of another document put to this answer;
+- `vague_question` (relevance, standalone): the names in the question are replaced by "it".
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from stages.lib.english.facts import pick_facts, readable, sentences
+from stages.lib.english.words import content_words
+
+BOOTSTRAP_SAMPLES = 2000
+_NAME = re.compile(
+    r"\b[\w\-]+'s? [\w.]+|`[^`]+`|\"[^\"]+\"|'[^' ]+'|\b\w+[._]\w[\w.]*|"
+    r"\b[A-Za-z]+[a-z]+[A-Z]\w*|\b[A-Z]{2,}\w*|\b[A-Za-z]+\d\w*|(?<=[a-z,] )[A-Z]\w+"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """What is judged."""
+
+    question: str
+    answer: str
+    context: str  # the chunk's text
+    document: str  # id of the chunk's document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Item number `index`, made wrong."""
+
+    kind: str
+    index: int
+    item: Item
+
+
+PROBES = {
+    "groundedness": ("random_chunk", "wrong_answer"),
+    "relevance": ("random_question", "vague_question"),
+    "standalone": ("vague_question",),
+}
+
+
+def make_probes(items: Sequence[Item], pairs: int, seed: int) -> list[Probe]:
+    """At most `pairs` probes of each kind, drawn with a seed; kinds that an item does not allow are left out.
+
+    Raises:
+        ValueError: all items are of one document, so that there is no other chunk to pair with.
+    """
+    if len({item.document for item in items}) < 2:
+        raise ValueError("the validity check needs questions about two documents at least; ask about more chunks")
+    random = np.random.default_rng(seed)
+    probes = []
+    for index in sorted(int(i) for i in random.permutation(len(items))[:pairs]):
+        item = items[index]
+        others = [other for other in items if other.document != item.document]
+        chunk, question = (others[int(i)] for i in random.integers(len(others), size=2))
+        probes.append(Probe(kind="random_chunk", index=index, item=replace(item, context=chunk.context)))
+        probes.append(Probe(kind="random_question", index=index, item=replace(item, question=question.question)))
+        wrong = wrong_answers(item)
+        if wrong:
+            answer = wrong[int(random.integers(len(wrong)))]
+            probes.append(Probe(kind="wrong_answer", index=index, item=replace(item, answer=answer)))
+        if (vague := vague_question(item.question)) != item.question:
+            probes.append(Probe(kind="vague_question", index=index, item=replace(item, question=vague)))
+    return probes
+
+
+def wrong_answers(item: Item) -> list[str]:
+    """Other facts of the chunk (other sentences, if it has none) that share less than half of the answer's words."""
+    answer = content_words(item.answer)
+    facts = [fact.text for fact in pick_facts(item.context, limit=100)]
+    pieces = [readable(item.context[start:end]) for start, end in sentences(item.context)]
+    for candidates in (facts, pieces):
+        wrong = [
+            text
+            for text in candidates
+            if 20 <= len(text) <= 300 and len(answer & content_words(text)) < len(answer | content_words(text)) / 2
+        ]
+        if wrong:
+            return wrong
+    return []
+
+
+def vague_question(question: str) -> str:
+    """The question with its names (code, capitals, quoted words) replaced by "it"; the first word stays."""
+    first, blank, rest = question.partition(" ")
+    return first + re.sub(r"(\bit\b\s*)+(?=\bit\b)", "", _NAME.sub("it", blank + rest))
+
+
+def auc(true: Sequence[float], wrong: Sequence[float]) -> float:
+    """Probability that a true item scores above a wrong one, ties half (Mann-Whitney U over n x m)."""
+    return float(_wins(true, wrong).mean())
+
+
+def auc_report(true: Sequence[float], wrong: Sequence[float], seed: int) -> dict[str, Any]:
+    """AUC with its 95% bootstrap interval; `pairs` is the smaller of the two numbers of items."""
+    if not true or not wrong:
+        return {"auc": None, "low": None, "high": None, "pairs": 0}
+    wins = _wins(true, wrong)  # (n, m)
+    n, m = wins.shape
+    random = np.random.default_rng(seed)
+    rows = random.multinomial(n, np.full(n, 1 / n), size=BOOTSTRAP_SAMPLES)  # how often each true item is drawn
+    columns = random.multinomial(m, np.full(m, 1 / m), size=BOOTSTRAP_SAMPLES)
+    samples = np.einsum("bi,ij,bj->b", rows, wins, columns, optimize=True) / (n * m)
+    low, high = np.quantile(samples, (0.025, 0.975))
+    return {"auc": float(wins.mean()), "low": float(low), "high": float(high), "pairs": min(n, m)}
+
+
+def _wins(true: Sequence[float], wrong: Sequence[float]) -> np.ndarray:
+    a, b = np.asarray(true, dtype=np.float64)[:, None], np.asarray(wrong, dtype=np.float64)[None, :]
+    return np.asarray((a > b) + 0.5 * (a == b))  # (n, m)

@@ -1,0 +1,1 @@
+"""Supervised tuning: masks, batches, adapters, memory, the trainer."""

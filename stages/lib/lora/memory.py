@@ -1,0 +1,159 @@
+"""What a QLoRA training will take, before anything is loaded: an estimate, and what to lower when it is too much.
+
+Letters: T tokens of the largest micro-batch (padded), h hidden size, i width of the MLP, k keys and values together.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stages.lib.lora.lora import Checkpointing, Dtype, Lora
+
+GB = 1e9
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+NF4_BYTES = 0.5 + 1 / 64 + 4 / 64 / 256  # a weight: 4 bits, an 8-bit scale for 64 weights, a float32 for 256 scales
+FRAGMENTATION = 0.4  # of the activations, kept by the allocator between batches of different lengths
+PROCESS = 0.9 * GB  # Python with torch, transformers, trl and their libraries
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """The sizes of a base and its adapter."""
+
+    linear: int  # weights that are quantized
+    other: int  # embeddings, norms, output layer
+    adapter: int  # weights of the adapter
+    largest: int  # weights of the largest quantized matrix
+    layers: int
+    hidden: int
+    intermediate: int  # width of the MLP
+    keys_values: int  # width of keys and values together
+    targets: int  # adapted matrices a layer
+    r: int
+    vocab: int
+
+
+def read_shape(directory: Path, lora: Lora) -> Shape:
+    """Counts from config.json alone: the model is built without memory."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(directory, trust_remote_code=False).get_text_config()
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    head = model.get_output_embeddings()
+    linear = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
+    adapted = [
+        module
+        for name, module in linear.items()
+        if not lora.target_modules or name.rpartition(".")[2] in lora.target_modules
+    ]
+    quantized = sum(module.weight.numel() for module in linear.values())
+    layers = int(config.num_hidden_layers)
+    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    groups = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return Shape(
+        linear=quantized,
+        other=sum(parameter.numel() for parameter in model.parameters()) - quantized,
+        adapter=sum(lora.r * (module.in_features + module.out_features) for module in adapted),
+        largest=max((module.weight.numel() for module in linear.values()), default=0),
+        layers=layers,
+        hidden=int(config.hidden_size),
+        intermediate=int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size),
+        keys_values=2 * head_size * groups,
+        targets=round(len(adapted) / layers),
+        r=lora.r,
+        vocab=int(config.vocab_size),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What is computed at once."""
+
+    rows: int  # samples of the largest micro-batch
+    length: int  # tokens of its longest sample
+    supervised: int  # tokens of it that are learned
+    dtype: Dtype
+    checkpointing: Checkpointing
+
+
+def estimate(shape: Shape, load: Load) -> dict[str, int]:
+    """Bytes by what takes them.
+
+    The activations are fitted to two peaks of SmolLM2-135M on a CPU in float32 at 4 x 256 tokens: 4.6 GB with
+    everything kept (and full logits), 3.35 GB with `selective`. Held against one step in bfloat16: 4 x 320 tokens took
+    3.18 GB (3.35 by the estimate without `allocator`), 8 x 320 took 5.57 (5.61). Over 24 steps of other lengths, 3.1
+    grew to 3.86. A first guide, not a bound: timings/qlora.json holds estimate and peak of each run.
+    """
+    size, tokens = BYTES[load.dtype], load.rows * load.length
+    # What a layer keeps for its backward pass, numbers a token.
+    lora_outputs = shape.targets * shape.r
+    products = 3 * shape.hidden + shape.keys_values + 2 * shape.intermediate + shape.hidden + lora_outputs
+    # Besides the products: inputs of the adapters (float32), norms, rotary halves, the MLP's gate and their products.
+    everything = products + 18 * shape.hidden + 2 * shape.keys_values + 5 * shape.intermediate
+    kept = {"none": everything, "selective": everything * 3 // 4, "full": shape.hidden}[load.checkpointing]
+    activations = tokens * size * (shape.layers * kept + 2 * everything)
+    return {
+        "process": int(PROCESS),
+        "weights": int(shape.linear * NF4_BYTES + shape.other * size),
+        "adapter, gradients and moments": 16 * shape.adapter,  # float32 each: weight, gradient, two moments
+        "activations": activations,
+        "allocator": int(FRAGMENTATION * activations),
+        "logits": 3 * 4 * load.supervised * shape.vocab,
+        "one matrix in full": 2 * size * shape.largest,
+    }
+
+
+def available_bytes() -> tuple[int, str]:
+    """Free bytes where the training will run, and the name of that place."""
+    import psutil
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0], torch.cuda.get_device_name()
+    free = int(psutil.virtual_memory().available)
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdigit():
+        free = min(free, int(text) - int(used.read_text()))
+    return free, "this machine"
+
+
+def check_memory(shape: Shape, load: Load, free: int, place: str) -> dict[str, int]:
+    """The estimate's parts, if their sum is at most the free bytes.
+
+    Raises:
+        ValueError: it is not; says which of checkpointing, batch_size (with accumulation) and max_length to lower.
+    """
+    parts = estimate(shape, load)
+    total = sum(parts.values())
+    if total <= free:
+        return parts
+    largest = sorted(parts, key=lambda name: -parts[name])[:3]
+    said = ", ".join(f"{name} {parts[name] / GB:.2f}" for name in largest)
+    raise ValueError(
+        f"the longest micro-batch ({load.rows} x {load.length} tokens) needs about {total / GB:.2f} GB ({said}), "
+        f"{place} has {free / GB:.2f} free: {advice(shape, load, free)}"
+    )
+
+
+def advice(shape: Shape, load: Load, free: int) -> str:
+    """The first change that fits: fewer samples at once, then a smaller footprint a layer, then shorter samples."""
+
+    def fits(changed: Load) -> bool:
+        return sum(estimate(shape, changed).values()) <= free
+
+    for rows in range(load.rows - 1, 0, -1):
+        if fits(replace(load, rows=rows, supervised=-(-load.supervised * rows // load.rows))):
+            return f"lower batch_size to {rows} and raise accumulation by as much (the result stays the same)"
+    one = replace(load, rows=1, supervised=-(-load.supervised // load.rows))
+    if load.checkpointing != "full" and fits(replace(one, checkpointing="full")):
+        return "set checkpointing: full and batch_size: 1, and raise accumulation by as much"
+    shortest = replace(one, checkpointing="full")
+    for length in range(load.length, 0, -32):
+        if fits(replace(shortest, length=length, supervised=min(shortest.supervised, length))):
+            return f"set checkpointing: full, batch_size: 1 and lower max_length to {length}"
+    return "not even one token fits: take a smaller base"

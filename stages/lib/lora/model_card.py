@@ -1,0 +1,93 @@
+"""The directory of a trained adapter, as eval, gguf and people find it: whole or not at all."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.lib.core.params import read_param
+from stages.lib.core.records import appearing_directory, write_json, write_text
+from stages.lib.weights.base import ADAPTER_CONFIG, ADAPTER_WEIGHTS, FACTS
+
+
+def publish(target: Path, model: Any, tokenizer: Any, facts: Mapping[str, Any], card: str) -> None:
+    """Writes adapter, tokenizer, chat template, README.md and llmill.json (`facts`: base, base_identity, ...).
+
+    Raises:
+        ValueError: the disk is full or not writable; nothing is left behind, an earlier adapter stays.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        with appearing_directory(target) as temporary:
+            # peft would otherwise ask the hub for the base's vocabulary.
+            model.save_pretrained(temporary, safe_serialization=True, save_embedding_layers=False)
+            config = json.loads((temporary / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+            if isinstance(config.get("target_modules"), list):
+                config["target_modules"].sort()  # a set: its order changes from run to run
+            config["base_model_name_or_path"] = facts["base"]
+            write_json(temporary / ADAPTER_CONFIG, config)
+            tokenizer.save_pretrained(temporary)
+            write_json(temporary / FACTS, dict(facts))
+            write_text(temporary / "README.md", card)
+            assert (temporary / ADAPTER_WEIGHTS).is_file(), "peft wrote no safetensors"
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{target}: the adapter could not be written ({error}); make room and run again") from error
+
+
+def model_card(
+    *,
+    title: str,
+    base: str,
+    source: str,
+    method: str,
+    data: Mapping[str, Any],
+    params: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> str:
+    """README.md in the hub's format: what it is of, what it learned from (with hashes), how, and what came out."""
+    hub = source.partition(":")[2] if source.startswith("hub:") else ""
+    head = ["---", *([f"base_model: {hub}"] if hub else []), "library_name: peft", "pipeline_tag: text-generation"]
+    return "\n".join(
+        [
+            *head,
+            "tags: [lora, llmill]",
+            "---",
+            "",
+            f"# {title}",
+            "",
+            f"{method} The base is `{base}` (`{source}`); this directory holds the adapter alone.",
+            "",
+            "## Data",
+            "",
+            *_table(data),
+            "",
+            "## Training",
+            "",
+            *_table(params),
+            "",
+            "## Results",
+            "",
+            *_table(metrics),
+            "",
+            "The base's licence holds for this adapter too.",
+            "",
+        ]
+    )
+
+
+def source_of(base: str) -> str:
+    """`models.<base>.source` as params.yaml has it."""
+    return str(read_param(f"models.{base}.source"))
+
+
+def _table(values: Mapping[str, Any]) -> list[str]:
+    return ["| | |", "|---|---|", *(f"| {key.replace('_', ' ')} | {_cell(value)} |" for key, value in values.items())]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(item) for item in value) or "all"
+    return str(value)

@@ -1,0 +1,27 @@
+"""TRL's SFTTrainer, on machines too where its fused loss has no kernel."""
+
+from typing import Any
+
+from torch import Tensor
+from trl import SFTTrainer
+
+from stages.lib.lora.supervised_logits import token_losses
+
+
+class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
+    """SFTTrainer whose loss on a CPU is computed without Triton.
+
+    TRL 1.15 scores tokens with a Triton kernel alone; torch for CPUs comes without Triton, and there its training
+    stops with an AttributeError. On a GPU the kernel is used as TRL does.
+    """
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The mean loss of the learned tokens; of the whole step's, where `num_items_in_batch` counts them."""
+        labels: Tensor = inputs["labels"]
+        if labels.device.type != "cpu" or return_outputs:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        others = {name: tensor for name, tensor in inputs.items() if name != "labels"}
+        losses, _ = token_losses(model, others, labels)
+        return losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)

@@ -1,0 +1,1 @@
+"""Exact pairs of near-duplicates, their groups, and a judge of them."""

@@ -1,0 +1,1 @@
+"""Writing questions and answers, and rejecting bad ones."""

@@ -1,0 +1,1 @@
+"""Search, fusion, relevance, measures and the benchmark's pictures."""

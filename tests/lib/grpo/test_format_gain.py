@@ -1,0 +1,19 @@
+"""Form and content are measured apart."""
+
+from stages.lib.grpo.format_gain import gain_line, measure_replies
+from stages.lib.grpo.rewards import AnswerSimilarity
+from tests.lib.grpo.test_rewards import SAMPLE, letters
+
+
+def test_a_right_answer_without_the_separator_has_its_content() -> None:
+    replies = ["in March 1988", "because ##### in March 1988", "because ##### in a ferry"]
+    found = measure_replies([SAMPLE] * 3, replies, AnswerSimilarity(letters))
+    assert found["format"].tolist() == [0, 1, 1]
+    assert found["answer_f1"].tolist()[:2] == [1, 1]
+    assert found["answer_f1"][2] < 0.5
+    assert found["answer_similarity"][0] == found["answer_similarity"][1] > found["answer_similarity"][2]
+
+
+def test_one_line_tells_it() -> None:
+    line = gain_line({"format": {"base": 0.25, "tuned": 0.5, "gain": 0.25, "low": -0.1, "high": 0.6}})
+    assert line == "format 0.250 -> 0.500 (+0.250, 95% -0.100 to +0.600)"

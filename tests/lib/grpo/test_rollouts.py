@@ -1,0 +1,102 @@
+"""Replies that share their prompt: the same as without sharing, with and without a merged adapter."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from stages.lib.grpo.rollouts import choose_tokens, distinct_rows, sample_replies
+from stages.lib.grpo.temporary_merge import MergedLayers
+
+PROMPTS = [[5, 6, 7, 8], [9, 10], [5, 6, 7, 8], [11, 12, 13, 14, 15, 16], [9, 10]]
+
+
+@pytest.fixture
+def model(tiny_directory: Path) -> Any:
+    torch.set_num_threads(1)
+    return AutoModelForCausalLM.from_pretrained(tiny_directory, dtype=torch.float32).eval()
+
+
+@pytest.fixture
+def tuned(model: Any) -> Any:
+    torch.manual_seed(1)
+    peft = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False))
+    return peft.eval()
+
+
+def by_generate(model: Any, prompt: list[int], ends: list[int], tokens: int) -> list[int]:
+    """The model's own greedy reply."""
+    out = model.generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        max_new_tokens=tokens,
+        do_sample=False,
+        eos_token_id=ends,
+        pad_token_id=0,
+    )
+    reply: list[int] = out[0, len(prompt) :].tolist()
+    return reply
+
+
+def test_distinct_rows_keep_their_order() -> None:
+    assert distinct_rows([[2], [1], [2]]) == ([[2], [1]], [0, 1, 0])
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+def test_greedy_replies_are_generates(model: Any, batch: int) -> None:
+    # An end token that some replies reach early, so that rows leave the batch.
+    free = [by_generate(model, prompt, [0], 12) for prompt in PROMPTS]
+    ends = [free[0][3], 0]
+    expected = [by_generate(model, prompt, ends, 12) for prompt in PROMPTS]
+    assert len({len(reply) for reply in expected}) > 1
+    found = sample_replies(model, PROMPTS, max_tokens=12, temperature=0.0, ends=ends, seed=0, batch=batch)
+    assert found == expected
+
+
+def test_sampling_follows_the_seed_and_the_distribution(model: Any) -> None:
+    prompts = [[5, 6, 7, 8]] * 600
+    one, same, other = (
+        sample_replies(model, prompts, max_tokens=1, temperature=2.0, ends=[0], seed=seed) for seed in (0, 0, 1)
+    )
+    assert one == same != other
+    with torch.no_grad():
+        probabilities = (model(torch.tensor([[5, 6, 7, 8]])).logits[0, -1] / 2.0).softmax(-1)
+    likeliest = int(probabilities.argmax())
+    share = sum(reply == [likeliest] for reply in one) / 600
+    assert share == pytest.approx(float(probabilities[likeliest]), abs=0.08)
+
+
+def test_temperature_0_is_the_likeliest() -> None:
+    logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 3.0, 1.0]])
+    assert choose_tokens(logits, 0.0, torch.Generator()).tolist() == [1, 0]
+
+
+def test_merged_layers_compute_the_same_and_leave_no_trace(tuned: Any) -> None:
+    ids = torch.tensor([[5, 6, 7, 8]])
+    weights = {name: tensor.clone() for name, tensor in tuned.state_dict().items()}
+    with torch.no_grad():
+        expected = tuned(ids).logits
+        with tuned.disable_adapter():
+            base = tuned(ids).logits
+        merged = MergedLayers(tuned)
+        with merged.swapped_in():
+            found = tuned(ids).logits
+            assert not any("lora" in name for name, _ in tuned.named_parameters())
+        again = tuned(ids).logits
+    assert (expected - base).abs().max() > 0.1
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(again, expected)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in tuned.state_dict().items())
+    assert sample_replies(tuned, PROMPTS, max_tokens=8, temperature=0.0, ends=[0], seed=0) == [
+        by_generate(tuned, prompt, [0], 8) for prompt in PROMPTS
+    ]
+
+
+def test_layers_come_back_after_an_error(tuned: Any) -> None:
+    names = [name for name, _ in tuned.named_modules()]
+    with pytest.raises(RuntimeError, match="broken"), MergedLayers(tuned).swapped_in():
+        raise RuntimeError("broken")
+    assert [name for name, _ in tuned.named_modules()] == names

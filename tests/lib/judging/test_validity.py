@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from scipy.stats import mannwhitneyu
+
+from stages.lib.judging.validity import Item, auc, auc_report, make_probes, vague_question, wrong_answers
+
+CONTEXT = (
+    "The sampler number {i} draws without replacement from all the samples. "
+    "The cache of loader {i} is emptied when the epoch ends. It has a lock."
+)
+
+
+def items(count: int = 12) -> list[Item]:
+    return [
+        Item(
+            question=f"When is the cache of Loader{i} emptied?",
+            answer=f"The cache of loader {i} is emptied when the epoch ends.",
+            context=CONTEXT.format(i=i),
+            document=f"d{i // 2}",
+        )
+        for i in range(count)
+    ]
+
+
+def test_a_probe_is_wrong_in_one_way_only() -> None:
+    true = items()
+    probes = make_probes(true, pairs=6, seed=0)
+    assert {probe.kind for probe in probes} == {"random_chunk", "wrong_answer", "random_question", "vague_question"}
+    for probe in probes:
+        item, made = true[probe.index], probe.item
+        changed = {field for field in ("question", "answer", "context") if getattr(item, field) != getattr(made, field)}
+        expected = {"random_chunk": "context", "wrong_answer": "answer"}.get(probe.kind, "question")
+        assert changed == {expected}
+    by_context = {item.context: item.document for item in true}
+    for probe in (probe for probe in probes if probe.kind == "random_chunk"):
+        assert by_context[probe.item.context] != true[probe.index].document
+    for probe in (probe for probe in probes if probe.kind == "wrong_answer"):
+        assert probe.item.answer in true[probe.index].context
+
+
+def test_probes_are_drawn_with_the_seed() -> None:
+    assert make_probes(items(), 5, seed=1) == make_probes(items(), 5, seed=1) != make_probes(items(), 5, seed=2)
+    assert len({probe.index for probe in make_probes(items(), 5, seed=1)}) == 5
+    assert len({probe.index for probe in make_probes(items(4), 99, seed=1)}) == 4
+
+
+def test_one_document_has_no_other_chunk_to_pair_with() -> None:
+    with pytest.raises(ValueError, match="two documents"):
+        make_probes(items(2), pairs=2, seed=0)
+
+
+def test_a_wrong_answer_is_another_sentence() -> None:
+    item = items()[3]
+    assert wrong_answers(item) == ["The sampler number 3 draws without replacement from all the samples."]
+
+
+@pytest.mark.parametrize(
+    ("question", "vague"),
+    [
+        ("What is the default of peft's LoraConfig?", "What is the default of it?"),
+        ("Which parameter of accelerate's Accelerator.reduce is a float?", "Which parameter of it is a float?"),
+        ("When must `max_memory` be set?", "When must it be set?"),
+        ("How many tokens are kept?", "How many tokens are kept?"),
+    ],
+)
+def test_a_vague_question_names_nothing(question: str, vague: str) -> None:
+    assert vague_question(question) == vague
+
+
+def test_auc_is_mann_whitneys_u() -> None:
+    random = np.random.default_rng(0)
+    true, wrong = random.integers(0, 9, 31).tolist(), random.integers(0, 7, 17).tolist()
+    u = mannwhitneyu(true, wrong).statistic
+    assert auc(true, wrong) == pytest.approx(u / (31 * 17), abs=1e-12)
+    assert auc([2, 3], [0, 1]) == 1.0 and auc([1, 1], [1, 1]) == 0.5 and auc([0], [1]) == 0.0
+
+
+def test_the_interval_holds_the_true_auc_about_as_often_as_it_says() -> None:
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(200):
+        report = auc_report(random.normal(1, 1, 40).tolist(), random.normal(0, 1, 40).tolist(), seed=0)
+        held += report["low"] <= 0.7602 <= report["high"]  # Phi(1 / sqrt(2))
+    assert 0.88 <= held / 200 <= 0.99
+
+
+def test_no_pairs_no_auc() -> None:
+    assert auc_report([], [1.0], seed=0) == {"auc": None, "low": None, "high": None, "pairs": 0}

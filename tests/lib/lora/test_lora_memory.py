@@ -1,0 +1,35 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stages.lib.lora.lora import Lora
+from stages.lib.lora.memory import GB, Load, check_memory, estimate, read_shape
+from tests.lib.tuning.tiny_chat import write_tiny_base
+
+LOAD = Load(rows=8, length=4096, supervised=8000, dtype="bfloat16", checkpointing="none")
+
+
+def test_counts_the_weights(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    directory = write_tiny_base(tmp_path / "tiny")
+    shape = read_shape(directory, Lora(r=4, alpha=4, dropout=0.0, target_modules=[]))
+    model = AutoModelForCausalLM.from_pretrained(directory)
+    assert shape.linear + shape.other == model.num_parameters()
+    assert shape.targets == 7 and shape.layers == 2
+
+
+def test_says_what_to_lower(tmp_path: Path) -> None:
+    shape = read_shape(write_tiny_base(tmp_path / "tiny"), Lora(r=4, alpha=4, dropout=0.0, target_modules=[]))
+    total = sum(estimate(shape, LOAD).values())
+    assert sum(check_memory(shape, LOAD, total, "here").values()) == total
+    with pytest.raises(ValueError, match=r"8 x 4096 tokens.*here has .* free: lower batch_size to 7"):
+        check_memory(shape, LOAD, total - 1, "here")
+    one = sum(estimate(shape, replace(LOAD, rows=1, supervised=1000, checkpointing="full")).values())
+    with pytest.raises(ValueError, match="checkpointing: full and batch_size: 1"):
+        check_memory(shape, LOAD, one, "here")
+    with pytest.raises(ValueError, match="lower max_length to"):
+        check_memory(shape, LOAD, one - 1, "here")
+    with pytest.raises(ValueError, match="smaller base"):
+        check_memory(shape, LOAD, int(0.1 * GB), "here")

@@ -1,0 +1,70 @@
+"""Which chunks count as right."""
+
+import pytest
+
+from stages.lib.core.records import Record
+from stages.lib.ranking.qrels import duplicate_groups, relevant_chunks
+
+# Document d: three chunks of 10 characters that overlap by 4; document e: one chunk.
+RECORDS: list[Record] = [
+    {"id": "d-0", "document": "d", "start": 0, "end": 10},
+    {"id": "d-6", "document": "d", "start": 6, "end": 16},
+    {"id": "d-12", "document": "d", "start": 12, "end": 22},
+    {"id": "e-0", "document": "e", "start": 0, "end": 22},
+]
+CHUNKS = {chunk["id"]: chunk for chunk in RECORDS}
+ALL = frozenset(CHUNKS)
+
+
+def question(chunk: str, support: tuple[int, int] | None, name: str = "q") -> Record:
+    span = None if support is None else {"start": support[0], "end": support[1]}
+    return {"id": name, "chunk": chunk, "question": "?", "support": span}
+
+
+def test_own_chunk_and_neighbours_that_hold_the_whole_support() -> None:
+    inside_overlap = question("d-0", (6, 10))
+    one_too_early = question("d-0", (5, 10), name="r")
+    unknown = question("d-0", None, name="s")
+    found = relevant_chunks([inside_overlap, one_too_early, unknown], CHUNKS, {}, ALL, count_overlaps=True)
+    assert found.qrels == {"q": {"d-0": 1, "d-6": 1}, "r": {"d-0": 1}, "s": {"d-0": 1}}
+    assert found.origins == {"own_chunk": 3, "overlapping": 1, "near_duplicate": 0}
+    assert found.without_support == 1
+    without = relevant_chunks([inside_overlap], CHUNKS, {}, ALL, count_overlaps=False)
+    assert without.qrels == {"q": {"d-0": 1}}
+
+
+def test_near_duplicates_count_in_both_directions_and_for_neighbours_too() -> None:
+    groups = duplicate_groups([{"id": "d-6", "duplicates": ["e-0"]}, {"id": "d-0", "duplicates": []}])
+    assert groups == {"d-6": ("d-6", "e-0"), "e-0": ("d-6", "e-0"), "d-0": ("d-0",)}
+    kept, removed, neighbour = question("d-6", None), question("e-0", None, "r"), question("d-0", (7, 9), "s")
+    found = relevant_chunks([kept, removed, neighbour], CHUNKS, groups, ALL, count_overlaps=True)
+    assert found.qrels == {
+        "q": {"d-6": 1, "e-0": 1},
+        "r": {"e-0": 1, "d-6": 1},
+        "s": {"d-0": 1, "d-6": 1, "e-0": 1},
+    }
+    assert sum(found.origins.values()) == sum(map(len, found.qrels.values()))
+
+
+def test_only_what_was_embedded_counts() -> None:
+    groups = duplicate_groups([{"id": "d-6", "duplicates": ["e-0"]}])
+    found = relevant_chunks([question("e-0", None)], CHUNKS, groups, {"d-6"}, count_overlaps=True)
+    assert found.qrels == {"q": {"d-6": 1}}
+    assert found.origins == {"own_chunk": 0, "overlapping": 0, "near_duplicate": 1}
+    with pytest.raises(ValueError, match=r"'q': none of \['d-0'\] is in the embedded corpus"):
+        relevant_chunks([question("d-0", None)], CHUNKS, groups, {"d-6"}, count_overlaps=True)
+
+
+@pytest.mark.parametrize(
+    ("questions", "message"),
+    [
+        ([], "qa_selected.jsonl is empty"),
+        ([question("d-0", None), question("d-6", None)], "'q' stands twice"),
+        ([question("x-0", None)], "is about chunk 'x-0': not in data/chunks/chunks.jsonl"),
+        ([question("d-6", (4, 11))], "lies outside its chunk"),
+        ([question("d-6", (4, 4))], "lies outside its chunk"),
+    ],
+)
+def test_what_cannot_be_judged_is_an_error(questions: list[Record], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        relevant_chunks(questions, CHUNKS, {}, ALL, count_overlaps=True)
