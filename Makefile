@@ -37,7 +37,7 @@ timings: install  ## what the clock said: seconds and peak memory of each stage'
 	python -m stages.lib.core.metrics
 
 clean-cache: install  ## what no run goes on from: earlier trainings, other code's conversions; ledgers stay
-	python -m stages.lib.core.cache_cleaning
+	python -m stages.lib.commands.clean_cache
 
 clean:  ## the environment and the caches; data/ and the ledgers in .cache/ stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

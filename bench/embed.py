@@ -1,4 +1,4 @@
-"""Embedding through stages.lib.retrieval against `SentenceTransformer.encode` with its defaults, side by side.
+"""Embedding through stages.lib.embedding against `SentenceTransformer.encode` with its defaults, side by side.
 
 Run: python -m bench.embed [--texts 512] [--repeats 3] [--file data/chunks/chunks.jsonl]
 
@@ -20,12 +20,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from stages.lib.core.ledger import Ledger
+from stages.lib.cache.ledger import Ledger
 from stages.lib.core.records import read_jsonl
-from stages.lib.corpus.documents import Document
-from stages.lib.corpus.packages import PackagesSource, read_packages
 from stages.lib.embedding.embedders import Embedder
 from stages.lib.embedding.text_encoder import fastest_dtype
+from stages.lib.reading.documents import Document
+from stages.lib.reading.packages import PackagesSource, read_packages
 from stages.lib.splitting.splitters import split
 from stages.lib.weights.models import load_model_entry
 

@@ -1,4 +1,4 @@
-"""GGUF conversion: lib/tuning against llama.cpp's own converter, on the same Hugging Face directory.
+"""GGUF conversion: lib/gguf against llama.cpp's own converter, on the same Hugging Face directory.
 
 Run: python -m bench.gguf [--directory DIR | --model smollm2-135m] [--types F16 Q8_0] [--repeats 3]
 
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--convert", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.convert:
-        from stages.lib.gguf.gguf_directories import convert_directory
+        from stages.lib.gguf.directories import convert_directory
 
         convert_directory(arguments.directory, arguments.convert, arguments.types[0])
         return

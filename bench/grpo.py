@@ -27,8 +27,8 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOTrainer
 
 from bench.embed import read_texts
-from stages.lib.grpo.grpo_training import GRPOParams, Message, lora_config, training_set, trl_config, trl_reward
 from stages.lib.grpo.rewards import Reward, Sample, format_reward, overlap_reward
+from stages.lib.grpo.settings import GRPOParams, Message, lora_config, training_set, trl_config, trl_reward
 from stages.lib.grpo.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
 from stages.lib.weights.base import load_base
 from tests.params_of import params_of

@@ -22,11 +22,11 @@ import torch
 
 from bench.plain_gpt import PlainGPT, PlainTraining
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts
-from stages.lib.gpt.distributed import World
 from stages.lib.gpt.model import GPT, GPTConfig
-from stages.lib.gpt.precision import Precision, matmul_peak
-from stages.lib.gpt.training import Training
-from stages.lib.gpt.training_params import TrainingParams
+from stages.lib.training.distributed import World
+from stages.lib.training.precision import Precision, matmul_peak
+from stages.lib.training.training import Training
+from stages.lib.training.training_params import TrainingParams
 from tests.params_of import params_of
 
 VOCABULARY = 320  # 260 ids of the byte tokenizer, rounded up as stages/pretrain.py does

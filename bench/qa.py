@@ -24,7 +24,7 @@ import torch
 from tqdm import tqdm
 
 from bench.embed import read_texts
-from stages.lib.core.ledger import Ledger
+from stages.lib.cache.ledger import Ledger
 from stages.lib.core.params import fill, load_prompts
 from stages.lib.llm.asking import AskedModel
 from stages.lib.llm.llama_cpp_backend import LlamaCppBackend

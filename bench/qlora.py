@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from stages.lib.adapters.lora import Checkpointing, Dtype, Lora, add_lora, load_quantized, set_checkpointing
 from stages.lib.core.records import read_jsonl
 from stages.lib.lora.batches import plan_steps
-from stages.lib.lora.lora import Checkpointing, Dtype, Lora, add_lora, load_quantized, set_checkpointing
 from stages.lib.lora.masks import Sample, encode_conversation
 from stages.lib.weights.base import base_directory, load_tokenizer
 

@@ -17,8 +17,8 @@ import yaml
 from stages import pretrain
 from stages.lib.core.metrics import read_results
 from stages.lib.core.records import Record, write_json
-from stages.lib.tokens.sharding import write_shard
-from stages.lib.tokens.shards import Split, manifest
+from stages.lib.shards.reading import Split, manifest
+from stages.lib.shards.writing import write_shard
 from stages.lib.tokens.tokenizers import load_tokenizer
 from tests.params_of import section
 

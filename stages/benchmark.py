@@ -15,14 +15,14 @@ from tqdm import tqdm
 from stages.lib.core.metrics import Stopwatch, write_metrics
 from stages.lib.core.params import PARAMS_FILE, load
 from stages.lib.core.records import Record, read_jsonl, write_csv
-from stages.lib.embedding.embedding_files import read_corpus_ids, read_queries, read_reranking, read_vectors
 from stages.lib.ranking import plots, rankings, report
-from stages.lib.ranking.bm25 import BM25
 from stages.lib.ranking.grid import Grid, read_grid
 from stages.lib.ranking.measures import measure_names, query_measures
 from stages.lib.ranking.qrels import Relevant, duplicate_groups, relevant_chunks
 from stages.lib.ranking.rankings import Ranking
 from stages.lib.ranking.report import System, Values
+from stages.lib.search.bm25 import BM25
+from stages.lib.search.embedding_files import read_corpus_ids, read_queries, read_reranking, read_vectors
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
 DEDUPLICATED = Path("data/chunks/chunks_dedu.jsonl")

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, atomic_path
-from stages.lib.corpus.documents import Document, Drop, Item, Items, duplicate_key
 from stages.lib.corpus.sources import Source, parse_source, read_source, work_of
+from stages.lib.reading.documents import Document, Drop, Item, Items, duplicate_key
 from stages.lib.splitting.splitters import Splitter, split
 
 OUTPUT_DIR = Path("data/chunks")

@@ -14,27 +14,27 @@ from typing import Any
 
 import torch
 
-from stages.lib.core.cache import cache_dir
-from stages.lib.core.code_identity import code_identity
+from stages.lib.cache.code_identity import code_identity
+from stages.lib.cache.place import cache_dir
+from stages.lib.cache.training_directory import deciding, training_directory
 from stages.lib.core.hashes import file_sha256
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import write_jsonl
-from stages.lib.core.training_directory import deciding, training_directory
-from stages.lib.corpus.documents import Drop
 from stages.lib.gpt.checkpoints import WEIGHTS, CheckpointStore, TokenizerFacts, load_model, read_config
-from stages.lib.gpt.curve_picture import publish_curve
-from stages.lib.gpt.curves import Curve
-from stages.lib.gpt.distributed import World, open_world, start_processes
-from stages.lib.gpt.instruction_batches import InstructionBatches, LossOn
 from stages.lib.gpt.model import GPT
-from stages.lib.gpt.precision import matmul_peak
-from stages.lib.gpt.trackers import open_trackers
-from stages.lib.gpt.training import Speed, Training
-from stages.lib.gpt.training_params import DECIDE, DECIDE_NOT, TrainingParams
-from stages.lib.tokens.instructions import Example, Source, is_held_out, parse_source, read_source
+from stages.lib.instructions.batches import InstructionBatches, LossOn
+from stages.lib.instructions.examples import Example, Source, is_held_out, parse_source, read_source
+from stages.lib.reading.documents import Drop
 from stages.lib.tokens.targets import IGNORED
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
+from stages.lib.training.curve_picture import publish_curve
+from stages.lib.training.curves import Curve
+from stages.lib.training.distributed import World, open_world, start_processes
+from stages.lib.training.precision import matmul_peak
+from stages.lib.training.trackers import open_trackers
+from stages.lib.training.training import Speed, Training
+from stages.lib.training.training_params import DECIDE, DECIDE_NOT, TrainingParams
 
 BASE_DIR = Path("models/gpt/best")
 MODEL_DIR = Path("models/gpt-instruct")

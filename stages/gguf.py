@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.lib.core.cache import cache_dir
+from stages.lib.cache.place import cache_dir
 from stages.lib.core.metrics import Stopwatch, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import read_json_object, read_jsonl, write_text
-from stages.lib.gguf import gguf_layouts, gguf_vocabulary
+from stages.lib.gguf import layouts as gguf_layouts
+from stages.lib.gguf import vocabulary as gguf_vocabulary
 from stages.lib.gguf.gate_texts import HeldOut, read_held_out
-from stages.lib.gguf.gguf_reading import load_tensors
-from stages.lib.gguf.gguf_writing import write_gguf
 from stages.lib.gguf.llama_runtime import LlamaRuntime, check_installed
 from stages.lib.gguf.merging import Dtype, Merged, open_base, open_directory, open_merged
 from stages.lib.gguf.modelfile import make_modelfile
@@ -34,6 +33,8 @@ from stages.lib.gguf.release_gate import (
     run_checks,
     runtime_faults,
 )
+from stages.lib.gguf.tensors import load_tensors
+from stages.lib.gguf.writing import write_gguf
 from stages.lib.weights.base import ADAPTER_CONFIG
 
 MODELS_DIR = Path("models")

@@ -12,23 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.core.code_identity import code_identity
+from stages.lib.adapters.model_card import model_card, publish, source_of
+from stages.lib.adapters.one_answer import check_classes
+from stages.lib.adapters.resuming import prune_finished
+from stages.lib.cache.code_identity import code_identity
+from stages.lib.cache.training_directory import deciding, training_directory
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import Stopwatch, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import read_jsonl, write_csv, write_jsonl
-from stages.lib.core.statistics import compare
-from stages.lib.core.training_directory import deciding, training_directory
 from stages.lib.grpo.format_gain import CONTENT, FORM, gain_line, measure_replies
-from stages.lib.grpo.grpo_training import GRPOParams, curve_rows
 from stages.lib.grpo.reasoning_prompts import Split, choose_shots, make_split
 from stages.lib.grpo.reward_audit import audit_rewards, check_audit
 from stages.lib.grpo.reward_curve import draw_rewards, reward_rows
 from stages.lib.grpo.rewards import AnswerSimilarity, Encoder, Floats, Name, Reward, build_rewards
-from stages.lib.lora.model_card import model_card, publish, source_of
-from stages.lib.lora.one_answer import check_classes
-from stages.lib.lora.precision import choose_dtype
-from stages.lib.lora.resuming import prune_finished
+from stages.lib.grpo.settings import GRPOParams, curve_rows
+from stages.lib.precision.choose_dtype import choose_dtype
+from stages.lib.statistics.bootstrap import compare
 from stages.lib.weights.base import base_directory, base_identity, load_base, load_tokenizer
 from stages.lib.weights.models import load_model_entry, locate, weights_identity
 
@@ -165,7 +165,7 @@ def adapter_directory(params: Params, inputs: Sequence[str]) -> Path:
 
     `inputs`: fingerprints of the data, of the base and of the similarity model.
     """
-    from stages.lib.grpo.grpo_run import train  # loads torch
+    from stages.lib.grpo.run import train  # loads torch
 
     code = code_identity(read_splits, load_encoder, build_rewards, load_base, choose_dtype, train)
     return training_directory("grpo", deciding(params, DECIDE, DECIDE_NOT), inputs, code, PACKAGES)
@@ -203,7 +203,7 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     Raises:
         ValueError: bad data, a reward that is NaN or topped by a worthless reply, a full disk.
     """
-    from stages.lib.grpo.grpo_run import ask, train  # loads torch
+    from stages.lib.grpo.run import ask, train  # loads torch
 
     place = base_directory(params.base)
     tokenizer = load_tokenizer(place)

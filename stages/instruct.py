@@ -24,10 +24,10 @@ from stages.lib.chats.splits import SPLITS, Split, group_sources, side
 from stages.lib.core.metrics import Stopwatch, write_metrics
 from stages.lib.core.params import from_mapping, load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
-from stages.lib.corpus.documents import Drop
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.protocol import LanguageModel
 from stages.lib.qa.question_writing import PROMPTS as ASKING_PROMPTS
+from stages.lib.reading.documents import Drop
 
 SELECTED = Path("data/selected/qa_selected.jsonl")
 CHUNKS = Path("data/chunks/chunks.jsonl")

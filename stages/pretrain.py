@@ -15,30 +15,30 @@ from typing import Any
 
 import torch
 
-from stages.lib.core.cache import cache_dir
-from stages.lib.core.code_identity import code_identity
+from stages.lib.cache.code_identity import code_identity
+from stages.lib.cache.place import cache_dir
+from stages.lib.cache.training_directory import deciding, training_directory
 from stages.lib.core.metrics import Stopwatch, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import write_text
-from stages.lib.core.training_directory import deciding, training_directory
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts, load_model
-from stages.lib.gpt.curve_picture import publish_curve
-from stages.lib.gpt.curves import Curve
-from stages.lib.gpt.distributed import World, open_world, start_processes
 from stages.lib.gpt.generate import generate
-from stages.lib.gpt.loader import Windows
-from stages.lib.gpt.memory import Load, check_memory
 from stages.lib.gpt.model import GPT, Activation, GPTConfig, Norm, Position
-from stages.lib.gpt.precision import Precision, matmul_peak
 from stages.lib.gpt.sampling import PRESETS
-from stages.lib.gpt.trackers import open_trackers
-from stages.lib.gpt.training import Speed, Training
-from stages.lib.gpt.training_params import DECIDE, DECIDE_NOT, TrainingParams
 from stages.lib.gpt_export.initial_weights import initial_model, initial_weights_identity
-from stages.lib.hellaswag.hellaswag_items import load_items
-from stages.lib.hellaswag.hellaswag_scoring import score
-from stages.lib.tokens.shards import open_shards, read_manifest
+from stages.lib.hellaswag.items import load_items
+from stages.lib.hellaswag.scoring import score
+from stages.lib.shards.reading import open_shards, read_manifest
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
+from stages.lib.training.curve_picture import publish_curve
+from stages.lib.training.curves import Curve
+from stages.lib.training.distributed import World, open_world, start_processes
+from stages.lib.training.loader import Windows
+from stages.lib.training.memory import Load, check_memory
+from stages.lib.training.precision import Precision, matmul_peak
+from stages.lib.training.trackers import open_trackers
+from stages.lib.training.training import Speed, Training
+from stages.lib.training.training_params import DECIDE, DECIDE_NOT, TrainingParams
 
 SHARDS_DIR = Path("data/shards")
 MODELS_DIR = Path("models/gpt")

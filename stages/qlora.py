@@ -15,24 +15,32 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.core.code_identity import code_identity
+from stages.lib.adapters.lora import (
+    Checkpointing,
+    Dtype,
+    Lora,
+    add_lora,
+    load_quantized,
+    load_unsloth,
+    set_checkpointing,
+)
+from stages.lib.adapters.model_card import model_card, publish
+from stages.lib.adapters.one_answer import check_classes
+from stages.lib.adapters.resuming import last_whole_checkpoint, prune_finished
+from stages.lib.cache.code_identity import code_identity
+from stages.lib.cache.training_directory import deciding, training_directory
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, read_jsonl, write_csv, write_json
-from stages.lib.core.statistics import bootstrap_intervals
-from stages.lib.core.training_directory import deciding, training_directory
 from stages.lib.lora import sft
 from stages.lib.lora.batches import Rows, padded_tokens, plan_steps
-from stages.lib.lora.lora import Checkpointing, Dtype, Lora, add_lora, load_quantized, load_unsloth, set_checkpointing
 from stages.lib.lora.masks import Sample, encode_conversation, end_of_turn_ids
 from stages.lib.lora.memory import GB, Load, Shape, available_bytes, check_memory, read_shape
-from stages.lib.lora.model_card import model_card, publish
-from stages.lib.lora.one_answer import check_classes
-from stages.lib.lora.precision import choose_dtype
 from stages.lib.lora.preflight import check_packing, check_supervision, show_sample
-from stages.lib.lora.resuming import last_whole_checkpoint, prune_finished
 from stages.lib.lora.validation_losses import sample_losses
+from stages.lib.precision.choose_dtype import choose_dtype
+from stages.lib.statistics.bootstrap import bootstrap_intervals
 from stages.lib.weights.base import base_directory, base_identity, load_tokenizer
 from stages.lib.weights.models import load_model_entry
 

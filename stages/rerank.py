@@ -19,12 +19,12 @@ import numpy as np
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
-from stages.lib.embedding import embedding_files as stored
 from stages.lib.llm.asking import open_model
-from stages.lib.ranking.fusion import Fusion, fuse
-from stages.lib.ranking.search import TopK, exact_top_k
 from stages.lib.reranking.pair_scores import Pair, Reranker
 from stages.lib.reranking.rerankers import ASKING_METHODS, PROMPTS, asking_reranker, open_encoder_reranker
+from stages.lib.search import embedding_files as stored
+from stages.lib.search.fusion import Fusion, fuse
+from stages.lib.search.top_k import TopK, exact_top_k
 from stages.lib.weights.models import load_model_entry
 
 CHUNKS = Path("data/chunks/chunks.jsonl")

@@ -16,21 +16,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from stages.lib.core.cache import cache_dir
-from stages.lib.core.code_identity import code_identity
+from stages.lib.cache.code_identity import code_identity
+from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import ledger_key
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, atomic_path, write_json
-from stages.lib.corpus.documents import Advance, Document, Drop, Items, duplicate_key
 from stages.lib.corpus.sources import Source, Work, parse_source, read_source, work_of
-from stages.lib.tokens.instructions import KINDS, Example
-from stages.lib.tokens.instructions import Source as InstructionSource
-from stages.lib.tokens.instructions import parse_source as parse_instructions
-from stages.lib.tokens.instructions import read_source as read_instructions
-from stages.lib.tokens.shard_state import ShardState, source_identity
-from stages.lib.tokens.sharding import Sorted, SplitWriter, tokenize
-from stages.lib.tokens.shards import FORMAT, MANIFEST, MAX_VOCABULARY, SPLITS, Split, manifest
+from stages.lib.instructions.examples import KINDS, Example
+from stages.lib.instructions.examples import Source as InstructionSource
+from stages.lib.instructions.examples import parse_source as parse_instructions
+from stages.lib.instructions.examples import read_source as read_instructions
+from stages.lib.reading.documents import Advance, Document, Drop, Items, duplicate_key
+from stages.lib.shards.reading import FORMAT, MANIFEST, MAX_VOCABULARY, SPLITS, Split, manifest
+from stages.lib.shards.shard_state import ShardState, source_identity
+from stages.lib.shards.writing import Sorted, SplitWriter, tokenize
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 
 OUTPUT_DIR = Path("data/shards")

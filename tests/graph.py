@@ -46,6 +46,12 @@ def import_closure(file: str) -> set[str]:
     return seen
 
 
+def room_of(file: str) -> str | None:
+    """The room of stages/lib that a file stands in; None for a stage's script and the packages' own files."""
+    parts = file.split("/")
+    return parts[2] if parts[:2] == ["stages", "lib"] and len(parts) > 3 else None
+
+
 def hidden_imports(source: str) -> Iterator[str]:
     """Calls that load a module which the import closure cannot see: one of ours, or of a name that is computed.
 

@@ -15,11 +15,11 @@ from stages import benchmark
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
 from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
-from stages.lib.ranking.bm25 import BM25
 from stages.lib.ranking.measures import measure_names
 from stages.lib.ranking.qrels import Relevant
 from stages.lib.ranking.rankings import tie_order, truncate
 from stages.lib.ranking.report import tabulate
+from stages.lib.search.bm25 import BM25
 from tests.params_of import params_of, section
 
 SMALL = {"top_k": [1, 3], "headline_k": 3, "dimensions": [4, 8, 64], "depth": 10, "bootstrap_samples": 200}

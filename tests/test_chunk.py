@@ -13,7 +13,7 @@ from stages.chunk import Params, Tally, chunk_document, drop_duplicates, main, p
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
 from stages.lib.core.records import Record, read_jsonl
-from stages.lib.corpus.documents import Document, Drop, Item
+from stages.lib.reading.documents import Document, Drop, Item
 from tests.params_of import params_of, section
 
 SOURCES: list[dict[str, Any]] = [{"kind": "files", "patterns": ["docs/*"]}]

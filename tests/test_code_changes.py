@@ -20,7 +20,7 @@ from stages.lib.core.records import read_jsonl, write_jsonl
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import load_model_entry
 from tests.lib.grpo.test_reward_audit import SAMPLES
-from tests.lib.tuning.tiny_chat import chat_record, write_tiny_base
+from tests.lib.lora.tiny_chat import chat_record, write_tiny_base
 
 ROOT = Path(__file__).parent.parent
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -141,13 +141,13 @@ CASES = {
         ["pretrain"],
         shards_and_params,
         (MODEL, "states = F.silu(F.linear(x, SIGMOID_SCALE", "states = 1.5 * F.silu(F.linear(x, SIGMOID_SCALE"),
-        ("lib/gpt/curve_picture.py", "linewidth=0.5", "linewidth=0.25"),
+        ("lib/training/curve_picture.py", "linewidth=0.5", "linewidth=0.25"),
         trained(20),
     ),
     "finetune": Case(
         ["finetune"],
         base_and_instructions,
-        ("lib/gpt/optimizer.py", "betas=(params.beta1, params.beta2)", "betas=(params.beta1, 0.5)"),
+        ("lib/training/optimizer.py", "betas=(params.beta1, params.beta2)", "betas=(params.beta1, 0.5)"),
         ("finetune.py", "summed, targets_seen = 0.0, 0", "summed, targets_seen = 0.0, 0 + 0"),
         trained(20),
     ),

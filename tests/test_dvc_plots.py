@@ -13,11 +13,11 @@ import pytest
 
 from stages.lib.core.params import read_yaml
 from stages.lib.core.records import write_csv
-from stages.lib.gpt.curve_picture import publish_curve
-from stages.lib.gpt.curves import Curve
-from stages.lib.grpo.grpo_training import curve_rows
 from stages.lib.grpo.reward_curve import draw_rewards, reward_rows
 from stages.lib.grpo.rewards import Name
+from stages.lib.grpo.settings import curve_rows
+from stages.lib.training.curve_picture import publish_curve
+from stages.lib.training.curves import Curve
 
 ROOT = Path(__file__).parent.parent
 PLOTS: list[Any] = read_yaml(ROOT / "dvc.yaml")["plots"]

@@ -16,7 +16,7 @@ from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
 from stages.lib.evaluation.held_out import choose_questions, prompt_of
 from stages.lib.weights.base import base_identity
-from tests.lib.llm.conftest import tiny_directory
+from tests.lib.conftest import tiny_directory
 from tests.params_of import models, section
 
 __all__ = ["tiny_directory"]

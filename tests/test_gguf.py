@@ -12,8 +12,8 @@ import yaml
 
 from stages import gguf as stage
 from stages.lib.core.metrics import read_results
-from stages.lib.gguf.gguf_reading import open_gguf
-from tests.lib.tuning.tiny_chat import chat_record, params_text, write_tiny_base
+from stages.lib.gguf.tensors import open_gguf
+from tests.lib.lora.tiny_chat import chat_record, params_text, write_tiny_base
 from tests.params_of import models, section
 
 if importlib.util.find_spec("xllamacpp") is None:

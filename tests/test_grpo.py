@@ -25,9 +25,9 @@ from stages.lib.core.params import from_mapping
 from stages.lib.core.records import read_jsonl, write_jsonl
 from stages.lib.grpo.rewards import format_reward
 from stages.lib.weights.base import base_directory
+from tests.lib.conftest import tiny_directory
 from tests.lib.grpo.test_reward_audit import SAMPLES
 from tests.lib.grpo.test_rewards import SAMPLE, letters
-from tests.lib.llm.conftest import tiny_directory
 from tests.params_of import section
 
 __all__ = ["tiny_directory"]  # a fixture
@@ -183,7 +183,7 @@ def test_another_micro_batch_is_the_same_training(project: Path, monkeypatch: py
     whole = load_file(adapter)
     shutil.rmtree(".cache")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("stages.lib.grpo.grpo_run.step_printer", lambda steps: stopping_after(2))
+        patch.setattr("stages.lib.grpo.run.step_printer", lambda steps: stopping_after(2))
         main()
     make_project(project, base_directory("tiny"), micro_batch=2)
     main()
@@ -267,7 +267,7 @@ def test_killed_and_run_again_gives_the_same_bytes(
 @pytest.mark.slow
 def test_an_exact_reward_is_learned(tmp_path: Path) -> None:
     """A random model learns `reasoning ##### answer` from the format reward alone: under 10% to 90% and more."""
-    from tests.lib.tuning.toy_format import learn_format
+    from tests.lib.grpo.toy_format import learn_format
 
     before, after, seconds = learn_format(tmp_path)
     print(f"toy task: {before:.1%} -> {after:.1%} in {seconds:.0f} s")

@@ -13,16 +13,16 @@ import pytest
 
 import stages.instruct
 from stages.instruct import Params, main
-from stages.lib.chats.reasoned_answers import separated
+from stages.lib.answers.reasoned_answers import separated
+from stages.lib.answers.statements import says_not_told
 from stages.lib.chats.role_tokens import from_text
 from stages.lib.chats.splits import shingles
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
-from stages.lib.english.statements import says_not_told
 from stages.lib.english.words import normalised
+from stages.lib.instructions.examples import InstructionFiles, read_source
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
-from stages.lib.tokens.instructions import InstructionFiles, read_source
 from stages.lib.weights.models import ModelEntry
 from tests.params_of import section
 

@@ -22,8 +22,8 @@ from profiles.overlay import (
 )
 from stages.finetune import Params as FinetuneParams
 from stages.lib.core.params import from_mapping, load, parse_yaml, read_yaml
-from stages.lib.gpt.memory import CARDS, Load, check_memory
 from stages.lib.tokens.tokenizers import load_tokenizer
+from stages.lib.training.memory import CARDS, Load, check_memory
 from stages.lib.weights.models import load_model_entry
 from stages.pretrain import Params
 from tests.params_of import project_params, project_text, section

@@ -12,8 +12,8 @@ import stages.qa
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
-from stages.lib.english.openings import Opening
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
+from stages.lib.qa.openings import Opening
 from stages.lib.qa.question_writing import SCHEMA, ask_directly, ask_fact_first, plan_questions
 from stages.lib.weights.models import ModelEntry
 from stages.qa import Params, main, make_metrics, mark_same_questions
@@ -191,7 +191,7 @@ def test_a_question_of_the_shots_is_rejected() -> None:
 
 
 def test_no_shot_is_broken_by_our_own_rules() -> None:
-    from stages.lib.qa.question_faults import question_fault
+    from stages.lib.english.question_faults import question_fault
 
     shots = re.findall(r"Question: (.+)", PROMPTS["fact_first_question_prompt"])
     assert len(shots) >= 5

@@ -16,7 +16,7 @@ from stages import qlora
 from stages.lib.core.metrics import read_results
 from stages.lib.core.records import write_jsonl
 from stages.lib.lora import sft
-from tests.lib.tuning.tiny_chat import chat_record, params_text, write_tiny_base
+from tests.lib.lora.tiny_chat import chat_record, params_text, write_tiny_base
 from tests.params_of import section
 
 SECTION = section("qlora") | {
@@ -94,7 +94,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(project: Path, base: Pa
     shutil.rmtree(project / ".cache")
     script = (
         "import os, signal\nfrom stages import qlora\nfrom transformers import TrainerCallback\n"
-        "from stages.lib.tuning import sft\nmake = sft.make_trainer\n"
+        "from stages.lib.lora import sft\nmake = sft.make_trainer\n"
         "class Kill(TrainerCallback):\n    def on_step_end(self, args, state, control, **_):\n"
         "        if state.global_step == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
         "def made(*a, **k):\n    trainer = make(*a, **k)\n    trainer.add_callback(Kill())\n    return trainer\n"

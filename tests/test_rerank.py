@@ -11,8 +11,8 @@ import yaml
 from stages import rerank
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
-from stages.lib.ranking.search import exact_top_k
 from stages.lib.reranking.pair_scores import Pair, PairScores
+from stages.lib.search.top_k import exact_top_k
 from stages.rerank import Corpus, Params, Settings
 from tests.params_of import project_params, section
 

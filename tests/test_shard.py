@@ -17,8 +17,8 @@ import yaml
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
 from stages.lib.core.records import read_jsonl
-from stages.lib.tokens import sharding
-from stages.lib.tokens.shards import Shards, open_shards
+from stages.lib.shards import writing as sharding
+from stages.lib.shards.reading import Shards, open_shards
 from stages.lib.tokens.tokenizers import load_tokenizer
 from stages.shard import OUTPUT_DIR, Params, main, split_of
 from tests.params_of import section

@@ -2,8 +2,8 @@
 
 LLMILL_RECORD names a directory; without it nothing happens. The process of `python -m stages.NAME ARGUMENTS` and all
 that it starts (workers, torchrun) append lines to files in it: time, stage, event, path or key. An audit hook sees
-what Python opens, lists, renames and removes, and `llmill.read`, by which stages/lib/core/params.py tells the keys of the
-params files that were read.
+what Python opens, lists, renames and removes, and `llmill.read`, by which stages/lib/core/params.py tells the keys of
+the params files that were read.
 
 Not seen, because they open files without Python: tokenizers (from_file), llama.cpp, PyMuPDF, pyarrow and SQLite (all
 its files are in .cache/). safetensors do likewise and are wrapped here.

@@ -8,7 +8,7 @@ from stages.lib.chats.qa_items import Item
 from stages.lib.chats.qasa import clean, first_text
 from stages.lib.chats.record_files import read_records
 from stages.lib.core.records import Record
-from stages.lib.corpus.documents import Drop, duplicate_key
+from stages.lib.reading.documents import Drop, duplicate_key
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,13 @@
 
 from dataclasses import asdict, dataclass
 
+from stages.lib.answers.reasoned_answers import halves_fault, joined
 from stages.lib.chats.qa_items import Item
 from stages.lib.chats.qar import reasoned
-from stages.lib.chats.reasoned_answers import halves_fault, joined
 from stages.lib.chats.role_tokens import Message, holds_role_token, to_text
 from stages.lib.core.params import fill
 from stages.lib.core.records import Record
-from stages.lib.corpus.documents import Drop
+from stages.lib.reading.documents import Drop
 
 
 @dataclass(frozen=True, kw_only=True)

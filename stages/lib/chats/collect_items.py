@@ -9,11 +9,11 @@ from stages.lib.chats.qar import chosen_evidence
 from stages.lib.chats.qasa import QasaQuestion
 from stages.lib.chats.role_tokens import holds_role_token
 from stages.lib.core.records import Record
-from stages.lib.corpus.documents import Drop
 from stages.lib.english.facts import readable
-from stages.lib.english.topics import topic_phrase
 from stages.lib.llm.protocol import LanguageModel
 from stages.lib.qa.question_writing import PROMPTS, Settings, ask_directly, ask_fact_first
+from stages.lib.qa.topics import topic_phrase
+from stages.lib.reading.documents import Drop
 
 EVIDENCE_SENTENCES = 3  # of passages without a rationale
 MIN_TRIGGER_CHARS = 40  # a shorter trigger sentence ("Figure 3") is no text that a question could be refused on

@@ -7,7 +7,7 @@ from typing import Any
 
 from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Record
-from stages.lib.corpus.documents import Drop
+from stages.lib.reading.documents import Drop
 
 
 @dataclass

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from stages.lib.chats.drawing import drawn
 from stages.lib.chats.entries import parameter_name
 from stages.lib.chats.false_premises import false_premise, true_premise
 from stages.lib.chats.generated_edge_cases import Settings, write_false_premises, write_unanswerable
 from stages.lib.chats.pairing import Texts, pair_unanswerable
 from stages.lib.chats.qa_items import Item
-from stages.lib.corpus.documents import Drop
 from stages.lib.llm.protocol import LanguageModel
+from stages.lib.reading.documents import Drop
+from stages.lib.statistics.drawing import drawn
 
 EdgeKind = Literal["unanswerable", "false_premise", "true_premise"]
 EDGE_KINDS: tuple[EdgeKind, ...] = ("unanswerable", "false_premise", "true_premise")

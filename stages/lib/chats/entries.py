@@ -3,8 +3,8 @@
 import math
 import re
 
-from stages.lib.chats.drawing import drawn
 from stages.lib.chats.qa_items import Item
+from stages.lib.statistics.drawing import drawn
 
 NUMBER = re.compile(r"(?<![\w.`/\-=<>*(])(?<!\d,)\d+(?:\.\d+)?(?![\w`/]|[.,\-]\d)")
 _ENTRY = re.compile(r"^`?(?P<name>[A-Za-z_][\w.]*)`?\s*(?:\((?P<type>[^\n]*?)\))?\s*:")

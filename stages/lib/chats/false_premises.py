@@ -9,15 +9,15 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 
-from stages.lib.chats.drawing import drawn
+from stages.lib.answers.statements import holds
 from stages.lib.chats.entries import NUMBER, default_value, instead_of_none, other_value, parameter_name
 from stages.lib.chats.qa_items import Change, Item
 from stages.lib.chats.refusals import variant
 from stages.lib.core.params import fill
-from stages.lib.corpus.documents import Drop
 from stages.lib.english.facts import pick_facts, sentences
-from stages.lib.english.statements import holds
 from stages.lib.english.verbs import AUXILIARIES, base_form, is_action
+from stages.lib.reading.documents import Drop
+from stages.lib.statistics.drawing import drawn
 
 DEFAULT_QUESTION = "What is the parameter {name}{of}, which defaults to {value}, for?"
 PARAMETER_QUESTION = "When should I use the parameter {name}{of}, which {does}?"

@@ -8,16 +8,16 @@ the text, and both in the correction.
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from stages.lib.answers.statements import holds, says_not_told
 from stages.lib.chats.collect_items import text_fault
 from stages.lib.chats.qa_items import Change, Item, Kind
 from stages.lib.chats.qasa import clean
 from stages.lib.core.params import fill
-from stages.lib.corpus.documents import Drop
-from stages.lib.english.statements import holds, says_not_told
+from stages.lib.english.question_faults import question_fault
 from stages.lib.llm.json_objects import find_json_object
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling
-from stages.lib.qa.question_faults import question_fault
 from stages.lib.qa.questions import repeats
+from stages.lib.reading.documents import Drop
 
 MAX_CHARS = 600  # of each part of a reply
 

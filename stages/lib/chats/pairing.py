@@ -10,11 +10,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from stages.lib.chats.drawing import drawn, fraction_of
 from stages.lib.chats.qa_items import Item
 from stages.lib.chats.refusals import refusal
-from stages.lib.corpus.documents import Drop
 from stages.lib.english.words import content_words, normalised
+from stages.lib.reading.documents import Drop
+from stages.lib.statistics.drawing import drawn, fraction_of
 
 COMMON = 0.2  # share of the texts from which a word says nothing about one of them
 FEW = 3  # texts that may hold any word, however few texts there are

@@ -5,10 +5,10 @@ import re
 from stages.lib.chats.entries import default_value, parameter_name
 from stages.lib.chats.qa_items import Item
 from stages.lib.core.params import fill
-from stages.lib.corpus.documents import Drop
 from stages.lib.english.facts import readable, sentences
 from stages.lib.english.question_clause import asked_clause
 from stages.lib.english.words import content_words
+from stages.lib.reading.documents import Drop
 
 _CONSEQUENCE = re.compile(
     r"\b(?:[Ii]f|[Ww]hen|[Oo]nce)\b(?:[^,]|, (?:e\.g\.|i\.e\.))*,\s+(?!e\.g\.|i\.e\.)(?:then )?(?P<then>.+)$"

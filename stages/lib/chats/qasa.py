@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stages.lib.answers.statements import says_not_told
 from stages.lib.core.records import Record
-from stages.lib.corpus.documents import Drop
-from stages.lib.english.statements import says_not_told
+from stages.lib.reading.documents import Drop
 
 
 @dataclass(frozen=True, kw_only=True)

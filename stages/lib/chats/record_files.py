@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.lib.core.records import Record
-from stages.lib.corpus.documents import Drop
-from stages.lib.corpus.json_records import json_records, named_records, whole_json
-from stages.lib.corpus.patterns import matched_files
+from stages.lib.reading.documents import Drop
+from stages.lib.reading.json_records import json_records, named_records, whole_json
+from stages.lib.reading.patterns import matched_files
 
 MAX_BYTES = 500_000_000  # of a JSON file or a line
 

@@ -1,8 +1,8 @@
 """Refusals: saying that a text does not tell what is asked."""
 
-from stages.lib.chats.drawing import fraction_of
 from stages.lib.core.params import fill
 from stages.lib.english.question_clause import asked_phrase
+from stages.lib.statistics.drawing import fraction_of
 
 
 def variant(lines: str, name: str) -> str:

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
-from stages.lib.chats.drawing import fraction_of
 from stages.lib.english.words import normalised
+from stages.lib.statistics.drawing import fraction_of
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")

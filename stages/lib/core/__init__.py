@@ -1,1 +1,1 @@
-"""Params, records, metrics, statistics, the ledger, and the identity of code: what every room stands on."""
+"""Params, records, metrics, hashes, and the check that DVC tracks what is read: what every room stands on."""

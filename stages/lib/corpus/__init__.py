@@ -1,1 +1,1 @@
-"""Where documents come from (hub data sets, files, installed packages) and how they are cut into chunks."""
+"""Documents of a user's files, PDFs among them, and the sources of documents by kind."""

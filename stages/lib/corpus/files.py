@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 from stages.lib.core.records import Record
-from stages.lib.corpus.documents import Advance, BrokenInputError, Drop, Item, Items, as_item, decode_utf8
-from stages.lib.corpus.json_records import json_records
-from stages.lib.corpus.patterns import matched_files
 from stages.lib.corpus.pdf import pdf_text
+from stages.lib.reading.documents import Advance, BrokenInputError, Drop, Item, Items, as_item, decode_utf8
+from stages.lib.reading.json_records import json_records
+from stages.lib.reading.patterns import matched_files
 
 TEXT_SUFFIXES = (".txt", ".md", ".mdx", ".markdown", ".rst")
 RECORD_SUFFIXES = (".jsonl", ".ndjson", ".json")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.lib.corpus.documents import BrokenInputError
+from stages.lib.reading.documents import BrokenInputError
 
 _TEXT_BLOCK = 0
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from stages.lib.core.params import from_mapping
-from stages.lib.corpus.documents import Advance, Document, Items
 from stages.lib.corpus.files import FilesSource, files_size, read_files
-from stages.lib.corpus.hub import HubSource, read_hub
-from stages.lib.corpus.packages import PackagesSource, packages_size, read_packages
+from stages.lib.reading.documents import Advance, Document, Items
+from stages.lib.reading.hub import HubSource, read_hub
+from stages.lib.reading.packages import PackagesSource, packages_size, read_packages
 
 Source = FilesSource | HubSource | PackagesSource
 _KINDS: dict[str, type[Source]] = {"files": FilesSource, "hub": HubSource, "packages": PackagesSource}

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from stages.lib.core.cache import cache_dir
-from stages.lib.core.code_identity import code_identity
+from stages.lib.cache.code_identity import code_identity
+from stages.lib.cache.ledger import Ledger
+from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import file_sha256, ledger_key
-from stages.lib.core.ledger import Ledger
 from stages.lib.core.params import PARAMS_FILE, fill
 from stages.lib.embedding.text_encoder import TextEncoder
 from stages.lib.weights.models import ModelEntry, load_model_entry, locate

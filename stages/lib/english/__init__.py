@@ -1,1 +1,1 @@
-"""Rules on English text: facts, openings, verbs, words, what a sentence states."""
+"""Rules on English text: facts, verbs, words, questions."""

@@ -15,7 +15,7 @@ def asked_clause(question: str, opening: str = "") -> str | None:
 
     Args:
         question: ends with a question mark.
-        opening: its first words up to the end of the subject, where they are known (lib/english/openings.py); with an
+        opening: its first words up to the end of the subject, where they are known (lib/qa/openings.py); with an
             auxiliary before the subject, only they tell where it ends.
     """
     body = question.strip().rstrip("?").strip()

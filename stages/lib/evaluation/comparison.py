@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.core import statistics
+from stages.lib.statistics import bootstrap as statistics
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from stages.lib.llm import chat_text, grouped_attention
+from stages.lib.decoding import grouped_attention
+from stages.lib.llm import chat_text
 from stages.lib.llm.protocol import Sampling
 from stages.lib.llm.transformers_generation import Row, generate_rows, plan_batches
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from stages.lib.chats.drawing import drawn
 from stages.lib.core.records import Record
 from stages.lib.evaluation.conversation_replies import Reply
 from stages.lib.evaluation.win_rate import Verdict
+from stages.lib.statistics.drawing import drawn
 
 
 def marks(record: Record, system: str, seed: int) -> tuple[str, str]:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.core import statistics
-from stages.lib.corpus.documents import Document, Drop
 from stages.lib.evaluation.conversation_replies import evaluating
+from stages.lib.reading.documents import Document, Drop
+from stages.lib.statistics import bootstrap as statistics
 
 Floats = npt.NDArray[np.float64]
 

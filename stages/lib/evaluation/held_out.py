@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.lib.chats.drawing import drawn
 from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Record
 from stages.lib.evaluation.conversation_replies import Reply
 from stages.lib.evaluation.win_rate import Pair
+from stages.lib.statistics.drawing import drawn
 
 
 def choose_questions(

@@ -6,8 +6,8 @@ reply that denies the premise and then gives a wrong reason counts as a correcti
 
 import re
 
+from stages.lib.answers.statements import holds, says_not_told
 from stages.lib.core.records import Record
-from stages.lib.english.statements import holds, says_not_told
 
 _DENIES = re.compile(
     r"^\W*no\b(?! (?:information|mention|need))|\b(?:incorrect|mistaken|untrue|wrong|contrary|misconception)\b|"

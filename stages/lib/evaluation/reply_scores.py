@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stages.lib.answers.likeness import rouge_l, token_f1
 from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Record
-from stages.lib.evaluation.answers import rouge_l, token_f1
 from stages.lib.evaluation.comparison import Measure, against
 from stages.lib.evaluation.conversation_replies import Reply
 from stages.lib.evaluation.reply_kinds import corrects, declines

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from stages.lib.gguf.gguf_vocabulary import template_text
+from stages.lib.gguf.vocabulary import template_text
 
 SYSTEM, FIRST, REPLY, SECOND = "qsystemq", "qfirstq", "qreplyq", "qsecondq"
 MAX_CONTEXT = 8192  # tokens; Ollama reserves memory for all of them

@@ -1,1 +1,1 @@
-"""The from-scratch model: tokenizers, shards, model, training loop, checkpoints, generation, HellaSwag."""
+"""The GPT from scratch: model, checkpoints, generation."""

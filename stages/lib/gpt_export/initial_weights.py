@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from stages.lib.core.cache import cache_dir
+from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import file_sha256
 from stages.lib.core.records import read_json_object
 from stages.lib.core.tracked import check_tracked

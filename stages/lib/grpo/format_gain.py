@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.evaluation.answers import token_f1
+from stages.lib.answers.likeness import token_f1
 from stages.lib.grpo.rewards import AnswerSimilarity, Floats, Sample, format_reward, lenient_answer
 
 FORM, CONTENT = ("format",), ("answer_f1", "answer_similarity")

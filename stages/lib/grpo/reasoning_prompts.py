@@ -7,8 +7,8 @@ from typing import Any
 
 from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Record
-from stages.lib.grpo.grpo_training import Message
 from stages.lib.grpo.rewards import Sample
+from stages.lib.grpo.settings import Message
 
 MOST = 0.3  # of a reasoning's characters, from which an answer is most of it: the question is repeated there, too
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from stages.lib.chats.reasoned_answers import SEPARATOR, joined
-from stages.lib.evaluation.answers import token_f1
+from stages.lib.answers.likeness import token_f1
+from stages.lib.answers.reasoned_answers import SEPARATOR, joined
 from stages.lib.grpo.rewards import (
     FORM,
     Floats,

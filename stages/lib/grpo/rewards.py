@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.chats.reasoned_answers import SEPARATOR, joined, separated
-from stages.lib.evaluation.answers import token_f1
+from stages.lib.answers.likeness import token_f1
+from stages.lib.answers.reasoned_answers import SEPARATOR, joined, separated
 
 FREE_COVERAGE = 0.5  # share of the context's n-grams that a reasoning may repeat before it counts as copying
 WORD = r"\w+(?:[.'-]\w+)*"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.lib.llm.roomy_cache import RoomyCache
+from stages.lib.decoding.roomy_cache import RoomyCache
 
 KEEP_ROWS = 0.75  # the batch is made smaller when this share of its rows or less is alive
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import DynamicCache
 from trl import GRPOTrainer
 
+from stages.lib.decoding import grouped_attention
 from stages.lib.grpo.rollouts import sample_replies
 from stages.lib.grpo.temporary_merge import MergedLayers
-from stages.lib.llm import grouped_attention
 
 
 class SharedPromptTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped

@@ -29,10 +29,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from stages.lib.core.params import fill
+from stages.lib.english.question_faults import question_fault
 from stages.lib.english.words import content_words
 from stages.lib.judging.validity import Item
 from stages.lib.llm.protocol import LanguageModel, Prompt, Score, ScoreRequest
-from stages.lib.qa.question_faults import question_fault
 
 NULL = {"groundedness": "random_chunk", "relevance": "random_question", "standalone": "vague_question"}
 NEUTRAL_QUESTION = "What does the documentation say?"

@@ -14,7 +14,7 @@ from typing import Any
 from stages.lib.core.params import fill
 from stages.lib.judging.validity import Item
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Sampling, ScoreRequest
-from stages.lib.qa.qa_replies import parse_rating
+from stages.lib.llm.replies import parse_rating
 
 SCORES = ("1", "2", "3", "4", "5")
 FIELDS = {  # what a criterion's prompt is told of an item

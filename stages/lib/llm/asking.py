@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from stages.lib.core.cache import cache_dir
-from stages.lib.core.code_identity import code_identity
+from stages.lib.cache.code_identity import code_identity
+from stages.lib.cache.ledger import Ledger
+from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import ledger_key
-from stages.lib.core.ledger import Ledger
 from stages.lib.core.params import PARAMS_FILE
 from stages.lib.llm.protocol import Backend, GenerateRequest, Reply, Sampling, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry, load_model_entry, weights_identity

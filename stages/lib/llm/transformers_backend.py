@@ -42,7 +42,7 @@ class TransformersBackend:
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
-        from stages.lib.llm import grouped_attention
+        from stages.lib.decoding import grouped_attention
 
         logging.disable_progress_bar()
         model = AutoModelForCausalLM.from_pretrained(

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import torch
 
+from stages.lib.decoding.roomy_cache import RoomyCache
 from stages.lib.llm.protocol import Sampling
-from stages.lib.llm.roomy_cache import RoomyCache
 from stages.lib.llm.token_tree import shared_length
 
 Tokens = Sequence[int]

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from stages.lib.decoding.roomy_cache import RoomyCache
 from stages.lib.llm.protocol import Score
-from stages.lib.llm.roomy_cache import RoomyCache
 from stages.lib.llm.token_tree import TokenTree, plan_packs, shared_length
 
 PACK_TOKENS = {"cpu": 512, "cuda": 4096}  # nodes computed together

@@ -1,1 +1,1 @@
-"""Supervised tuning: masks, batches, adapters, memory, the trainer."""
+"""Supervised tuning: masks, batches, memory, the trainer."""

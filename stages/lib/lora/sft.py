@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from stages.lib.adapters.lora import in_float32
+from stages.lib.adapters.resuming import train_on
 from stages.lib.lora.batches import Rows, collate
-from stages.lib.lora.lora import in_float32
 from stages.lib.lora.masks import Sample
-from stages.lib.lora.resuming import train_on
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 
 from stages.lib.english.facts import Fact
-from stages.lib.english.openings import Opening
 from stages.lib.english.words import content_words, normalised
+from stages.lib.qa.openings import Opening
 
 LEAK_COVERAGE = 0.85  # a question that holds this share of the answer's content words gives the answer away
 

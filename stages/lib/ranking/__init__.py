@@ -1,1 +1,1 @@
-"""Search, fusion, relevance, measures and the benchmark's pictures."""
+"""Relevance, measures and the benchmark's report and pictures."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.ranking.search import exact_top_k
+from stages.lib.search.top_k import exact_top_k
 
 Ranking = npt.NDArray[np.int64]
 

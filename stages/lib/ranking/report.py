@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.core import statistics
 from stages.lib.core.records import Record
 from stages.lib.ranking.measures import measure_names
+from stages.lib.statistics import bootstrap as statistics
 
 Values = npt.NDArray[np.float64]
 

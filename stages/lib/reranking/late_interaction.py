@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stages.lib.core.code_identity import code_identity
-from stages.lib.core.ledger import Ledger
+from stages.lib.cache.code_identity import code_identity
+from stages.lib.cache.ledger import Ledger
 from stages.lib.reranking.pair_scores import SCORE_DECIMALS, Pair, PairScores, through_ledger
 from stages.lib.weights.models import ModelEntry, locate_safetensors, weights_identity
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from tqdm import tqdm
 
+from stages.lib.cache.ledger import Ledger
 from stages.lib.core.hashes import ledger_key
-from stages.lib.core.ledger import Ledger
 
 LEDGER_FILE = Path("rerank") / "ledger.sqlite"
 SCORE_DECIMALS = 5  # what is the same whatever a pair was batched with; closer scores are ties

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 
-from stages.lib.core.cache import cache_dir
-from stages.lib.core.ledger import Ledger
+from stages.lib.cache.ledger import Ledger
+from stages.lib.cache.place import cache_dir
 from stages.lib.llm.protocol import LanguageModel
 from stages.lib.reranking.cross_encoder import CrossEncoderReranker
 from stages.lib.reranking.late_interaction import LateInteractionReranker

@@ -1,1 +1,1 @@
-"""Tokenizers, instruction texts and memory-mapped shards; no torch."""
+"""Tokenizers; no torch."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.core.cache import cache_dir
+from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.records import atomic_path
 from stages.lib.core.tracked import check_tracked, files_below

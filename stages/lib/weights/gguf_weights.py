@@ -11,8 +11,8 @@ import shutil
 import struct
 from pathlib import Path
 
-from stages.lib.core.cache import cache_dir
-from stages.lib.core.code_identity import code_identity
+from stages.lib.cache.code_identity import code_identity
+from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import file_sha256
 from stages.lib.weights.models import ModelEntry, locate
 

@@ -25,7 +25,7 @@ class ModelEntry:
     source: str  # hub:ORG/NAME | path:DIR | package:DISTRIBUTION/PATH | server:MODEL_NAME (backend openai)
     revision: str = ""  # commit hash on the hub; required for hub:
     sha256: dict[str, str] = field(default_factory=dict)  # file name -> sha256; required for package:
-    backend: Backend  # which file of lib/llm or lib/retrieval runs it
+    backend: Backend  # which file of lib/llm runs it, or lib/embedding
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     batch_size: int = 16  # sequences computed together
     max_length: int = 0  # tokens; 0: the model's own limit

@@ -7,7 +7,7 @@ import pytest
 from stages.lib.chats.abstracts import AbstractFiles, AnswerFiles, read_abstracts, read_answers
 from stages.lib.chats.qa_items import Item
 from stages.lib.core.params import from_mapping
-from stages.lib.corpus.documents import Drop
+from stages.lib.reading.documents import Drop
 
 
 def written(path: Path, records: list[dict[str, Any]]) -> str:

@@ -1,6 +1,6 @@
 from stages.lib.chats.edge_cases import EdgeKind, draw, wanted_counts
 from stages.lib.chats.qa_items import Item, Kind
-from stages.lib.corpus.documents import Drop
+from stages.lib.reading.documents import Drop
 
 SHARES: dict[EdgeKind, float] = {"unanswerable": 0.2, "false_premise": 0.2, "true_premise": 0.1}
 

@@ -1,9 +1,9 @@
 import pytest
 
+from stages.lib.answers.statements import holds
 from stages.lib.chats.false_premises import false_premise, true_premise
 from stages.lib.chats.qa_items import Change, Item
-from stages.lib.corpus.documents import Drop
-from stages.lib.english.statements import holds
+from stages.lib.reading.documents import Drop
 
 CORRECTIONS = 'No. {denial} The text says: "{evidence}"'
 ENTRY = "alpha (`int`, defaults to 8): The scale of the adapter."

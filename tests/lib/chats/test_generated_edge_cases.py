@@ -7,8 +7,8 @@ import pytest
 
 from stages.lib.chats.generated_edge_cases import write_false_premises, write_unanswerable
 from stages.lib.chats.qa_items import Change, Item
-from stages.lib.corpus.documents import Drop
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
+from stages.lib.reading.documents import Drop
 from stages.lib.weights.models import ModelEntry
 
 UNANSWERABLE = 'Text: {context} It answers: {question} Reply {"question": "...", "answer": "..."}'

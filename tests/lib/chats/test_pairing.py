@@ -1,7 +1,7 @@
 from stages.lib.chats.pairing import Texts, pair_unanswerable
 from stages.lib.chats.qa_items import Item
-from stages.lib.corpus.documents import Drop
 from stages.lib.english.words import content_words
+from stages.lib.reading.documents import Drop
 
 REFUSALS = "The text does not say {asked}."
 

@@ -1,9 +1,9 @@
 import pytest
 
+from stages.lib.answers.reasoned_answers import halves_fault, joined, separated
 from stages.lib.chats.qa_items import Item
 from stages.lib.chats.qar import answer_first, chosen_evidence, reasoned, short_answer
-from stages.lib.chats.reasoned_answers import halves_fault, joined, separated
-from stages.lib.corpus.documents import Drop
+from stages.lib.reading.documents import Drop
 
 TEMPLATE = '{asked} The text says: "{evidence}"'
 

@@ -3,7 +3,7 @@ from typing import Any
 from stages.lib.chats.collect_items import qasa_items
 from stages.lib.chats.qa_items import Item
 from stages.lib.chats.qasa import QasaQuestion, read_qasa
-from stages.lib.corpus.documents import Drop
+from stages.lib.reading.documents import Drop
 
 
 def record(**fields: Any) -> dict[str, Any]:

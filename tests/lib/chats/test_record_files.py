@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from stages.lib.chats.record_files import read_records
-from stages.lib.corpus.documents import Drop
+from stages.lib.reading.documents import Drop
 
 
 def test_lists_objects_of_records_and_lines_are_read(tmp_path: Path) -> None:

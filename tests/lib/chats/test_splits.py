@@ -2,9 +2,9 @@ import random
 
 import pytest
 
-from stages.lib.chats.drawing import drawn
 from stages.lib.chats.splits import SPLITS, group_sources, shingles, side, similar_pairs
 from stages.lib.english.words import normalised
+from stages.lib.statistics.drawing import drawn
 
 WORDS = [f"word{i}" for i in range(18)]
 

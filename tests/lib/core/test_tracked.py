@@ -10,9 +10,9 @@ import yaml
 
 from stages.lib.core import tracked
 from stages.lib.core.tracked import check_tracked, stage_deps, untracked
-from stages.lib.corpus.hub import HubSource, read_hub
-from stages.lib.corpus.patterns import matched_files
-from stages.lib.hellaswag.hellaswag_items import load_items
+from stages.lib.hellaswag.items import load_items
+from stages.lib.reading.hub import HubSource, read_hub
+from stages.lib.reading.patterns import matched_files
 from stages.lib.tokens.tokenizers import load_tokenizer
 from stages.lib.weights.models import load_model_entry
 from tests.graph import ROOT

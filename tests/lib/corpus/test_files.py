@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.corpus.documents import Document, Drop, Item
 from stages.lib.corpus.files import FilesSource, files_size, read_files
-from stages.lib.corpus.json_records import json_records
-from stages.lib.corpus.patterns import matched_files
+from stages.lib.reading.documents import Document, Drop, Item
+from stages.lib.reading.json_records import json_records
+from stages.lib.reading.patterns import matched_files
 
 
 def read(*patterns: Path | str, max_chars: int = 1000, **fields: str) -> list[Item]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pymupdf
 import pytest
 
-from stages.lib.corpus.documents import BrokenInputError, Document, Drop
 from stages.lib.corpus.files import FilesSource, read_files
 from stages.lib.corpus.pdf import pdf_pages, pdf_text
+from stages.lib.reading.documents import BrokenInputError, Document, Drop
 
 
 def make_pdf(path: Path, *pages: str, **options: object) -> Path:

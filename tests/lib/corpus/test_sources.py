@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from stages.lib.corpus.documents import Document
 from stages.lib.corpus.sources import parse_source, read_source, work_of
+from stages.lib.reading.documents import Document
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.lib.core.cache import cache_dir
-from stages.lib.core.ledger import Ledger
+from stages.lib.cache.ledger import Ledger
+from stages.lib.cache.place import cache_dir
 from stages.lib.embedding.embedders import LEDGER_FILE, Embedder, open_embedder
 from stages.lib.embedding.text_encoder import TextEncoder
 from stages.lib.weights.models import ModelEntry, load_model_entry

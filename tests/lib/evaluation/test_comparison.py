@@ -5,8 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from stages.lib.core import statistics
 from stages.lib.evaluation.comparison import Measure, against, compare_systems
+from stages.lib.statistics import bootstrap as statistics
 
 SAMPLES = 4000
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from stages.lib.corpus.documents import Document, Drop
 from stages.lib.evaluation.forgetting import forgetting, text_windows, window_losses
+from stages.lib.reading.documents import Document, Drop
 
 ITEMS: list[Document | Drop] = [
     Document("a", "the question about apples and oranges " * 5),

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from stages.lib.gguf.gguf_layouts import make_layout
-from stages.lib.gguf.gguf_reading import read_tensors
-from stages.lib.gguf.gguf_vocabulary import read_vocabulary
-from stages.lib.gguf.gguf_writing import write_gguf
+from stages.lib.gguf.layouts import make_layout
 from stages.lib.gguf.llama_runtime import LlamaRuntime
 from stages.lib.gguf.release_gate import agreement, log_probs
-from tests.lib.tuning.tiny_chat import tiny_tokenizer
-from tests.lib.tuning.tiny_families import FAMILIES, tiny_family
+from stages.lib.gguf.tensors import read_tensors
+from stages.lib.gguf.vocabulary import read_vocabulary
+from stages.lib.gguf.writing import write_gguf
+from tests.lib.gguf.tiny_families import FAMILIES, tiny_family
+from tests.lib.lora.tiny_chat import tiny_tokenizer
 
 if importlib.util.find_spec("xllamacpp") is None:
     pytest.skip("xllamacpp is not installed", allow_module_level=True)

@@ -1,7 +1,7 @@
 import pytest
 
 from stages.lib.gguf.modelfile import make_modelfile, read_turns
-from tests.lib.tuning.tiny_chat import tiny_tokenizer
+from tests.lib.lora.tiny_chat import tiny_tokenizer
 
 SMOLLM = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"

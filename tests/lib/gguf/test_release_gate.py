@@ -13,7 +13,7 @@ from stages.lib.gguf.release_gate import (
     make_windows,
     runtime_faults,
 )
-from tests.lib.tuning.tiny_families import tiny_family
+from tests.lib.gguf.tiny_families import tiny_family
 
 LIMITS = Thresholds(
     max_mean_kl=0.05,

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from stages.lib.grpo.grpo_training import GRPOParams, lora_config, training_set, trl_config, trl_reward
 from stages.lib.grpo.rewards import Sample
+from stages.lib.grpo.settings import GRPOParams, lora_config, training_set, trl_config, trl_reward
 from stages.lib.grpo.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
 from tests.params_of import params_of
 

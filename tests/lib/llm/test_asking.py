@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.core.ledger import Ledger
+from stages.lib.cache.ledger import Ledger
 from stages.lib.llm.asking import AskedModel, make_backend, open_model
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Sampling, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry

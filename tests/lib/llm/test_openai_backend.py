@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from stages.lib.core.ledger import Ledger
+from stages.lib.cache.ledger import Ledger
 from stages.lib.llm.asking import AskedModel
 from stages.lib.llm.openai_backend import OpenAiBackend
 from stages.lib.llm.openai_client import ATTEMPTS

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.core.ledger import Ledger
+from stages.lib.cache.ledger import Ledger
 from stages.lib.llm.asking import AskedModel
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Sampling, ScoreRequest
 from stages.lib.weights.models import ModelEntry

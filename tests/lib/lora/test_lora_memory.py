@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.lora.lora import Lora
+from stages.lib.adapters.lora import Lora
 from stages.lib.lora.memory import GB, Load, check_memory, estimate, read_shape
-from tests.lib.tuning.tiny_chat import write_tiny_base
+from tests.lib.lora.tiny_chat import write_tiny_base
 
 LOAD = Load(rows=8, length=4096, supervised=8000, dtype="bfloat16", checkpointing="none")
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from stages.lib.lora.masks import IGNORED, encode_conversation, supervises_end
-from tests.lib.tuning.tiny_chat import CHATML, tiny_tokenizer
+from tests.lib.lora.tiny_chat import CHATML, tiny_tokenizer
 
 CHAT = [
     {"role": "system", "content": "Be brief."},

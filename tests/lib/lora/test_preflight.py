@@ -3,11 +3,11 @@ from typing import Any
 import pytest
 import torch
 
+from stages.lib.adapters.one_answer import check_classes
 from stages.lib.lora.masks import IGNORED, Sample, encode_conversation
-from stages.lib.lora.one_answer import check_classes
 from stages.lib.lora.preflight import check_packing, check_supervision, show_sample
 from stages.lib.lora.validation_losses import sample_losses
-from tests.lib.tuning.tiny_chat import CHATML, chat_record, tiny_tokenizer, write_tiny_base
+from tests.lib.lora.tiny_chat import CHATML, chat_record, tiny_tokenizer, write_tiny_base
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from stages.lib.english.facts import Fact
-from stages.lib.english.openings import Opening
-from stages.lib.qa.question_faults import question_fault
+from stages.lib.english.question_faults import question_fault
+from stages.lib.qa.openings import Opening
 from stages.lib.qa.questions import answer_fault, finish_fault, mark_duplicates, repeats
 
 

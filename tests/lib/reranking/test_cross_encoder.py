@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.lib.core.ledger import Ledger
+from stages.lib.cache.ledger import Ledger
 from stages.lib.reranking.cross_encoder import CrossEncoderReranker
 from stages.lib.reranking.pair_scores import Pair
 from stages.lib.weights.models import ModelEntry, load_model_entry, locate

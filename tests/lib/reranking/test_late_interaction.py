@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.lib.core.ledger import Ledger
+from stages.lib.cache.ledger import Ledger
 from stages.lib.reranking.late_interaction import (
     LateInteractionReranker,
     best_matches,

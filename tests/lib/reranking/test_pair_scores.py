@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stages.lib.core.ledger import Ledger
+from stages.lib.cache.ledger import Ledger
 from stages.lib.reranking.pair_scores import Pair, through_ledger
 
 PAIRS = [Pair("q1", "d1"), Pair("q1", "d2"), Pair("q2", "d1"), Pair("q1", "d1")]

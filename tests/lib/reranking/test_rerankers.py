@@ -9,7 +9,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from stages.lib.core.ledger import Ledger
+from stages.lib.cache.ledger import Ledger
 from stages.lib.llm.asking import AskedModel, make_backend
 from stages.lib.reranking.cross_encoder import CrossEncoderReranker
 from stages.lib.reranking.late_interaction import LateInteractionReranker

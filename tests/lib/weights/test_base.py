@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from stages.lib.lora.lora import Lora, add_lora
-from stages.lib.lora.model_card import publish
+from stages.lib.adapters.lora import Lora, add_lora
+from stages.lib.adapters.model_card import publish
 from stages.lib.weights.base import base_directory, base_identity, check_adapter, load_adapter, load_base
-from tests.lib.tuning.tiny_chat import params_text, write_tiny_base
+from tests.lib.lora.tiny_chat import params_text, write_tiny_base
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_failed_publication_leaves_nothing(adapter: Path, monkeypatch: pytest.
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("stages.lib.lora.model_card.write_text", full)
+    monkeypatch.setattr("stages.lib.adapters.model_card.write_text", full)
     with pytest.raises(ValueError, match=r"No space left on device.*make room"):
         publish(adapter, tuned, tokenizer, facts(), "# card")
     assert sorted(path.name for path in adapter.parent.iterdir()) == ["a", "b", "params.yaml"]

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.core.cache import cache_dir
+from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import file_sha256
 from stages.lib.core.params import from_mapping
 from stages.lib.weights.models import ModelEntry, load_model_entry, locate, weights_identity
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""LoRA adapters: loading, resuming, publishing them with a card."""

@@ -1,0 +1,154 @@
+"""Asking a model and training it: what of the stage grpo needs torch, and TRL only when it trains.
+
+TRL's checkpoints hold optimizer, scheduler and random numbers as pickles; only what this very training wrote under
+.cache/ is read back, and transformers reads it with torch's `weights_only`.
+"""
+
+import importlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stages.lib.adapters.lora import Lora, load_unsloth
+from stages.lib.adapters.resuming import train_on
+from stages.lib.decoding import grouped_attention
+from stages.lib.grpo.rewards import Name, Reward, Sample
+from stages.lib.grpo.rollouts import sample_replies
+from stages.lib.grpo.settings import (
+    GRPOParams,
+    Message,
+    lora_config,
+    prompt_order,
+    training_set,
+    trl_config,
+    trl_reward,
+)
+from stages.lib.grpo.temporary_merge import MergedLayers
+from stages.lib.weights.base import base_directory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A training that is over."""
+
+    model: Any  # peft, in eval mode
+    history: list[dict[str, Any]]  # TRL's log
+    resumed_from: int  # 0: it began at the beginning
+
+
+def ask(
+    model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], params: GRPOParams, *, temperature: float
+) -> list[str]:
+    """The model's replies to token prompts, as texts."""
+    plain = getattr(model, "get_base_model", lambda: model)()
+    attention = plain.config._attn_implementation
+    plain.set_attn_implementation(grouped_attention.NAME)
+    ends = plain.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    try:
+        with MergedLayers(plain).swapped_in():
+            replies = sample_replies(
+                plain.eval(),
+                prompts,
+                max_tokens=params.max_completion_tokens,
+                temperature=temperature,
+                ends=[end for end in {*ends, tokenizer.eos_token_id} if end is not None],
+                seed=params.seed,
+                batch=params.batch_size,
+            )
+    finally:
+        plain.set_attn_implementation(attention)
+    return [text.strip() for text in tokenizer.batch_decode(replies, skip_special_tokens=True)]
+
+
+def train(
+    model: Any,
+    tokenizer: Any,
+    *,
+    prompts: Sequence[list[Message]],
+    samples: Sequence[Sample],
+    rewards: Mapping[Name, Reward],
+    params: GRPOParams,
+    directory: Path,
+) -> Trained:
+    """Trains a LoRA on the model to the end, from the last whole checkpoint in `directory` on.
+
+    Raises:
+        ValueError: a reward that is NaN, a loss that is not finite, a full disk, or unsloth without a GPU.
+    """
+    if params.backend == "unsloth":
+        assert params.dtype != "auto"
+        lora = Lora(
+            r=params.lora_rank,
+            alpha=params.lora_alpha,
+            dropout=params.lora_dropout,
+            target_modules=params.target_modules,
+        )
+        length = params.max_prompt_tokens + params.max_completion_tokens
+        model = load_unsloth(
+            base_directory(params.base),
+            params.dtype,
+            lora,
+            max_length=length,
+            seed=params.seed,
+            full=params.gradient_checkpointing,
+        )
+        trainer_class = importlib.import_module("trl").GRPOTrainer  # unsloth has put its own in TRL's place
+        peft_config = None
+    else:
+        from stages.lib.grpo.shared_prompt_trainer import SharedPromptTrainer  # TRL, seconds of import
+
+        trainer_class = SharedPromptTrainer
+        peft_config = lora_config(params)
+    from transformers import PrinterCallback
+
+    order = prompt_order(len(prompts), params.steps * params.prompts_per_step, params.seed)
+    trainer = trainer_class(
+        model=model,
+        reward_funcs=[trl_reward(name, reward) for name, reward in rewards.items()],
+        args=trl_config(
+            params,
+            directory,
+            use_cpu=not torch.cuda.is_available(),
+            reward_weights=[params.weights[name] for name in rewards],
+        ),
+        train_dataset=training_set([prompts[i] for i in order], [samples[i] for i in order]),
+        processing_class=tokenizer,
+        peft_config=peft_config,
+        callbacks=[step_printer(params.steps)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    resumed_from = train_on(trainer, directory)
+    return Trained(
+        model=trainer.accelerator.unwrap_model(trainer.model).eval(),
+        history=list(trainer.state.log_history),
+        resumed_from=resumed_from,
+    )
+
+
+def step_printer(steps: int) -> Any:
+    """A callback that prints each step and stops a training that has diverged."""
+    from transformers import TrainerCallback
+
+    class StepPrinter(TrainerCallback):  # type: ignore[misc]
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if not logs or "entropy" not in logs:
+                return
+            line = f"step {state.global_step}/{steps}: loss {logs['loss']:.4f}, entropy {logs['entropy']:.3f}"
+            if "reward" in logs:  # not when the replies are those of the step before
+                line += (
+                    f", reward {logs['reward']:.3f}, {logs['completions/mean_length']:.0f} tokens, "
+                    f"{logs['frac_reward_zero_std']:.0%} of groups alike"
+                )
+            print(line, flush=True)
+            if not math.isfinite(logs["loss"]) or not math.isfinite(logs["grad_norm"]):
+                raise ValueError(
+                    f"step {state.global_step}: the loss is {logs['loss']}, the gradient's norm {logs['grad_norm']}: "
+                    "lower grpo.lr, which is another training and begins at step 1"
+                )
+
+    return StepPrinter()

@@ -1,0 +1,1 @@
+"""Instruction texts from files and packages, and batches of them."""

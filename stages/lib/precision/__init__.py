@@ -1,0 +1,1 @@
+"""How fast this machine multiplies, and which dtype that makes the best."""

@@ -1,0 +1,112 @@
+"""Documents from data sets, by the `datasets` library in streaming mode: nothing is downloaded ahead of its use.
+
+A data set is named as `load_dataset` names it: `org/name` on the hub (then its `revision` is pinned), a local
+directory, or a packaged reader (`json`, `parquet`, `csv`, `text`) with `data_files`.
+"""
+
+import glob
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+from stages.lib.core.records import Record
+from stages.lib.core.tracked import check_tracked, files_below
+from stages.lib.reading.documents import Advance, Items, as_item
+
+PACKAGED_READERS = ("csv", "json", "parquet", "text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSource:
+    """`kind: hub`: the records of one split of a data set, one document each."""
+
+    kind: Literal["hub"]
+    name: str  # org/name, a local directory, or a packaged reader
+    revision: str = ""  # commit hash, 40 hex digits; required for org/name
+    config: str = ""  # the data set's configuration, e.g. sample-10BT; empty: its default
+    split: str = "train"
+    data_files: list[str] = field(default_factory=list)  # paths or globs inside the data set; empty: its own choice
+    text_key: str = "text"  # the column that holds the text
+    source_key: str = "source"  # likewise; a record without it is named by the data set and its number
+    limit: int = 0  # documents at most; 0: all
+
+    def __post_init__(self) -> None:
+        if self.limit < 0:
+            raise ValueError(f"limit: {self.limit} is negative")
+        if self.name in PACKAGED_READERS:
+            if not self.data_files:
+                raise ValueError(f"data_files: the reader {self.name!r} needs its files")
+        elif not Path(self.name).is_dir() and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
+            raise ValueError(
+                f"revision: {self.revision!r} is no commit hash of 40 hex digits, which the data set {self.name!r} "
+                "needs (it is no local directory)"
+            )
+
+
+def read_hub(source: HubSource, max_chars: int, advance: Advance) -> Items:
+    """Yields one document a record; `advance` counts records.
+
+    Raises:
+        ValueError: at the call, when there is no such configuration, split, file or column;
+            later, when `datasets` cannot read on (it does not skip broken records).
+        ConnectionError: at the call, when the hub cannot be reached.
+    """
+    records = hub_records(source)
+    first = next(records, None)
+    if first is not None and source.text_key not in first:
+        raise ValueError(f"text_key: {source.name!r} has no column {source.text_key!r}; there are {sorted(first)}")
+    return _read(source, chain([] if first is None else [first], records), max_chars, advance)
+
+
+def local_files(source: HubSource) -> list[Path]:
+    """The files on this machine that a data set is made of; none of one on the hub."""
+    if not Path(source.name).is_dir():
+        if source.name not in PACKAGED_READERS:
+            return []
+        return sorted({Path(file) for name in source.data_files for file in _matches(name)})
+    if not source.data_files:
+        return sorted(files_below(Path(source.name)))
+    return sorted({Path(file) for name in source.data_files for file in _matches(str(Path(source.name, name)))})
+
+
+def _matches(pattern: str) -> list[str]:
+    # Path.glob takes no absolute patterns.
+    return [match for match in glob.glob(pattern, recursive=True) if Path(match).is_file()]  # noqa: PTH207
+
+
+def hub_records(source: HubSource) -> Iterator[Record]:
+    """The records of the split, in order, as plain mappings.
+
+    Raises:
+        ValueError, ConnectionError: see `read_hub`; also for a local file that DVC does not track.
+    """
+    check_tracked(local_files(source), f"data set {source.name!r}")
+    from datasets import load_dataset  # seconds of import that the other sources need not pay
+
+    number = 0
+    try:
+        records = load_dataset(
+            source.name,
+            source.config or None,
+            data_files=source.data_files or None,
+            split=source.split,
+            revision=source.revision or None,
+            streaming=True,
+        )
+        for record in records:
+            yield record
+            number += 1
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"data set {source.name!r}, after {number} records of {source.split!r}: {error}") from error
+
+
+def _read(source: HubSource, records: Iterator[Record], max_chars: int, advance: Advance) -> Items:
+    version = f"@{source.revision[:12]}" if source.revision else ""
+    for number, record in enumerate(records):
+        where = f"{source.name}{version}:{source.split}[{number}]"
+        name = record.get(source.source_key)
+        advance(1)
+        yield as_item(name if isinstance(name, str) and name else where, record.get(source.text_key), where, max_chars)

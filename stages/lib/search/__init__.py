@@ -1,0 +1,1 @@
+"""Exact search, its inputs, BM25, and the fusion of rankings."""

@@ -1,0 +1,1 @@
+"""Memory-mapped shards of tokens: written, resumed, read."""

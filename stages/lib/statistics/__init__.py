@@ -1,0 +1,1 @@
+"""Paired bootstrap, and drawing by hash."""

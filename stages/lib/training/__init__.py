@@ -1,0 +1,1 @@
+"""The GPT's training loop: parameters, data order, optimizers, processes, curves, trackers."""

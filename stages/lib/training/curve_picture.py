@@ -1,0 +1,68 @@
+"""What a stage shows of its training's curve: a CSV of the logged steps, and a PNG."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stages.lib.core.records import atomic_path, write_text
+from stages.lib.training.curves import HEADER, Point
+
+
+def publish_curve(points: Sequence[Point], log_every: int, csv: Path, png: Path) -> None:
+    """Writes the curve and its picture to where a stage declares them.
+
+    Of the steps, every `log_every`-th, those with a validation loss, and the last are shown.
+
+    Raises:
+        ValueError: there are no points.
+    """
+    last = points[-1:]
+    shown = [point for point in points[:-1] if point.step % log_every == 0 or point.val_loss is not None]
+    shown += last
+    write_text(csv, HEADER + "".join(point.line() for point in shown))
+    plot(shown, png)
+
+
+def smoothed(values: np.ndarray, width: int) -> np.ndarray:
+    """Mean over a centred window of up to `width` values (fewer at both ends), (n,) -> (n,)."""
+    sums = np.concatenate(([0.0], np.cumsum(values, dtype=np.float64)))
+    half = width // 2
+    low = np.maximum(np.arange(len(values)) - half, 0)
+    high = np.minimum(np.arange(len(values)) + half + 1, len(values))
+    mean: np.ndarray = (sums[high] - sums[low]) / (high - low)
+    return mean
+
+
+def plot(points: Sequence[Point], path: Path) -> None:
+    """Draws losses over learning rate as a PNG whose bytes depend on the points alone.
+
+    Raises:
+        ValueError: there are no points.
+    """
+    if not points:
+        raise ValueError(f"{path}: the curve has no points to draw")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second of import
+    from matplotlib.figure import Figure
+
+    steps = np.array([point.step for point in points])
+    train = np.array([point.train_loss for point in points])
+    evaluated = [(point.step, point.val_loss) for point in points if point.val_loss is not None]
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    losses.plot(steps, train, color="tab:blue", linewidth=0.5, alpha=0.4)
+    losses.plot(steps, smoothed(train, max(1, len(train) // 50)), color="tab:blue", linewidth=1.5, label="train")
+    if evaluated:
+        losses.plot(*zip(*evaluated, strict=True), color="tab:orange", marker="o", markersize=3, label="validation")
+        best_step, best = min(evaluated, key=lambda pair: pair[1] if math.isfinite(pair[1]) else math.inf)
+        losses.set_title(f"best validation loss {best:.4g} nats a token at step {best_step}", fontsize=10)
+    losses.set_ylabel("loss (nats a token)")
+    losses.grid(alpha=0.3)
+    losses.legend(frameon=False)
+    rates.plot(steps, [point.lr for point in points], color="tab:green", linewidth=1)
+    rates.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
+    rates.grid(alpha=0.3)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        canvas.print_png(file, metadata={"Software": None})  # no version: the bytes say nothing of the machine

@@ -1,0 +1,140 @@
+"""How much GPU memory a training needs, part by part, before it is started.
+
+Counts what eager PyTorch holds at its peak, in the backward pass of the loss. torch.compile recomputes what is cheap
+and holds less: for it the figure is an upper bound. Letters as in `model.py`; n = B T tokens of a micro-batch.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from stages.lib.gpt.model import GPT, GPTConfig
+from stages.lib.training.precision import Precision
+
+GB = 10**9
+MIB = 2**20
+
+# What nvidia-smi reports as the card's total.
+CARDS = {
+    "rtx4060-8g": 8188 * MIB,
+    "rtx4060ti-16g": 16380 * MIB,
+    "a100": 40960 * MIB,  # the smaller of the two
+    "h100": 81559 * MIB,
+}
+CUDA_CONTEXT = 700 * MIB  # context, kernels and cuBLAS workspace of a process; not from PyTorch's allocator
+FRAGMENTATION = 0.05  # of what is allocated, lost between blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What is trained, and how."""
+
+    config: GPTConfig
+    micro_batch: int  # B, sequences a forward pass of one process
+    precision: Precision  # bfloat16: autocast, the weights stay float32
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    processes: int = 1
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+
+
+def training_memory(load: Load) -> dict[str, int]:
+    """Bytes that one process holds at the peak, by part."""
+    config = load.config
+    tokens = load.micro_batch * config.context  # n
+    with torch.device("meta"):
+        named = dict(GPT(config).named_parameters())
+    weights = sum(parameter.numel() for parameter in named.values())
+    block_matrices = sum(p.numel() for name, p in named.items() if p.dim() == 2 and name.startswith("blocks."))
+    logit_matrix = config.vocab_size * config.d_model
+    half = load.precision == "bfloat16"
+    # AdamW has two moments a weight, Muon one (of the blocks' matrices); float32, as the weights and gradients.
+    moments = 2 * weights - (block_matrices if load.optimizer == "muon" else 0)
+    share = load.processes if load.parallel == "fsdp" else 1
+    parts = {
+        "weights": 4 * weights // share,
+        "gradients": 4 * weights // share,
+        "optimizer": 4 * moments // share,
+        # Autocast's copies of what is multiplied, kept for the backward pass.
+        "bfloat16 weights": 2 * (block_matrices + logit_matrix) if half else 0,
+        "activations": tokens * (config.n_layer * _block_bytes(config, half) + _outer_bytes(config, half)),
+        # The MLP's matrices times 1.702; in bfloat16 autocast's copies are these.
+        "scaled weights": 4 * 8 * config.n_layer * config.d_model**2 if _scales(config) and not half else 0,
+        # float32 in either precision: log-probabilities kept, and in the loss's backward pass the gradients with
+        # respect to them and to the logits, all three (n, V).
+        "logits": 3 * 4 * tokens * config.vocab_size,
+        # DDP sums gradients in buckets of their own; FSDP holds one gathered block and its gradient.
+        "communication": _communication(load, weights, block_matrices),
+    }
+    allocated = sum(parts.values())
+    return {**parts, "fragmentation": int(FRAGMENTATION * allocated), "CUDA context": CUDA_CONTEXT}
+
+
+def _scales(config: GPTConfig) -> bool:
+    return config.activation == "gelu_sigmoid"
+
+
+def _norm_bytes(config: GPTConfig, half: bool) -> int:
+    """A norm's saved tensors a token: its input and, of RMSNorm, the unscaled output, float32; and what comes out."""
+    kept = 2 if config.norm == "rmsnorm" else 1
+    return config.d_model * (4 * kept + (2 if half else 4))
+
+
+def _block_bytes(config: GPTConfig, half: bool) -> int:
+    """A block's saved tensors a token; those in units of C come in the precision of the matrix products."""
+    units = 3 + 1  # queries, keys and values in one tensor; attention's output, the input of its projection
+    if config.position == "rope":
+        units += 2 + 1  # turned queries and keys, and the output once more: it has to be laid out anew
+    units += 4 + 4  # the MLP before and after its activation
+    # Flash attention keeps a float32 a head and token, and no (T, T) matrix.
+    dropout_masks = 2 * config.d_model if config.dropout else 0  # a byte each, of both branches
+    inside = config.d_model * units * (2 if half else 4)
+    return 2 * _norm_bytes(config, half) + inside + 4 * config.n_head + dropout_masks
+
+
+def _outer_bytes(config: GPTConfig, half: bool) -> int:
+    """The same of the final norm, and the ids."""
+    return _norm_bytes(config, half) + 2 * 8 + (config.d_model if config.dropout else 0)
+
+
+def _communication(load: Load, weights: int, block_matrices: int) -> int:
+    if load.processes == 1:
+        return 0
+    if load.parallel == "ddp":
+        return 4 * weights
+    block = block_matrices // load.config.n_layer
+    # Gathered: the embedding, which the first and the last step use, and two blocks, as the next one is prefetched.
+    return 2 * 4 * (weights - block_matrices + 2 * block)
+
+
+def largest_micro_batch(load: Load, card_bytes: int) -> int:
+    """The largest micro-batch that fits; 0: not even one sequence does."""
+    one = _total(load, 1)
+    more = _total(load, 2) - one  # everything is linear in B
+    return max(0, (card_bytes - one) // more + 1)
+
+
+def _total(load: Load, micro_batch: int) -> int:
+    changed = {**{name: getattr(load, name) for name in load.__dataclass_fields__}, "micro_batch": micro_batch}
+    return sum(training_memory(Load(**changed)).values())
+
+
+def check_memory(load: Load, card_bytes: int, card: str) -> dict[str, int]:
+    """The parts of `training_memory`, if their sum is at most the card's bytes.
+
+    Raises:
+        ValueError: it is not; names the largest parts, and the micro-batch or context to go down to.
+    """
+    parts = training_memory(load)
+    total = sum(parts.values())
+    if total <= card_bytes:
+        return parts
+    largest = sorted(parts, key=lambda name: -parts[name])[:3]
+    said = ", ".join(f"{name} {parts[name] / GB:.1f}" for name in largest)
+    fits = largest_micro_batch(load, card_bytes)
+    advice = (
+        f"lower micro_batch from {load.micro_batch} to {fits} (batch_tokens may stay: the rest is accumulated)"
+        if fits
+        else f"not even one sequence fits: lower context ({load.config.context}), n_layer or d_model"
+    )
+    raise ValueError(f"the training needs {total / GB:.1f} GB ({said}), {card} has {card_bytes / GB:.1f}: {advice}")

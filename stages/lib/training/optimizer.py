@@ -1,0 +1,113 @@
+"""Optimizers, the learning rate of a step, and moments as named tensors."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import AdamW, Muon, Optimizer
+
+from stages.lib.gpt.model import GPT
+from stages.lib.training.distributed import full
+from stages.lib.training.training_params import TrainingParams
+
+
+def learning_rate(step: int, params: TrainingParams) -> float:
+    """Of step 0, 1, ...: linear warm-up to `lr`, then a cosine down to `min_lr_fraction` of it at the last step."""
+    warmup = round(params.warmup_fraction * params.steps)
+    if step < warmup:
+        return params.lr * (step + 1) / warmup
+    progress = (step - warmup) / max(1, params.steps - 1 - warmup)
+    low = params.min_lr_fraction
+    return params.lr * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def build_optimizers(model: GPT, params: TrainingParams) -> list[Optimizer]:
+    """AdamW with weight decay on matrices alone; with `optimizer: muon`, Muon for the matrices of the blocks.
+
+    Muon (Jordan 2024) with its update scaled to AdamW's root mean square (arXiv:2502.16982, section 2.2), so that both
+    take one learning rate.
+    """
+    named = dict(model.named_parameters())
+    matrices = {name for name, parameter in named.items() if parameter.dim() == 2}
+    by_muon = {name for name in matrices if name.startswith("blocks.")} if params.optimizer == "muon" else set()
+    groups = [
+        {"params": [named[name] for name in named if name in matrices - by_muon], "weight_decay": params.weight_decay},
+        {"params": [named[name] for name in named if name not in matrices], "weight_decay": 0.0},
+    ]
+    device = next(model.parameters()).device.type
+    optimizers: list[Optimizer] = [
+        AdamW(
+            [group for group in groups if group["params"]],
+            lr=params.lr,
+            betas=(params.beta1, params.beta2),
+            eps=params.eps,
+            fused=device in ("cpu", "cuda"),  # where torch has a fused kernel
+        )
+    ]
+    if by_muon:
+        muon = Muon(
+            [named[name] for name in named if name in by_muon],
+            lr=params.lr,
+            weight_decay=params.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        )
+        optimizers.append(muon)
+    return optimizers
+
+
+def moments(model: GPT, optimizers: list[Optimizer]) -> dict[str, Tensor]:
+    """The optimizers' state as PARAMETER/KEY -> tensor on the CPU."""
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+    return {
+        f"{names[parameter]}/{key}": full(value).detach().cpu()
+        for optimizer in optimizers
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def restore_moments(model: GPT, optimizers: list[Optimizer], saved: Mapping[str, Tensor], path: Path) -> None:
+    """Puts saved moments back.
+
+    Raises:
+        ValueError: one names a parameter that the model lacks, or has another shape than it.
+    """
+    named = dict(model.named_parameters())
+    states: dict[Tensor, dict[str, Tensor]] = {}
+    for place, value in saved.items():
+        name, _, key = place.rpartition("/")
+        if name not in named:
+            raise ValueError(f"{path}: {place} belongs to no parameter of this model")
+        parameter = named[name]
+        if value.dim() and value.shape != parameter.shape:
+            raise ValueError(f"{path}: {place} has shape {tuple(value.shape)}, the parameter {tuple(parameter.shape)}")
+        moved = value.clone()
+        if isinstance(parameter, DTensor) and value.dim():
+            moved = distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
+        elif value.dim() or parameter.device.type == "cuda":  # fused AdamW counts its steps on the device
+            moved = value.to(parameter.device)
+        states.setdefault(parameter, {})[key] = moved
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                optimizer.state[parameter] = states[parameter]
+
+
+def set_learning_rate(optimizers: list[Optimizer], lr: float) -> None:
+    """The same for every group."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+
+
+def clip_gradients(model: GPT, limit: float) -> float:
+    """Scales gradients down to the global norm `limit` (0: leaves them); returns the norm before."""
+    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    found = float(full(norm))
+    if limit and not found <= limit:  # a pass over all gradients that is seldom needed late in a training
+        torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return found

@@ -1,0 +1,57 @@
+"""The loss of a model over given sequences, in validation and in a training step."""
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stages.lib.tokens.targets import IGNORED
+from stages.lib.training.distributed import World
+from stages.lib.training.precision import Precision
+
+
+class Batches(Protocol):
+    """An endless sequence of training sequences, each a function of its number."""
+
+    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets of sequences first..first+count-1, int64 (count, T)."""
+
+
+def batch_loss(
+    model: nn.Module, inputs: np.ndarray, targets: np.ndarray, precision: Precision, device: torch.device
+) -> Tensor:
+    """Mean loss in nats a target of one batch; inputs and targets int64 (B, T)."""
+    ids, wanted = (torch.from_numpy(array).to(device, non_blocking=True) for array in (inputs, targets))
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        loss: Any = model(ids, targets=wanted)
+    assert isinstance(loss, Tensor)
+    return loss
+
+
+@torch.no_grad()
+def mean_loss(
+    model: nn.Module, batches: Batches, count: int, *, micro_batch: int, precision: Precision, world: World
+) -> float:
+    """Mean loss in nats a target over sequences 0..count-1, computed by all processes together; the model in eval mode.
+
+    Args:
+        model: as it is called in training (DDP, FSDP), or the plain one.
+        batches: the sequences.
+        count: how many of them.
+        micro_batch: sequences a forward pass.
+        precision: bfloat16: under autocast.
+        world: this process among all; each takes its share.
+    """
+    summed, targets_seen = 0.0, 0.0
+    for start in range(0, count, micro_batch * world.size):
+        # Every process calls the model as often (FSDP needs that); what is past the end counts for nothing.
+        first = start + world.rank * micro_batch
+        inputs, targets = batches.batch(min(first, count - 1), micro_batch)
+        beyond = np.arange(micro_batch)[:, None] >= count - first
+        targets = np.where(beyond, IGNORED, targets)
+        known = int((targets != IGNORED).sum())
+        loss = float(batch_loss(model, inputs, targets, precision, world.device))
+        summed, targets_seen = summed + (loss * known if known else 0.0), targets_seen + known
+    total, seen = world.total([summed, targets_seen])
+    return total / seen

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import gguf
+import pytest
+
+from stages.lib.gguf.directories import convert_directory
+from stages.lib.gguf.layouts import make_layout
+from stages.lib.gguf.tensors import open_gguf, read_tensors
+from stages.lib.gguf.vocabulary import read_vocabulary
+from stages.lib.gguf.writing import write_gguf
+from tests.lib.gguf.tiny_families import tiny_family
+from tests.lib.lora.tiny_chat import tiny_tokenizer, write_tiny_base
+
+
+def test_a_directory_in_shards_is_converted_as_a_whole_one(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base = write_tiny_base(tmp_path / "base")
+    whole = convert_directory(base, tmp_path / "whole.gguf", "Q8_0")
+    AutoModelForCausalLM.from_pretrained(base).save_pretrained(tmp_path / "shards", max_shard_size="60KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
+    tiny_tokenizer().save_pretrained(tmp_path / "shards")
+    shards = convert_directory(tmp_path / "shards", tmp_path / "shards.gguf", "Q8_0")
+    assert whole.bytes == pytest.approx(shards.bytes, abs=64)  # the name
+    files = [{t.name: t for t in open_gguf(tmp_path / f"{name}.gguf").tensors} for name in ("whole", "shards")]
+    assert all((files[0][name].data == files[1][name].data).all() for name in files[0])
+    keys = open_gguf(tmp_path / "whole.gguf").fields
+    assert keys["general.file_type"].contents() == gguf.LlamaFileType.MOSTLY_Q8_0
+    assert keys["tokenizer.chat_template"].contents().startswith("{% for message")
+    assert keys["llama.rope.freq_base"].contents() == 10000.0
+    assert "output.weight" not in files[0]  # tied
+
+
+def test_no_safetensors_and_damaged_ones(tmp_path: Path) -> None:
+    base = write_tiny_base(tmp_path / "base")
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="safetensors are damaged"):
+        convert_directory(base, tmp_path / "a.gguf", "F16")
+    weights.unlink()
+    with pytest.raises(ValueError, match=r"no model\.safetensors and no model\.safetensors\.index\.json"):
+        convert_directory(base, tmp_path / "a.gguf", "F16")
+    assert not (tmp_path / "a.gguf").exists()
+
+
+@pytest.mark.parametrize(("value", "words"), [(float("nan"), "NaN or infinity"), (1e5, "beyond float16")])
+def test_weights_that_cannot_be_written_leave_no_file(tmp_path: Path, value: float, words: str) -> None:
+    model = tiny_family("llama")
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state["model.layers.1.mlp.up_proj.weight"][3, 4] = value
+    layout = make_layout(model.config, {name: tuple(tensor.shape) for name, tensor in state.items()})
+    with pytest.raises(ValueError, match=rf"up_proj\.weight .*{words}"):
+        write_gguf(
+            tmp_path / "a.gguf",
+            layout=layout,
+            vocabulary=read_vocabulary(tiny_tokenizer(), 259),
+            tensor=state.__getitem__,
+            file_type="F16",
+            name="a",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_another_model_is_told(tmp_path: Path) -> None:
+    convert_directory(write_tiny_base(tmp_path / "base"), tmp_path / "a.gguf", "F16")
+    model = tiny_family("qwen3")
+    layout = make_layout(model.config, {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()})
+    with pytest.raises(ValueError, match="other tensors than the model has"):
+        next(read_tensors(tmp_path / "a.gguf", layout))

@@ -1,0 +1,62 @@
+"""The training's knobs, its curve, and rewards as TRL calls them."""
+
+from typing import Any
+
+import pytest
+
+from stages.lib.core.records import csv_text
+from stages.lib.grpo.settings import curve_rows, prompt_order, trl_reward
+from tests.lib.grpo.test_shared_prompt_trainer import params
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps: 0 is below 1"),
+        ({"generations": 1}, "generations: 1: a group needs 2"),
+        ({"micro_batch": 3}, "micro_batch: 3 does not divide 4 generations x 1"),
+        ({"iterations": 3}, "checkpoint_every: 10 is not a multiple of iterations"),
+        ({"lr": 0.0}, r"lr: 0\.0 is not above 0"),
+        ({"lora_dropout": 1.0}, r"lora_dropout: 1\.0 is not in 0\.\.1"),
+        ({"beta": -0.1}, r"beta: -0\.1 is negative"),
+    ],
+)
+def test_bad_knobs_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        params(**changes)
+
+
+def test_trl_calls_a_reward_with_columns() -> None:
+    seen = []
+
+    def reward(samples: Any, replies: Any) -> list[float]:
+        seen.append(([sample.answer for sample in samples], list(replies)))
+        return [1.0] * len(replies)
+
+    columns = {name: ["x", "y"] for name in ("id", "question", "context", "reasoning", "instruction")}
+    call = trl_reward("format", reward)
+    assert call.__name__ == "format"
+    messages = [[{"role": "assistant", "content": text}] for text in ("one", "two")]
+    assert call(completions=messages, answer=["a", "b"], prompts=[1, 2], **columns) == [1.0, 1.0]
+    assert call(completions=["one", "two"], answer=["a", "b"], **columns) == [1.0, 1.0]
+    assert seen == [(["a", "b"], ["one", "two"])] * 2
+
+
+def test_the_curve_has_a_column_for_what_is_logged() -> None:
+    entry = {"reward": 0.5, "rewards/format/mean": 1 / 3, "rewards/format/std": 0.1, "entropy": 2.0, "step_time": 3.0}
+    rows = curve_rows([{"step": 1, **entry}, {"step": 1, "train_runtime": 1.0}, {"step": 2, **entry}], ["format"])
+    assert csv_text(rows).splitlines() == [
+        "step,reward,entropy,format_mean,format_std",
+        "1,0.5,2,0.333333,0.1",
+        "2,0.5,2,0.333333,0.1",
+    ]
+
+
+def test_every_pass_holds_every_prompt_once_in_another_order() -> None:
+    order = prompt_order(10, 25, seed=1)
+    passes = [order[:10], order[10:20]]
+    assert all(sorted(one) == list(range(10)) for one in passes)
+    assert passes[0] != passes[1]
+    assert len(order) == 25
+    assert prompt_order(10, 12, seed=1) == order[:12]
+    assert prompt_order(10, 25, seed=2) != order

@@ -1,0 +1,80 @@
+import pytest
+
+from stages.lib.llm.replies import parse_question_answer, parse_rating
+from stages.lib.qa.support import find_support
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        '{"question": "What is r?", "answer": "A rank."}',
+        'Sure!\n```json\n{"question": "What is r?", "answer": "A rank."}\n```',
+        '{ } then {"answer": "A rank.", "question": "What is\\n r?", "more": 1}',
+        "Factoid question: What is r?\nAnswer: A rank.",
+        "**Question:** What is r?\n**Answer:** A rank.\n\nI hope this helps.",
+        "Output:::\nFactoid question: What is r?\nFactoid answer: A rank.",
+    ],
+)
+def test_questions_and_answers_are_read(reply: str) -> None:
+    if reply.startswith("{ }"):
+        assert parse_question_answer(reply) is None  # the first object counts
+    else:
+        assert parse_question_answer(reply) == ("What is r?", "A rank.")
+
+
+def test_a_number_is_an_answer() -> None:
+    assert parse_question_answer('{"question": "How many?", "answer": 8}') == ("How many?", "8")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "What is r?",
+        '{"question": "What is r?"}',
+        '{"question": "What is r?", "answer": ""}',
+        '{"question": 3, "answer": true}',
+        '{"question": "What is r?", "answ',
+        "[]",
+        '"question"',
+    ],
+)
+def test_garbage_is_none(reply: str) -> None:
+    assert parse_question_answer(reply) is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "rating"),
+    [
+        ('{"rationale": "Good.", "score": 4}', ("Good.", 4)),
+        ('{"rationale": "Good.", "score": "4"}', ("Good.", 4)),
+        ('{"score": 4.0}', ("", 4)),
+        ("It is good.\nTotal rating: 4/5", ("It is good. Total", 4)),
+        ('{"rationale": "Good.", "score": 6}', None),
+        ('{"rationale": "Good.", "score": true}', None),
+        ('{"rationale": "Good.", "score": 4.5}', None),
+        ("Rating: 12", None),
+        ("It is good.", None),
+    ],
+)
+def test_ratings_are_read(reply: str, rating: tuple[str, int] | None) -> None:
+    assert parse_rating(reply) == rating
+
+
+CONTEXT = "LoRA adds\n  low-rank matrices. The rank `r` is 8 by default, and the\nalpha is 16.\n\nOther text here."
+
+
+@pytest.mark.parametrize(
+    ("answer", "support"),
+    [
+        ("lora adds low-rank matrices", "LoRA adds\n  low-rank matrices"),
+        ("16", "16"),
+        ("By default the rank r is 8", "The rank `r` is 8 by default, and the\nalpha is 16."),
+        ("The learning rate decays to zero", None),
+        ("6", None),
+        ("...", None),
+    ],
+)
+def test_the_span_that_supports_an_answer(answer: str, support: str | None) -> None:
+    span = find_support(answer, CONTEXT)
+    assert (CONTEXT[span["start"] : span["end"]] if span else None) == support
