@@ -23,11 +23,10 @@ import torch
 from stages.lib.cache.ledger import Ledger
 from stages.lib.core.records import read_jsonl
 from stages.lib.embedding.embedders import Embedder
-from stages.lib.embedding.text_encoder import fastest_dtype
 from stages.lib.reading.documents import Document
 from stages.lib.reading.packages import PackagesSource, read_packages
 from stages.lib.splitting.splitters import split
-from stages.lib.weights.models import load_model_entry
+from stages.lib.weights.models import load_model_entry, resolved_dtype
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
 MODEL = "minilm-l6"
@@ -137,7 +136,7 @@ def main() -> None:
     arguments = parser.parse_args()
     texts = read_texts(arguments.file, arguments.texts)
     engines = {"SentenceTransformer.encode": peer(), "llmill float32": ours("float32")}
-    fastest = fastest_dtype("cuda" if torch.cuda.is_available() else "cpu")
+    fastest = resolved_dtype("auto")
     if fastest != "float32":
         engines[f"llmill {fastest} (`dtype: auto` here)"] = ours("auto")
     rows: dict[str, list[Run]] = {name: [] for name in engines}

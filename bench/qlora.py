@@ -19,11 +19,12 @@ import time
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from stages.lib.adapters.lora import Checkpointing, Dtype, Lora, add_lora, load_quantized, set_checkpointing
+from stages.lib.adapters.lora import Checkpointing, Lora, add_lora, load_quantized, set_checkpointing
 from stages.lib.core.records import read_jsonl
 from stages.lib.lora.batches import plan_steps
 from stages.lib.lora.masks import Sample, encode_conversation
 from stages.lib.weights.base import base_directory, load_tokenizer
+from stages.lib.weights.models import Dtype
 
 DATA = Path("data/instruct/synthetic_qa_train.jsonl")
 ENGINES = ("peer", "peer without autocast", "ours none", "ours selective", "ours full")

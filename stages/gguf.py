@@ -20,7 +20,7 @@ from stages.lib.gguf import layouts as gguf_layouts
 from stages.lib.gguf import vocabulary as gguf_vocabulary
 from stages.lib.gguf.gate_texts import HeldOut, read_held_out
 from stages.lib.gguf.llama_runtime import LlamaRuntime, check_installed
-from stages.lib.gguf.merging import Dtype, Merged, open_base, open_directory, open_merged
+from stages.lib.gguf.merging import Merged, open_base, open_directory, open_merged
 from stages.lib.gguf.modelfile import make_modelfile
 from stages.lib.gguf.quantization import FileType
 from stages.lib.gguf.release_gate import (
@@ -36,6 +36,7 @@ from stages.lib.gguf.release_gate import (
 from stages.lib.gguf.tensors import load_tensors
 from stages.lib.gguf.writing import write_gguf
 from stages.lib.weights.base import ADAPTER_CONFIG
+from stages.lib.weights.models import Dtype
 
 MODELS_DIR = Path("models")
 OUTPUT_DIR = MODELS_DIR / "gguf"

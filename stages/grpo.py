@@ -27,10 +27,9 @@ from stages.lib.grpo.reward_audit import audit_rewards, check_audit
 from stages.lib.grpo.reward_curve import draw_rewards, reward_rows
 from stages.lib.grpo.rewards import AnswerSimilarity, Encoder, Floats, Name, Reward, build_rewards
 from stages.lib.grpo.settings import GRPOParams, curve_rows
-from stages.lib.precision.choose_dtype import choose_dtype
 from stages.lib.statistics.bootstrap import compare
 from stages.lib.weights.base import base_directory, base_identity, load_base, load_tokenizer
-from stages.lib.weights.models import load_model_entry, locate, weights_identity
+from stages.lib.weights.models import load_model_entry, locate, resolved_dtype, weights_identity
 
 QAR = Path("data/instruct")
 CURVE = Path("metrics/grpo_curve.csv")
@@ -167,7 +166,7 @@ def adapter_directory(params: Params, inputs: Sequence[str]) -> Path:
     """
     from stages.lib.grpo.run import train  # loads torch
 
-    code = code_identity(read_splits, load_encoder, build_rewards, load_base, choose_dtype, train)
+    code = code_identity(read_splits, load_encoder, build_rewards, load_base, train)
     return training_directory("grpo", deciding(params, DECIDE, DECIDE_NOT), inputs, code, PACKAGES)
 
 
@@ -205,6 +204,7 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     """
     from stages.lib.grpo.run import ask, train  # loads torch
 
+    params = replace(params, dtype=resolved_dtype(params.dtype))
     place = base_directory(params.base)
     tokenizer = load_tokenizer(place)
     splits = read_splits(params, tokenizer)
@@ -217,8 +217,6 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     data = {name: file_sha256(QAR / f"qar_{name}.jsonl") for name in splits}
     encoder = weights_identity(load_model_entry(params.similarity_model))
     directory = adapter_directory(params, [identity, encoder, *data.values()])
-    together = params.micro_batch * params.max_completion_tokens
-    params = replace(params, dtype=choose_dtype(params.dtype, place, directory, together))
     encode = load_encoder(params.similarity_model)
     low, high = params.length_words
     rewards = build_rewards(params.weights, encode, (low, high))

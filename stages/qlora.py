@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from stages.lib.adapters.lora import (
     Checkpointing,
-    Dtype,
     Lora,
     add_lora,
     load_quantized,
@@ -39,10 +38,9 @@ from stages.lib.lora.masks import Sample, encode_conversation, end_of_turn_ids
 from stages.lib.lora.memory import GB, Load, Shape, available_bytes, check_memory, read_shape
 from stages.lib.lora.preflight import check_packing, check_supervision, show_sample
 from stages.lib.lora.validation_losses import sample_losses
-from stages.lib.precision.choose_dtype import choose_dtype
 from stages.lib.statistics.bootstrap import bootstrap_intervals
 from stages.lib.weights.base import base_directory, base_identity, load_tokenizer
-from stages.lib.weights.models import load_model_entry
+from stages.lib.weights.models import Dtype, load_model_entry, resolved_dtype
 
 DATA_DIR = Path("data/instruct")
 MODELS_DIR = Path("models")
@@ -66,7 +64,7 @@ class Params:
 
     base: str  # a chat model under models:
     backend: Literal["hf", "unsloth"]  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
-    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"]  # auto: bfloat16 where a probe finds it faster
+    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"]  # auto: bfloat16 with CUDA or AMX
     r: int  # rank of the adapter, >= 1
     alpha: int  # its update is scaled by alpha / r
     dropout: float  # of the adapter's input, 0..1
@@ -218,8 +216,11 @@ def prepare(params: Params) -> Prepared:
 
 def adapter_directory(params: Params, data_hash: str) -> Path:
     """Where the checkpoints lie: a hash of what decides the training's result."""
-    decisive = deciding(params, DECIDE, DECIDE_NOT) | {"sequences": params.batch_size * params.accumulation}
-    code = code_identity(base_directory, load_tokenizer, encode, plan_steps, choose_dtype, open_model, train)
+    decisive = deciding(params, DECIDE, DECIDE_NOT) | {
+        "sequences": params.batch_size * params.accumulation,
+        "compute_dtype": resolved_dtype(params.compute_dtype),
+    }
+    code = code_identity(base_directory, load_tokenizer, encode, plan_steps, open_model, train)
     return training_directory("qlora", decisive, [data_hash, base_identity(params.base)], code, PACKAGES)
 
 
@@ -260,7 +261,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     watch.lap("data")
     shape = read_shape(data.place, params.lora)
     directory = adapter_directory(params, data.data_hash)
-    dtype = choose_dtype(params.compute_dtype, data.place, directory, params.batch_size * params.max_length)
+    dtype = resolved_dtype(params.compute_dtype)
     estimated, largest = check_longest(params, data, shape, dtype)
     model = open_model(params, data.place, dtype)
     if params.packing:

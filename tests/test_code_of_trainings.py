@@ -14,19 +14,20 @@ from tests.graph import ROOT, import_closure
 
 # What the stages import and their weights do not depend on: what is read (its hash is in the key), shown, measured,
 # checked, published or told.
-READ = {"corpus.json_records", "corpus.packages", "corpus.patterns"}
-SHOWN = {"metrics", "matmul", "gpt.curve_picture", "gpt.trackers"}
+READ = {"reading.json_records", "reading.packages", "reading.patterns"}
+SHOWN = {"training.matmul", "training.curve_picture", "training.trackers"}
 DECIDE_NOT: dict[str, set[str]] = {
     "pretrain": {
         *SHOWN,
-        *("corpus.documents", "corpus.json_records", "corpus.hub", "gpt.hellaswag_items", "gpt.hellaswag_scoring"),
-        *("gpt.evaluating", "gpt.generate", "gpt.sampling", "gpt.memory", "gpt.bpe_table"),
-        *("gpt.huggingface", "gpt.huggingface_layouts", "gpt.huggingface_tokenizers"),  # where init_from is empty
+        *("reading.documents", "reading.json_records", "reading.hub", "hellaswag.items", "hellaswag.scoring"),
+        *("gpt.evaluating", "gpt.generate", "gpt.sampling", "training.memory", "tokens.bpe_table"),
+        *("gpt_export.huggingface", "gpt_export.huggingface_layouts", "gpt_export.huggingface_tokenizers"),  # init_from
     },
     "finetune": SHOWN | READ,
-    "qlora": {"statistics", "tuning.losses", "tuning.memory", "tuning.model_card", "tuning.one_answer"}
-    | {"tuning.preflight"},
-    "grpo": {"statistics", "tuning.format_gain", "tuning.model_card", "tuning.reward_audit", "tuning.reward_curve"},
+    "qlora": {"statistics.bootstrap", "lora.validation_losses", "lora.memory", "adapters.model_card"}
+    | {"adapters.one_answer", "lora.preflight"},
+    "grpo": {"statistics.bootstrap", "grpo.format_gain", "adapters.model_card", "grpo.reward_audit"}
+    | {"grpo.reward_curve"},
 }
 
 

@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from stages.lib.weights.models import Dtype
+
 Checkpointing = Literal["none", "selective", "full"]
-Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)

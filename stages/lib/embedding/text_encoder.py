@@ -29,7 +29,7 @@ import tokenizers
 import torch
 
 from stages.lib.embedding import pooling
-from stages.lib.weights.models import ModelEntry
+from stages.lib.weights.models import ModelEntry, resolved_dtype
 
 CPU_ROWS = 4  # B on a CPU: as fast a token as 32, with less to fill up
 SHORTEST_STEP = 16  # tokens; lengths are rounded up to multiples of this, long ones to a sixteenth of their size
@@ -49,7 +49,7 @@ class TextEncoder:
         self.padding_token: int = config.get("pad_token_id") or 0
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.batch_size = entry.batch_size if self.device == "cuda" else CPU_ROWS
-        self.dtype = fastest_dtype(self.device) if entry.dtype == "auto" else entry.dtype
+        self.dtype = resolved_dtype(entry.dtype)
         self._tokenizer = _load_tokenizer(directory / "tokenizer.json")
         self._network: Any = None
 
@@ -143,16 +143,6 @@ def padded_length(tokens: int) -> int:
     """Tokens with padding: a multiple of 16, above 512 of the 16th to 32nd part of the length, so at most ~6% more."""
     step = max(SHORTEST_STEP, (1 << tokens.bit_length()) // 32)
     return -(-tokens // step) * step
-
-
-def fastest_dtype(device: str) -> str:
-    """What `dtype: auto` means: bfloat16 where the hardware multiplies matrices of it (CUDA, AMX), else float32.
-
-    Told by the hardware, not by a clock, so that it does not change from run to run.
-    """
-    if device == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bfloat16" if torch.cpu.get_capabilities().get("amx_bf16") else "float32"
 
 
 def _load_tokenizer(path: Path) -> tokenizers.Tokenizer:

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from stages.lib.weights.base import load_adapter, load_base, load_tokenizer
-
-Dtype = Literal["float32", "bfloat16", "float16"]
+from stages.lib.weights.models import Dtype
 
 
 @dataclass(frozen=True)

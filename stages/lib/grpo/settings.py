@@ -19,7 +19,7 @@ class GRPOParams:
 
     base: str  # a name of models:
     backend: Literal["hf", "unsloth"]  # unsloth: CUDA only
-    dtype: Literal["float32", "bfloat16", "float16", "auto"]  # of the base's weights; auto: by a probe
+    dtype: Literal["float32", "bfloat16", "float16", "auto"]  # of the base's weights; auto: bfloat16 with CUDA or AMX
     max_prompt_tokens: int  # longer prompts, examples included, are dropped
     weights: dict[Name, float]  # of the rewards format, overlap, similarity, grounded, length; 0 leaves one out
     steps: int  # optimizer steps

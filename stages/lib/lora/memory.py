@@ -6,7 +6,8 @@ Letters: T tokens of the largest micro-batch (padded), h hidden size, i width of
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stages.lib.adapters.lora import Checkpointing, Dtype, Lora
+from stages.lib.adapters.lora import Checkpointing, Lora
+from stages.lib.weights.models import Dtype
 
 GB = 1e9
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from stages.lib.gpt.model import GPT
-from stages.lib.precision.matmul import seconds_of_matmul
+from stages.lib.training.matmul import seconds_of_matmul
 
 Precision = Literal["float32", "bfloat16"]
 

@@ -15,6 +15,7 @@ from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.params import PARAMS_FILE, announce, from_mapping, read_yaml
 from stages.lib.core.tracked import check_tracked, files_below
 
+Dtype = Literal["float32", "bfloat16", "float16"]
 Backend = Literal["transformers", "llama_cpp", "vllm", "openai", "sentence_transformers"]
 
 
@@ -96,6 +97,20 @@ def _check_weights_tracked(name: str, entry: ModelEntry) -> None:
         [file for file in files if file not in pinned],
         f"models.{name}: {entry.source!r} without the `sha256` of each of its files",
     )
+
+
+def resolved_dtype(asked: Dtype | Literal["auto"]) -> Dtype:
+    """The dtype as asked; auto: bfloat16 where the hardware multiplies matrices of it (CUDA, AMX), else float32.
+
+    Told by the hardware, not by a clock, which beside other work would choose another one, and with it another result.
+    """
+    if asked != "auto":
+        return asked
+    import torch
+
+    if torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if torch.cpu.get_capabilities().get("amx_bf16") else "float32"
 
 
 def locate(entry: ModelEntry) -> Path:

@@ -1,1 +1,0 @@
-"""How fast this machine multiplies, and which dtype that makes the best."""
