@@ -146,15 +146,15 @@ def main() -> None:
         base=MODEL,
         steps=args.steps + 1,
         prompts_per_step=args.prompts,
-        generations=args.generations,
+        num_generations=args.generations,
         micro_batch=rows,
-        max_prompt_tokens=512,
-        max_completion_tokens=args.tokens,
+        max_prompt_length=512,
+        max_new_tokens=args.tokens,
         temperature=1.0,
         beta=0.0,
         checkpoint_every=10,
         lr=1.0e-5,
-        weights={"format": 1.0, "overlap": 1.0},
+        reward_weights={"format": 1.0, "overlap": 1.0},
     )
     long = [text for text in read_texts(args.file, 2000) if len(text) >= CHARS // 2]
     texts = [f"{one}\n\n{other}" for one, other in zip(long[::2], long[1::2], strict=False)]

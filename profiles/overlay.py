@@ -31,7 +31,7 @@ MODEL_NAMES = {
     ("instruct", "generator"),
     ("qlora", "base"),
     ("eval", "base"),
-    ("eval", "embedding"),
+    ("eval", "similarity_model"),
     ("eval", "judge"),
     ("grpo", "base"),
     ("grpo", "similarity_model"),

@@ -48,14 +48,14 @@ class Params(TrainingParams):
 
     sources: list[dict[str, Any]]  # each a `kind` (instructions, spam, docstrings) and the fields of its dataclass
     loss_on: LossOn  # all: prompt and answer; output: the answer alone
-    held_out_fraction: float  # of the examples, for validation, between 0 and 1
+    val_fraction: float  # of the examples, for validation, between 0 and 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.sources:
             raise ValueError("sources: no source is named")
-        if not 0 < self.held_out_fraction < 1:
-            raise ValueError(f"held_out_fraction: {self.held_out_fraction} is not between 0 and 1")
+        if not 0 < self.val_fraction < 1:
+            raise ValueError(f"val_fraction: {self.val_fraction} is not between 0 and 1")
         self.parsed_sources()
 
     def parsed_sources(self) -> list[Source]:
@@ -128,7 +128,7 @@ def encode(params: Params, examples: list[Example], tokenizer: Tokenizer, contex
     """
     sides: dict[bool, list[Example]] = {True: [], False: []}
     for example in examples:
-        sides[is_held_out(example, params.held_out_fraction)].append(example)
+        sides[is_held_out(example, params.val_fraction)].append(example)
     train = InstructionBatches(sides[False], tokenizer, context, params.loss_on, seed=params.seed)
     choices: tuple[LossOn, ...] = ("all", "output")
     held = {on: InstructionBatches(sides[True], tokenizer, context, on, shuffle=False) for on in choices}
@@ -143,7 +143,7 @@ def begin(params: Params, data: Data, world: World, facts: TokenizerFacts) -> Tr
     """
     validation = data.held_out[params.loss_on]
     # `sources` is in the examples' own hashes.
-    decisive = deciding(params, ("loss_on", "held_out_fraction", *DECIDE), ("sources", *DECIDE_NOT))
+    decisive = deciding(params, ("loss_on", "val_fraction", *DECIDE), ("sources", *DECIDE_NOT))
     directory = training_directory(
         "finetune",
         decisive,

@@ -37,14 +37,31 @@ OUT = Path("data/grpo")
 # What decides the adapter, up to the order of summation; another value is another training. What does not may change
 # between a kill and the next run.
 DECIDE = (
-    *("base", "backend", "dtype", "max_prompt_tokens", "weights", "steps", "prompts_per_step", "generations"),
-    *("max_completion_tokens", "lr", "warmup_fraction", "lr_schedule", "loss_type", "beta", "epsilon", "iterations"),
-    *("scale_rewards", "mask_truncated", "temperature", "lora_rank", "lora_alpha", "lora_dropout", "target_modules"),
-    *("weight_decay", "clip", "seed", "train_prompts", "shots", "length_words", "similarity_model"),
+    *(
+        "base",
+        "backend",
+        "dtype",
+        "max_prompt_length",
+        "reward_weights",
+        "steps",
+        "prompts_per_step",
+        "num_generations",
+    ),
+    *("max_new_tokens", "lr", "warmup_fraction", "lr_scheduler_type", "loss_type", "beta", "epsilon", "num_iterations"),
+    *(
+        "scale_rewards",
+        "mask_truncated_completions",
+        "temperature",
+        "r",
+        "lora_alpha",
+        "lora_dropout",
+        "target_modules",
+    ),
+    *("weight_decay", "clip", "seed", "train_limit", "shots", "length_words", "similarity_model"),
 )
 DECIDE_NOT = (
-    *("micro_batch", "gradient_checkpointing", "batch_size", "checkpoint_every", "bootstrap_samples"),
-    *("audit_prompts", "audit_replies", "audit_tolerance", "test_prompts"),
+    *("micro_batch", "gradient_checkpointing", "eval_batch_size", "checkpoint_every", "bootstrap_samples"),
+    *("audit_prompts", "audit_replies", "audit_tolerance", "test_limit"),
 )
 PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers", "sentence-transformers")
 
@@ -53,26 +70,26 @@ PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers", 
 class Params(GRPOParams):
     """Section `grpo` of params.yaml: the training's knobs and these."""
 
-    train_prompts: int  # of the train split, the first so many; 0: all
+    train_limit: int  # of the train split, the first so many; 0: all
     shots: int  # worked examples from the train split in every prompt, for base and tuned alike
     length_words: list[int]  # the reply's least and most words for the full length reward
     similarity_model: str  # a sentence-transformers model of models:
     audit_prompts: int  # of the val split, that the base replies to; worthless replies are tried on all of it
     audit_replies: int  # of the base a prompt
     audit_tolerance: float  # share of prompts, 0..1, on which a worthless reply may beat the reference
-    test_prompts: int  # of the test split, the first so many; 0: all
+    test_limit: int  # of the test split, the first so many; 0: all
     bootstrap_samples: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("train_prompts", "shots", "test_prompts"):
+        for name in ("train_limit", "shots", "test_limit"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is negative")
-        for name in ("max_prompt_tokens", "audit_prompts", "audit_replies", "bootstrap_samples"):
+        for name in ("max_prompt_length", "audit_prompts", "audit_replies", "bootstrap_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is below 1")
-        if min(self.weights.values(), default=-1) < 0 or sum(self.weights.values()) == 0:
-            raise ValueError(f"weights: {self.weights}: none may be negative, one must be above 0")
+        if min(self.reward_weights.values(), default=-1) < 0 or sum(self.reward_weights.values()) == 0:
+            raise ValueError(f"reward_weights: {self.reward_weights}: none may be negative, one must be above 0")
         if len(self.length_words) != 2 or not 0 < self.length_words[0] <= self.length_words[1]:
             raise ValueError(f"length_words: {self.length_words} is not [least, most]")
         if not 0 <= self.audit_tolerance < 1:
@@ -90,11 +107,11 @@ def read_splits(params: Params, tokenizer: Any) -> dict[str, Split]:
     shots = choose_shots(records["train"], params.shots)
     splits = {}
     for name, lines in records.items():
-        splits[name] = make_split(lines, shots, tokenizer, params.max_prompt_tokens)
+        splits[name] = make_split(lines, shots, tokenizer, params.max_prompt_length)
         if not splits[name].samples:
             raise ValueError(
                 f"{QAR}/qar_{name}.jsonl: none of {len(lines)} records can be asked ({splits[name].counts}); raise "
-                f"grpo.max_prompt_tokens, lower grpo.shots, or add data"
+                f"grpo.max_prompt_length, lower grpo.shots, or add data"
             )
     answers = [sample.answer for sample in splits["train"].samples]
     check_classes(answers, [], f"{QAR}/qar_train.jsonl")
@@ -186,7 +203,7 @@ def audit_base(
     tokens = [tokens for tokens in asked.tokens for _ in range(params.audit_replies)]
     audit = audit_rewards(
         rewards,
-        params.weights,
+        params.reward_weights,
         samples,
         reply(tokens, params.temperature),
         references=references.samples,
@@ -209,9 +226,9 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     tokenizer = load_tokenizer(place)
     splits = read_splits(params, tokenizer)
     train_set, audit_set, test_set = (
-        splits["train"].first(params.train_prompts),
+        splits["train"].first(params.train_limit),
         splits["val"].first(params.audit_prompts),
-        splits["test"].first(params.test_prompts),
+        splits["test"].first(params.test_limit),
     )
     identity = base_identity(params.base)
     data = {name: file_sha256(QAR / f"qar_{name}.jsonl") for name in splits}
@@ -219,14 +236,14 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     directory = adapter_directory(params, [identity, encoder, *data.values()])
     encode = load_encoder(params.similarity_model)
     low, high = params.length_words
-    rewards = build_rewards(params.weights, encode, (low, high))
+    rewards = build_rewards(params.reward_weights, encode, (low, high))
     model, tokenizer = load_base(params.base, params.dtype)
     watch.lap("load")
 
     def base_replies(asked: Sequence[Sequence[int]], temperature: float) -> list[str]:
         return kept_replies(
             directory,
-            [code_identity(ask), params.batch_size, temperature, asked],
+            [code_identity(ask), params.eval_batch_size, temperature, asked],
             lambda: ask(model, tokenizer, asked, params, temperature=temperature),
         )
 
@@ -293,7 +310,7 @@ def publish_curve(rows: Sequence[Mapping[str, float]], names: Sequence[str], par
     write_csv(CURVE, rows)
     write_csv(OUT / "rewards.csv", reward_rows(rows, names))
     caption = (
-        f"GRPO on {params.base}: {params.prompts_per_step} x {params.generations} replies a step, lr {params.lr:g}"
+        f"GRPO on {params.base}: {params.prompts_per_step} x {params.num_generations} replies a step, lr {params.lr:g}"
     )
     draw_rewards(OUT / "curve.png", rows, names, caption)
 

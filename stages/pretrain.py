@@ -46,7 +46,7 @@ CURVE = Path("metrics/pretrain_curve.csv")
 PICTURE = Path("data/pretrain/curve.png")
 SAMPLES = Path("data/pretrain/samples.md")
 SHAPE = ("context", "n_layer", "n_head", "d_model", "position", "norm", "activation", "bias", "dropout")  # of the model
-MADE_AFTERWARDS = ("eval_windows", "hellaswag", "hellaswag_limit", "hellaswag_every", "prompts", "sample_tokens")
+MADE_AFTERWARDS = ("eval_windows", "hellaswag", "hellaswag_limit", "hellaswag_every", "prompts", "max_new_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +69,12 @@ class Params(TrainingParams):
     hellaswag_limit: int  # items; 0: all
     hellaswag_every: int  # steps between scorings in training, told to the trackers; 0: only the best at the end
     prompts: list[str]  # samples are written to these
-    sample_tokens: int  # a sample at most
+    max_new_tokens: int  # a sample at most
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.vocab_multiple < 1 or self.eval_windows < 0 or self.sample_tokens < 0:
-            raise ValueError("vocab_multiple is at least 1, eval_windows and sample_tokens at least 0")
+        if self.vocab_multiple < 1 or self.eval_windows < 0 or self.max_new_tokens < 0:
+            raise ValueError("vocab_multiple is at least 1, eval_windows and max_new_tokens at least 0")
         if self.hellaswag_limit < 0 or self.hellaswag_every < 0:
             raise ValueError("hellaswag_limit and hellaswag_every are at least 0")
         if self.hellaswag_every and self.parallel == "fsdp":
@@ -225,7 +225,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         training.store.publish(which, MODELS_DIR / which)
     training.store.prune_finished()
     best, _ = load_model(MODELS_DIR / "best", world.device)
-    write_text(SAMPLES, write_samples(best, tokenizer, params.prompts, params.sample_tokens, params.seed))
+    write_text(SAMPLES, write_samples(best, tokenizer, params.prompts, params.max_new_tokens, params.seed))
     watch.lap("samples")
     hellaswag = score(best, tokenizer, items, world.device) | {"dropped": dict(unusable)} if items else {}
     watch.lap("hellaswag")

@@ -48,12 +48,12 @@ CURVE = Path("metrics/qlora_curve.csv")
 # What decides the adapter, up to the order of summation; another value is another training. What does not may change
 # between a kill and the next run, so also how a step's samples are cut into micro-batches.
 DECIDE = (
-    *("base", "backend", "compute_dtype", "r", "alpha", "dropout", "target_modules", "lr", "scheduler"),
+    *("base", "backend", "dtype", "r", "lora_alpha", "lora_dropout", "target_modules", "lr", "lr_scheduler_type"),
     *("warmup_fraction", "weight_decay", "clip", "epochs", "steps", "max_length", "packing", "train_limit", "seed"),
 )
 DECIDE_NOT = (
-    *("batch_size", "accumulation", "checkpointing", "val_limit", "checkpoint_every", "memory_share"),
-    "bootstrap_samples",
+    *("micro_batch", "gradient_accumulation_steps", "gradient_checkpointing", "val_limit", "checkpoint_every"),
+    *("memory_share", "bootstrap_samples"),
 )
 PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "tokenizers")
 
@@ -64,23 +64,23 @@ class Params:
 
     base: str  # a chat model under models:
     backend: Literal["hf", "unsloth"]  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
-    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"]  # auto: bfloat16 with CUDA or AMX
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]  # auto: bfloat16 with CUDA or AMX
     r: int  # rank of the adapter, >= 1
-    alpha: int  # its update is scaled by alpha / r
-    dropout: float  # of the adapter's input, 0..1
+    lora_alpha: int  # its update is scaled by lora_alpha / r
+    lora_dropout: float  # of the adapter's input, 0..1
     target_modules: list[str]  # adapted linear layers; []: all but the output layer
     lr: float  # peak learning rate
-    scheduler: Literal["cosine", "linear", "constant_with_warmup"]
+    lr_scheduler_type: Literal["cosine", "linear", "constant_with_warmup"]
     warmup_fraction: float  # of the steps, 0..1
     weight_decay: float
     clip: float  # global gradient norm at most
     epochs: float  # passes over the training samples; without effect where steps is given
     steps: int  # optimizer steps; 0: by epochs
-    batch_size: int  # samples computed at once, on average; batch_size x accumulation make a step
-    accumulation: int  # micro-batches a step
+    micro_batch: int  # samples computed at once, on average; x gradient_accumulation_steps = a step's a step
+    gradient_accumulation_steps: int  # micro-batches a step
     max_length: int  # tokens a sample at most; longer ones are dropped and counted
     packing: bool  # join the samples of a micro-batch into one row: nothing is padded
-    checkpointing: Checkpointing  # what a layer computes again: none, selective (elementwise), full (all)
+    gradient_checkpointing: Checkpointing  # what a layer computes again: none, selective (elementwise), full (all)
     train_limit: int  # training samples at most, 0: all
     val_limit: int  # validation samples at most, 0: all
     checkpoint_every: int  # steps between checkpoints
@@ -89,10 +89,11 @@ class Params:
     seed: int
 
     def __post_init__(self) -> None:
-        for name in ("r", "alpha", "batch_size", "accumulation", "max_length", "checkpoint_every", "bootstrap_samples"):
+        counts = ("r", "lora_alpha", "micro_batch", "gradient_accumulation_steps", "max_length", "checkpoint_every")
+        for name in (*counts, "bootstrap_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is below 1")
-        for name in ("dropout", "warmup_fraction", "memory_share"):
+        for name in ("lora_dropout", "warmup_fraction", "memory_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is not in 0..1")
         for name in ("steps", "train_limit", "val_limit", "weight_decay", "clip"):
@@ -104,14 +105,19 @@ class Params:
             raise ValueError("epochs or steps must be above 0")
 
     @property
+    def sequences(self) -> int:
+        """Samples a step."""
+        return self.micro_batch * self.gradient_accumulation_steps
+
+    @property
     def lora(self) -> Lora:
         """The adapter."""
-        return Lora(r=self.r, alpha=self.alpha, dropout=self.dropout, target_modules=self.target_modules)
+        return Lora(**{name: getattr(self, name) for name in ("r", "lora_alpha", "lora_dropout", "target_modules")})
 
     @property
     def schedule(self) -> sft.Schedule:
         """How the optimizer steps."""
-        names = ("lr", "scheduler", "warmup_fraction", "weight_decay", "clip", "checkpoint_every", "seed")
+        names = ("lr", "lr_scheduler_type", "warmup_fraction", "weight_decay", "clip", "checkpoint_every", "seed")
         return sft.Schedule(**{name: getattr(self, name) for name in names})
 
     def count_steps(self, samples: int) -> int:
@@ -120,11 +126,11 @@ class Params:
         Raises:
             ValueError: there are too few samples for one step.
         """
-        steps = self.steps or int(self.epochs * samples) // (self.batch_size * self.accumulation)
+        steps = self.steps or int(self.epochs * samples) // self.sequences
         if steps < 1:
             raise ValueError(
-                f"{samples} training samples x {self.epochs} epochs make no step of batch_size {self.batch_size} x "
-                f"accumulation {self.accumulation}: lower one of them, or raise epochs"
+                f"{samples} training samples x {self.epochs} epochs make no step of micro_batch {self.micro_batch} x "
+                f"gradient_accumulation_steps {self.gradient_accumulation_steps}: lower one of them, or raise epochs"
             )
         return steps
 
@@ -206,8 +212,8 @@ def prepare(params: Params) -> Prepared:
     supervision = check_supervision(train, ends, tokenizer)
     check_supervision(val, ends, tokenizer)
     lengths = [len(sample.input_ids) for sample in train]
-    sequences = params.batch_size * params.accumulation
-    plan = plan_steps(lengths, sequences, params.accumulation, params.count_steps(len(train)), params.seed)
+    steps = params.count_steps(len(train))
+    plan = plan_steps(lengths, params.sequences, params.gradient_accumulation_steps, steps, params.seed)
     print(show_sample(train[plan[0][0][0]], tokenizer, color=sys.stdout.isatty()), flush=True)
     data_hash = ledger_key([file_sha256(path) for path in files.values()])
     counts = {"train": train_counts, "val": val_counts, **supervision, "data_sha256": data_hash, "steps": len(plan)}
@@ -217,8 +223,8 @@ def prepare(params: Params) -> Prepared:
 def adapter_directory(params: Params, data_hash: str) -> Path:
     """Where the checkpoints lie: a hash of what decides the training's result."""
     decisive = deciding(params, DECIDE, DECIDE_NOT) | {
-        "sequences": params.batch_size * params.accumulation,
-        "compute_dtype": resolved_dtype(params.compute_dtype),
+        "sequences": params.sequences,
+        "dtype": resolved_dtype(params.dtype),
     }
     code = code_identity(base_directory, load_tokenizer, encode, plan_steps, open_model, train)
     return training_directory("qlora", decisive, [data_hash, base_identity(params.base)], code, PACKAGES)
@@ -237,12 +243,12 @@ def check_longest(params: Params, data: Prepared, shape: Shape, dtype: Dtype) ->
         length=max(lengths[i] for i in largest),
         supervised=sum(data.train[i].supervised for i in largest),
         dtype=dtype,
-        checkpointing=params.checkpointing,
+        checkpointing=params.gradient_checkpointing,
     )
     free, where = available_bytes()
     total = sum(check_memory(shape, need, int(params.memory_share * free), where).values())
     print(
-        f"qlora: {len(data.train)} samples, {len(data.plan)} steps of {params.batch_size * params.accumulation}, "
+        f"qlora: {len(data.train)} samples, {len(data.plan)} steps of {params.sequences}, "
         f"{dtype}; the largest micro-batch is {need.rows} x {need.length} tokens, about {total / GB:.2f} GB in all "
         f"({where} has {free / GB:.2f} free)",
         flush=True,
@@ -261,7 +267,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     watch.lap("data")
     shape = read_shape(data.place, params.lora)
     directory = adapter_directory(params, data.data_hash)
-    dtype = resolved_dtype(params.compute_dtype)
+    dtype = resolved_dtype(params.dtype)
     estimated, largest = check_longest(params, data, shape, dtype)
     model = open_model(params, data.place, dtype)
     if params.packing:
@@ -282,7 +288,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     write_csv(CURVE, rows)
     write_metrics(
         "qlora",
-        {**data.counts, "compute_dtype": dtype, "final_train_loss": rows[-1]["train_loss"], **result},
+        {**data.counts, "dtype": dtype, "final_train_loss": rows[-1]["train_loss"], **result},
         headline,
     )
     watch.lap("write")
@@ -325,7 +331,7 @@ def write_adapter(params: Params, data: Prepared, model: Any, dtype: Dtype, resu
         source=load_model_entry(params.base).source,
         method="LoRA on a base in NF4 with double quantization; the loss is on the assistant's words alone.",
         data={"training samples": len(data.train), "validation samples": len(data.val), "SHA-256": data.data_hash},
-        params=asdict(params) | {"compute_dtype": dtype, "steps": len(data.plan)},
+        params=asdict(params) | {"dtype": dtype, "steps": len(data.plan)},
         metrics=result,
     )
     facts = {"base": params.base, "base_identity": base_identity(params.base), "data_sha256": data.data_hash}
@@ -342,10 +348,10 @@ def generation_config(place: Path) -> Any:
 def open_model(params: Params, place: Path, dtype: Dtype) -> Any:
     """The base in 4 bits with a fresh adapter."""
     if params.backend == "unsloth":
-        full = params.checkpointing == "full"
+        full = params.gradient_checkpointing == "full"
         return load_unsloth(place, dtype, params.lora, max_length=params.max_length, seed=params.seed, full=full)
     model = add_lora(load_quantized(place, dtype), params.lora, params.seed)
-    set_checkpointing(model, params.checkpointing)
+    set_checkpointing(model, params.gradient_checkpointing)
     return model
 
 

@@ -16,8 +16,8 @@ class Lora:
     """What is trained."""
 
     r: int  # rank, >= 1
-    alpha: int  # the update is scaled by alpha / r
-    dropout: float  # of the adapter's input, 0..1
+    lora_alpha: int  # the update is scaled by lora_alpha / r
+    lora_dropout: float  # of the adapter's input, 0..1
     target_modules: list[str]  # names of linear layers; empty: all but the output layer
 
 
@@ -78,8 +78,8 @@ def add_lora(model: Any, lora: Lora, seed: int) -> Any:
     torch.manual_seed(seed)
     config = LoraConfig(
         r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
         target_modules=lora.target_modules or "all-linear",
         bias="none",
         task_type="CAUSAL_LM",
@@ -120,8 +120,8 @@ def load_unsloth(directory: Path, dtype: Dtype, lora: Lora, *, max_length: int, 
     return FastLanguageModel.get_peft_model(
         model,
         r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
         target_modules=lora.target_modules or default,
         bias="none",
         use_gradient_checkpointing="unsloth" if full else False,

@@ -54,11 +54,11 @@ def ask(
             replies = sample_replies(
                 plain.eval(),
                 prompts,
-                max_tokens=params.max_completion_tokens,
+                max_tokens=params.max_new_tokens,
                 temperature=temperature,
                 ends=[end for end in {*ends, tokenizer.eos_token_id} if end is not None],
                 seed=params.seed,
-                batch=params.batch_size,
+                batch=params.eval_batch_size,
             )
     finally:
         plain.set_attn_implementation(attention)
@@ -83,19 +83,19 @@ def train(
     if params.backend == "unsloth":
         assert params.dtype != "auto"
         lora = Lora(
-            r=params.lora_rank,
-            alpha=params.lora_alpha,
-            dropout=params.lora_dropout,
+            r=params.r,
+            lora_alpha=params.lora_alpha,
+            lora_dropout=params.lora_dropout,
             target_modules=params.target_modules,
         )
-        length = params.max_prompt_tokens + params.max_completion_tokens
+        length = params.max_prompt_length + params.max_new_tokens
         model = load_unsloth(
             base_directory(params.base),
             params.dtype,
             lora,
             max_length=length,
             seed=params.seed,
-            full=params.gradient_checkpointing,
+            full=params.gradient_checkpointing == "full",
         )
         trainer_class = importlib.import_module("trl").GRPOTrainer  # unsloth has put its own in TRL's place
         peft_config = None
@@ -114,7 +114,7 @@ def train(
             params,
             directory,
             use_cpu=not torch.cuda.is_available(),
-            reward_weights=[params.weights[name] for name in rewards],
+            reward_weights=[params.reward_weights[name] for name in rewards],
         ),
         train_dataset=training_set([prompts[i] for i in order], [samples[i] for i in order]),
         processing_class=tokenizer,

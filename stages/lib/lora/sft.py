@@ -21,7 +21,7 @@ class Schedule:
     """How the optimizer steps."""
 
     lr: float  # peak learning rate
-    scheduler: Literal["cosine", "linear", "constant_with_warmup"]
+    lr_scheduler_type: Literal["cosine", "linear", "constant_with_warmup"]
     warmup_fraction: float  # of the steps, 0..1
     weight_decay: float
     clip: float  # global gradient norm at most
@@ -64,7 +64,7 @@ def make_trainer(
         train_sampling_strategy="sequential",
         max_steps=len(plan),
         learning_rate=schedule.lr,
-        lr_scheduler_type=schedule.scheduler,
+        lr_scheduler_type=schedule.lr_scheduler_type,
         warmup_steps=round(schedule.warmup_fraction * len(plan)),
         weight_decay=schedule.weight_decay,
         max_grad_norm=schedule.clip,
