@@ -27,8 +27,10 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOTrainer
 
 from bench.embed import read_texts
+from stages.grpo import Params
+from stages.lib.adapters.lora import lora_config
 from stages.lib.grpo.rewards import Reward, Sample, format_reward, overlap_reward
-from stages.lib.grpo.settings import GRPOParams, Message, lora_config, training_set, trl_config, trl_reward
+from stages.lib.grpo.settings import Message, training_set, trl_config, trl_reward
 from stages.lib.grpo.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
 from stages.lib.weights.base import load_base
 from tests.params_of import params_of
@@ -98,7 +100,7 @@ def make_tasks(texts: list[str]) -> tuple[list[list[Message]], list[Sample]]:
     return prompts, samples
 
 
-def run(name: str, params: GRPOParams, texts: list[str], bf16: bool) -> tuple[Clock, list[dict[str, Any]]]:
+def run(name: str, params: Params, texts: list[str], bf16: bool) -> tuple[Clock, list[dict[str, Any]]]:
     """The clock and the log of one trainer's steps."""
     model, tokenizer = load_base(params.base)
     prompts, samples = make_tasks(texts)
@@ -116,10 +118,16 @@ def run(name: str, params: GRPOParams, texts: list[str], bf16: bool) -> tuple[Cl
         trainer = (SharedPromptTrainer if name == "ours" else PlainTRL)(
             model=model,
             reward_funcs=rewards,
-            args=trl_config(params, Path(place), use_cpu=not torch.cuda.is_available(), **changes),
+            args=trl_config(
+                params.settings(),
+                params.schedule(),
+                Path(place),
+                use_cpu=not torch.cuda.is_available(),
+                **changes,
+            ),
             train_dataset=training_set(prompts, samples),
             processing_class=tokenizer,
-            peft_config=lora_config(params),
+            peft_config=lora_config(params.lora()),
             callbacks=[clock_callback(clock)],
         )
         trainer.remove_callback(PrinterCallback)
@@ -141,7 +149,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = args.prompts * args.generations
     params = params_of(
-        GRPOParams,
+        Params,
         "grpo",
         base=MODEL,
         steps=args.steps + 1,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from stages.lib.adapters.lora import Checkpointing, Lora, add_lora, load_quantized, set_checkpointing
+from stages.lib.adapters.schedule import Schedule
 from stages.lib.core.records import read_jsonl
 from stages.lib.lora.batches import plan_steps
 from stages.lib.lora.masks import Sample, encode_conversation
@@ -115,7 +116,7 @@ def ours(arguments: argparse.Namespace, samples: list[Sample], directory: str, c
     micro_batches = max(1, arguments.sequences // 2)
     lengths = [len(sample.input_ids) for sample in samples]
     plan = plan_steps(lengths, arguments.sequences, micro_batches, arguments.steps, seed=0)
-    schedule = sft.Schedule(
+    schedule = Schedule(
         lr=2e-5,
         lr_scheduler_type="linear",
         warmup_fraction=0.0,

@@ -5,15 +5,11 @@ each validation sample; after the last one it measures them again, and says by h
 on from its last checkpoint in .cache/qlora/.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
-import numpy.typing as npt
 
 from stages.lib.adapters.lora import (
     Checkpointing,
@@ -26,19 +22,19 @@ from stages.lib.adapters.lora import (
 from stages.lib.adapters.model_card import model_card, publish
 from stages.lib.adapters.one_answer import check_classes
 from stages.lib.adapters.resuming import last_whole_checkpoint, prune_finished
+from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
-from stages.lib.core.params import load
-from stages.lib.core.records import Record, read_jsonl, write_csv, write_json
+from stages.lib.core.params import load, pick
+from stages.lib.core.records import Record, read_jsonl, write_csv
 from stages.lib.lora import sft
 from stages.lib.lora.batches import Rows, padded_tokens, plan_steps
 from stages.lib.lora.masks import Sample, encode_conversation, end_of_turn_ids
 from stages.lib.lora.memory import GB, Load, Shape, available_bytes, check_memory, read_shape
 from stages.lib.lora.preflight import check_packing, check_supervision, show_sample
-from stages.lib.lora.validation_losses import sample_losses
-from stages.lib.statistics.bootstrap import bootstrap_intervals
+from stages.lib.lora.validation_losses import before_losses, fall, sample_losses
 from stages.lib.weights.base import base_directory, base_identity, load_tokenizer
 from stages.lib.weights.models import Dtype, load_model_entry, resolved_dtype
 
@@ -67,13 +63,13 @@ class Params:
     dtype: Literal["auto", "float32", "bfloat16", "float16"]  # auto: bfloat16 with CUDA or AMX
     r: int  # rank of the adapter, >= 1
     lora_alpha: int  # its update is scaled by lora_alpha / r
-    lora_dropout: float  # of the adapter's input, 0..1
+    lora_dropout: float  # of the adapter's input, 0 <= lora_dropout < 1
     target_modules: list[str]  # adapted linear layers; []: all but the output layer
     lr: float  # peak learning rate
-    lr_scheduler_type: Literal["cosine", "linear", "constant_with_warmup"]
+    lr_scheduler_type: LrSchedulerType  # cosine, linear or constant_with_warmup
     warmup_fraction: float  # of the steps, 0..1
     weight_decay: float
-    clip: float  # global gradient norm at most
+    clip: float  # global gradient norm at most; 0: no clipping
     epochs: float  # passes over the training samples; without effect where steps is given
     steps: int  # optimizer steps; 0: by epochs
     micro_batch: int  # samples computed at once, on average; x gradient_accumulation_steps = a step's a step
@@ -89,36 +85,30 @@ class Params:
     seed: int
 
     def __post_init__(self) -> None:
-        counts = ("r", "lora_alpha", "micro_batch", "gradient_accumulation_steps", "max_length", "checkpoint_every")
-        for name in (*counts, "bootstrap_samples"):
+        for name in ("micro_batch", "gradient_accumulation_steps", "max_length", "bootstrap_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is below 1")
-        for name in ("lora_dropout", "warmup_fraction", "memory_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is not in 0..1")
-        for name in ("steps", "train_limit", "val_limit", "weight_decay", "clip"):
+        if not 0 <= self.memory_share <= 1:
+            raise ValueError(f"memory_share: {self.memory_share} is not in 0..1")
+        for name in ("steps", "train_limit", "val_limit"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is negative")
-        if not self.lr > 0:
-            raise ValueError(f"lr: {self.lr} is not above 0")
         if not (self.steps or self.epochs > 0):
             raise ValueError("epochs or steps must be above 0")
+        self.lora(), self.schedule()  # which check their own ranges
+
+    def lora(self) -> Lora:
+        """The adapter."""
+        return pick(Lora, self)
+
+    def schedule(self) -> Schedule:
+        """How the optimizer steps."""
+        return pick(Schedule, self)
 
     @property
     def sequences(self) -> int:
         """Samples a step."""
         return self.micro_batch * self.gradient_accumulation_steps
-
-    @property
-    def lora(self) -> Lora:
-        """The adapter."""
-        return Lora(**{name: getattr(self, name) for name in ("r", "lora_alpha", "lora_dropout", "target_modules")})
-
-    @property
-    def schedule(self) -> sft.Schedule:
-        """How the optimizer steps."""
-        names = ("lr", "lr_scheduler_type", "warmup_fraction", "weight_decay", "clip", "checkpoint_every", "seed")
-        return sft.Schedule(**{name: getattr(self, name) for name in names})
 
     def count_steps(self, samples: int) -> int:
         """Optimizer steps over so many samples.
@@ -151,20 +141,6 @@ def encode(
         else:
             samples.append(sample)
     return samples, check_counts(len(records), len(samples), {key: n for key, n in dropped.items() if n})
-
-
-def fall(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], params: Params) -> dict[str, Any]:
-    """By how much the samples' losses fell: paired, with a 95% bootstrap interval."""
-    difference = before - after
-    low, high = bootstrap_intervals(difference[:, None], params.bootstrap_samples, params.seed)
-    return {
-        "val_loss_before": float(before.mean()),
-        "val_loss_after": float(after.mean()),
-        "val_loss_fall": float(difference.mean()),
-        "val_loss_fall_low": float(low[0]),
-        "val_loss_fall_high": float(high[0]),
-        "val_samples_improved": int((difference > 0).sum()),
-    }
 
 
 @dataclass(frozen=True)
@@ -265,7 +241,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     data = prepare(params)
     pad_id = data.tokenizer.pad_token_id
     watch.lap("data")
-    shape = read_shape(data.place, params.lora)
+    shape = read_shape(data.place, params.lora())
     directory = adapter_directory(params, data.data_hash)
     dtype = resolved_dtype(params.dtype)
     estimated, largest = check_longest(params, data, shape, dtype)
@@ -282,7 +258,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     after = sample_losses(tuned, data.val, pad_id, batch_tokens)
     watch.lap("validate")
 
-    result = fall(before, after, params)
+    result = fall(before, after, params.bootstrap_samples, params.seed)
     write_adapter(params, data, tuned, dtype, result)
     prune_finished(directory)
     write_csv(CURVE, rows)
@@ -316,7 +292,7 @@ def train(params: Params, data: Prepared, model: Any, directory: Path) -> tuple[
         data.tokenizer,
         data.train,
         data.plan,
-        schedule=params.schedule,
+        schedule=params.schedule(),
         directory=directory,
         packing=params.packing,
     )
@@ -349,25 +325,10 @@ def open_model(params: Params, place: Path, dtype: Dtype) -> Any:
     """The base in 4 bits with a fresh adapter."""
     if params.backend == "unsloth":
         full = params.gradient_checkpointing == "full"
-        return load_unsloth(place, dtype, params.lora, max_length=params.max_length, seed=params.seed, full=full)
-    model = add_lora(load_quantized(place, dtype), params.lora, params.seed)
+        return load_unsloth(place, dtype, params.lora(), max_length=params.max_length, seed=params.seed, full=full)
+    model = add_lora(load_quantized(place, dtype), params.lora(), params.seed)
     set_checkpointing(model, params.gradient_checkpointing)
     return model
-
-
-def before_losses(
-    directory: Path, model: Any, val: Sequence[Sample], pad_id: int, batch_tokens: int
-) -> npt.NDArray[np.float64]:
-    """The validation samples' losses with the fresh adapter; a resumed training reads those of its beginning."""
-    kept = directory / f"before_{code_identity(sample_losses)[:16]}.json"
-    names = [sample.id for sample in val]
-    if kept.is_file():
-        content = json.loads(kept.read_text(encoding="utf-8"))
-        if content["ids"] == names:
-            return np.array(content["losses"])
-    losses = sample_losses(model, val, pad_id, batch_tokens)
-    write_json(kept, {"ids": names, "losses": losses.tolist()})
-    return losses
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from stages.grpo import Params
+from stages.lib.adapters.lora import lora_config
 from stages.lib.grpo.rewards import Sample
-from stages.lib.grpo.settings import GRPOParams, lora_config, training_set, trl_config, trl_reward
+from stages.lib.grpo.settings import training_set, trl_config, trl_reward
 from stages.lib.grpo.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
 from tests.params_of import params_of
 
@@ -25,7 +27,7 @@ MASK = (IDS != 1).long()
 LENGTH = 5  # reply columns; the last is padding in every row
 
 
-def params(**changes: Any) -> GRPOParams:
+def params(**changes: Any) -> Params:
     settings: dict[str, Any] = {
         "base": "tiny",
         "steps": 2,
@@ -45,7 +47,7 @@ def params(**changes: Any) -> GRPOParams:
         "checkpoint_every": 10,
         "reward_weights": {"length": 1.0},
     }
-    return params_of(GRPOParams, "grpo", **(settings | changes))
+    return params_of(Params, "grpo", **(settings | changes))
 
 
 def make_trainer(directory: Path, place: Path, **changes: Any) -> SharedPromptTrainer:
@@ -56,10 +58,10 @@ def make_trainer(directory: Path, place: Path, **changes: Any) -> SharedPromptTr
     trainer = SharedPromptTrainer(
         model=AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32),
         reward_funcs=[reward],
-        args=trl_config(knobs, place, use_cpu=True, save_strategy="no"),
+        args=trl_config(knobs.settings(), knobs.schedule(), place, use_cpu=True, save_strategy="no"),
         train_dataset=training_set(prompts, samples),
         processing_class=AutoTokenizer.from_pretrained(directory),
-        peft_config=lora_config(knobs),
+        peft_config=lora_config(knobs.lora()),
     )
     torch.manual_seed(2)
     for name, parameter in trainer.model.named_parameters():
