@@ -72,7 +72,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prompts.yaml").write_text((ROOT / "prompts.yaml").read_text())
     (tmp_path / "params.yaml").write_text(
-        "models: {}\njudge:\n  judges: [j]\n  max_tokens: 99\n  expected_scores: true\n  validity_pairs: 8\n  seed: 0\n"
+        "models: {}\njudge:\n  judges: [j]\n  max_new_tokens: 99\n  expected_scores: true\n"
+        "  validity_pairs: 8\n  seed: 0\n"
     )
     colours = ["red", "blue", "green", "grey", "black", "white", "pink", "brown", "cyan", "teal", "gold", "lime"]
     chunks = [
@@ -198,8 +199,14 @@ def test_the_params_and_prompts_of_the_project_are_valid() -> None:
         assert '"score"' in filled and '"rationale"' in filled
 
 
-@pytest.mark.parametrize("wrong", [{"judges": []}, {"max_tokens": 0}, {"validity_pairs": 0}])
+@pytest.mark.parametrize("wrong", [{"judges": []}, {"max_new_tokens": 0}, {"validity_pairs": 0}])
 def test_params_out_of_range(wrong: dict[str, Any]) -> None:
-    good: dict[str, Any] = {"judges": ["j"], "max_tokens": 9, "expected_scores": True, "validity_pairs": 1, "seed": 0}
+    good: dict[str, Any] = {
+        "judges": ["j"],
+        "max_new_tokens": 9,
+        "expected_scores": True,
+        "validity_pairs": 1,
+        "seed": 0,
+    }
     with pytest.raises(ValueError):
         Params(**(good | wrong))

@@ -22,21 +22,21 @@ from tests.params_of import section
 SECTION = section("qlora") | {
     "base": "tiny",
     "backend": "hf",
-    "compute_dtype": "float32",
+    "dtype": "float32",
     "r": 4,
-    "alpha": 8,
-    "dropout": 0.1,
+    "lora_alpha": 8,
+    "lora_dropout": 0.1,
     "lr": 1.0e-2,
     "warmup_fraction": 0.1,
     "weight_decay": 0.0,
     "clip": 1.0,
     "epochs": 2.0,
     "steps": 8,
-    "batch_size": 2,
-    "accumulation": 2,
+    "micro_batch": 2,
+    "gradient_accumulation_steps": 2,
     "max_length": 200,
     "packing": False,
-    "checkpointing": "selective",
+    "gradient_checkpointing": "selective",
     "train_limit": 0,
     "val_limit": 0,
     "checkpoint_every": 2,
@@ -144,7 +144,7 @@ def adapter(project: Path) -> dict[str, Any]:
 def test_another_cut_into_micro_batches_is_the_same_training(
     project: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_params(project, base, dropout=0.0)
+    write_params(project, base, lora_dropout=0.0)
     qlora.main()
     whole = adapter(project)
     shutil.rmtree(project / ".cache")
@@ -152,7 +152,9 @@ def test_another_cut_into_micro_batches_is_the_same_training(
         stop_after(patch, 4)
         qlora.main()
     # What the memory check advises: fewer samples at once, and more of these micro-batches.
-    write_params(project, base, dropout=0.0, batch_size=1, accumulation=4, checkpointing="full")
+    write_params(
+        project, base, lora_dropout=0.0, micro_batch=1, gradient_accumulation_steps=4, gradient_checkpointing="full"
+    )
     qlora.main()
     assert json.loads((project / "timings/qlora.json").read_text())["resumed_from_step"] == 4
     for name, tensor in adapter(project).items():
@@ -181,7 +183,7 @@ def test_a_finished_training_keeps_its_adapter_alone(project: Path) -> None:
         ({"memory_share": 1.0e-9}, "the longest micro-batch .* needs about"),
         ({"target_modules": ["nothing"]}, "target_modules"),
         ({"lr": 0.0}, "lr: 0.0 is not above 0"),
-        ({"steps": 0, "epochs": 0.1, "batch_size": 8}, "make no step of batch_size 8"),
+        ({"steps": 0, "epochs": 0.1, "micro_batch": 8}, "make no step of micro_batch 8"),
     ],
 )
 def test_says_what_is_wrong(project: Path, base: Path, changed: dict[str, object], message: str) -> None:
@@ -200,10 +202,10 @@ def test_a_set_of_one_class_is_refused(project: Path) -> None:
 
 
 def test_packing_learns_the_same(project: Path, base: Path) -> None:
-    write_params(project, base, dropout=0.0, steps=2)
+    write_params(project, base, lora_dropout=0.0, steps=2)
     qlora.main()
     padded = (project / "metrics/qlora_curve.csv").read_text()
-    write_params(project, base, dropout=0.0, steps=2, packing=True, checkpointing="full")
+    write_params(project, base, lora_dropout=0.0, steps=2, packing=True, gradient_checkpointing="full")
     qlora.main()
     rows = [[float(cell) for cell in line.split(",")] for line in padded.splitlines()[1:]]
     packed = [line.split(",") for line in (project / "metrics/qlora_curve.csv").read_text().splitlines()[1:]]

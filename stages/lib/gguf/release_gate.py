@@ -105,7 +105,7 @@ def run_checks(
     texts: Sequence[str],
     models: dict[str, Any],
     ends: set[int],
-    reply_tokens: int,
+    max_new_tokens: int,
 ) -> dict[str, Any]:
     """What the file does in llama.cpp.
 
@@ -119,7 +119,7 @@ def run_checks(
         for text in texts
         if (fault := first_difference(tokenizer(text)["input_ids"], runtime.tokens(text), tokenizer))
     ]
-    replies = [runtime.greedy(prompt, reply_tokens) for prompt in prompts]
+    replies = [runtime.greedy(prompt, max_new_tokens) for prompt in prompts]
     found: dict[str, Any] = {
         "template_faults": faults,
         "text_faults": text_faults,

@@ -1,4 +1,4 @@
-"""What pretraining and finetuning have in common in params.yaml; each stage's `Params` adds its own."""
+"""What the loop of pretraining and finetuning is told; each stage's `Params` has these knobs among its own."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -13,9 +13,9 @@ from tests.lib.grpo.test_shared_prompt_trainer import params
     ("changes", "message"),
     [
         ({"steps": 0}, "steps: 0 is below 1"),
-        ({"generations": 1}, "generations: 1: a group needs 2"),
-        ({"micro_batch": 3}, "micro_batch: 3 does not divide 4 generations x 1"),
-        ({"iterations": 3}, "checkpoint_every: 10 is not a multiple of iterations"),
+        ({"num_generations": 1}, "num_generations: 1: a group needs 2"),
+        ({"micro_batch": 3}, "micro_batch: 3 does not divide 4 num_generations x 1"),
+        ({"num_iterations": 3}, "checkpoint_every: 10 is not a multiple of num_iterations"),
         ({"lr": 0.0}, r"lr: 0\.0 is not above 0"),
         ({"lora_dropout": 1.0}, r"lora_dropout: 1\.0 is not in 0\.\.1"),
         ({"beta": -0.1}, r"beta: -0\.1 is negative"),

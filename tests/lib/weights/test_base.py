@@ -19,7 +19,7 @@ def adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     second_entry = params_text(second, "second").partition("\n")[2]
     Path("params.yaml").write_text(params_text(first, "first") + second_entry)
     model, tokenizer = load_base("first")
-    tuned = add_lora(model, Lora(r=2, alpha=2, dropout=0.0, target_modules=["q_proj"]), seed=0)
+    tuned = add_lora(model, Lora(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=["q_proj"]), seed=0)
     publish(tmp_path / "adapter", tuned, tokenizer, facts(), "# card")
     return tmp_path / "adapter"
 
@@ -62,7 +62,7 @@ def test_a_damaged_adapter_is_refused(adapter: Path) -> None:
 def test_a_failed_publication_leaves_nothing(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(adapter)
     model, tokenizer = load_base("first")
-    tuned = add_lora(model, Lora(r=2, alpha=2, dropout=0.0, target_modules=["q_proj"]), seed=0)
+    tuned = add_lora(model, Lora(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=["q_proj"]), seed=0)
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
