@@ -37,33 +37,16 @@ CURVE = Path("metrics/grpo_curve.csv")
 OUT = Path("data/grpo")
 # What decides the adapter, up to the order of summation; another value is another training. What does not may change
 # between a kill and the next run.
-DECIDE = (
-    *(
-        "base",
-        "backend",
-        "dtype",
-        "max_prompt_length",
-        "reward_weights",
-        "steps",
-        "prompts_per_step",
-        "num_generations",
-    ),
-    *("max_new_tokens", "lr", "warmup_fraction", "lr_scheduler_type", "loss_type", "beta", "epsilon", "num_iterations"),
-    *(
-        "scale_rewards",
-        "mask_truncated_completions",
-        "temperature",
-        "r",
-        "lora_alpha",
-        "lora_dropout",
-        "target_modules",
-    ),
-    *("weight_decay", "clip", "seed", "train_limit", "shots", "length_words", "similarity_model"),
-)
-DECIDE_NOT = (
-    *("micro_batch", "gradient_checkpointing", "eval_batch_size", "checkpoint_every", "bootstrap_samples"),
-    *("audit_prompts", "audit_replies", "audit_tolerance", "test_limit"),
-)
+DECIDE = """
+    base backend dtype max_prompt_length reward_weights steps prompts_per_step num_generations max_new_tokens lr
+    warmup_fraction lr_scheduler_type loss_type beta epsilon num_iterations scale_rewards
+    mask_truncated_completions temperature r lora_alpha lora_dropout target_modules weight_decay clip seed
+    train_limit shots length_words similarity_model
+""".split()
+DECIDE_NOT = """
+    micro_batch gradient_checkpointing eval_batch_size checkpoint_every bootstrap_samples audit_prompts
+    audit_replies audit_tolerance test_limit
+""".split()
 PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers", "sentence-transformers")
 
 

@@ -43,14 +43,14 @@ MODELS_DIR = Path("models")
 CURVE = Path("metrics/qlora_curve.csv")
 # What decides the adapter, up to the order of summation; another value is another training. What does not may change
 # between a kill and the next run, so also how a step's samples are cut into micro-batches.
-DECIDE = (
-    *("base", "backend", "dtype", "r", "lora_alpha", "lora_dropout", "target_modules", "lr", "lr_scheduler_type"),
-    *("warmup_fraction", "weight_decay", "clip", "epochs", "steps", "max_length", "packing", "train_limit", "seed"),
-)
-DECIDE_NOT = (
-    *("micro_batch", "gradient_accumulation_steps", "gradient_checkpointing", "val_limit", "checkpoint_every"),
-    *("memory_share", "bootstrap_samples"),
-)
+DECIDE = """
+    base backend dtype r lora_alpha lora_dropout target_modules lr lr_scheduler_type warmup_fraction
+    weight_decay clip epochs steps max_length packing train_limit seed
+""".split()
+DECIDE_NOT = """
+    micro_batch gradient_accumulation_steps gradient_checkpointing val_limit checkpoint_every memory_share
+    bootstrap_samples
+""".split()
 PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "tokenizers")
 
 
