@@ -27,7 +27,6 @@ from stages.lib.gguf.release_gate import (
     Thresholds,
     closeness,
     closeness_faults,
-    end_tokens,
     log_probs,
     make_windows,
     run_checks,
@@ -35,7 +34,7 @@ from stages.lib.gguf.release_gate import (
 )
 from stages.lib.gguf.tensors import load_tensors
 from stages.lib.gguf.writing import write_gguf
-from stages.lib.weights.base import ADAPTER_CONFIG
+from stages.lib.weights.base import ADAPTER_CONFIG, end_tokens
 from stages.lib.weights.models import Dtype
 
 MODELS_DIR = Path("models")

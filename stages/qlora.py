@@ -31,11 +31,11 @@ from stages.lib.core.params import load, pick
 from stages.lib.core.records import Record, read_jsonl, write_csv
 from stages.lib.lora import sft
 from stages.lib.lora.batches import Rows, padded_tokens, plan_steps
-from stages.lib.lora.masks import Sample, encode_conversation, end_of_turn_ids
+from stages.lib.lora.masks import Sample, encode_conversation
 from stages.lib.lora.memory import GB, Load, Shape, available_bytes, check_memory, read_shape
 from stages.lib.lora.preflight import check_packing, check_supervision, show_sample
 from stages.lib.lora.validation_losses import before_losses, fall, sample_losses
-from stages.lib.weights.base import base_directory, base_identity, load_tokenizer
+from stages.lib.weights.base import base_directory, base_identity, end_tokens, load_tokenizer
 from stages.lib.weights.models import Dtype, load_model_entry, resolved_dtype
 
 DATA_DIR = Path("data/instruct")
@@ -180,7 +180,7 @@ def prepare(params: Params) -> Prepared:
     val, val_counts = encode(records["val"], tokenizer, params.max_length, params.val_limit)
     if train and not val:
         raise ValueError(f"{files['val']}: no validation sample of at most max_length {params.max_length} tokens")
-    ends = end_of_turn_ids(tokenizer, generation_config(place))
+    ends = end_tokens(tokenizer, generation_config(place))
     kept = {sample.id for sample in train}
     learned = [record for record in records["train"] if str(record["id"]) in kept]
     answers = [record["messages"][-1]["content"] for record in learned]

@@ -90,13 +90,6 @@ def closeness_faults(found: dict[str, float], limits: Thresholds) -> list[str]:
     return faults
 
 
-def end_tokens(tokenizer: Any, config: Any, end_of_turn: int | None) -> set[int]:
-    """All tokens at which a reply is over."""
-    eos = config.eos_token_id
-    ids = {tokenizer.eos_token_id, end_of_turn, *(eos if isinstance(eos, list) else [eos])}
-    return {int(i) for i in ids if i is not None}
-
-
 def run_checks(
     runtime: LlamaRuntime,
     tokenizer: Any,

@@ -28,6 +28,7 @@ from stages.lib.grpo.settings import (
     trl_reward,
 )
 from stages.lib.grpo.temporary_merge import MergedLayers
+from stages.lib.weights.base import end_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,6 @@ def ask(
     plain = getattr(model, "get_base_model", lambda: model)()
     attention = plain.config._attn_implementation
     plain.set_attn_implementation(grouped_attention.NAME)
-    ends = plain.generation_config.eos_token_id
-    ends = ends if isinstance(ends, list) else [ends]
     try:
         with MergedLayers(plain).swapped_in():
             replies = sample_replies(
@@ -62,7 +61,7 @@ def ask(
                 prompts,
                 max_tokens=max_new_tokens,
                 temperature=temperature,
-                ends=[end for end in {*ends, tokenizer.eos_token_id} if end is not None],
+                ends=end_tokens(tokenizer, plain.generation_config),
                 seed=seed,
                 batch=batch_size,
             )
