@@ -9,6 +9,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.lib.core.ending import all_kept, ending
 from stages.lib.core.records import write_json
 from stages.lib.weights.models import load_model_entry
 
@@ -28,6 +29,7 @@ def main(name: str) -> None:
     """
     entry = load_model_entry(name)
     write_json(MODELS_DIR / name, {"base": name, "source": entry.source, "weights": entry.revision or entry.sha256})
+    print(ending(f"base {name}", all_kept(1), "base", "a note of its weights", MODELS_DIR / name))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from stages.lib.core.ending import all_kept, ending
 from stages.lib.core.metrics import Stopwatch, write_metrics
 from stages.lib.core.params import PARAMS_FILE, load
 from stages.lib.core.records import Record, read_jsonl, write_csv
@@ -232,6 +233,8 @@ def main() -> None:
         if skipped:
             print(f"{model} has {inputs.documents[model].shape[1]} dimensions; skipped: {', '.join(map(str, skipped))}")
     print(report.to_text(rows, params.headline_k))
+    made = f"{len(rows)} systems, table and picture,"
+    print(ending("benchmark", all_kept(len(inputs.questions)), "questions", made, OUTPUT))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from stages.lib.core.ending import ending
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, atomic_path
@@ -168,8 +169,11 @@ def main() -> None:
                 for chunk in chunk_document(item, params, tally):
                     _write(chunks, chunk)
     watch.lap("chunk")
-    write_metrics("chunk", summary(tally, params), headline)
+    results = summary(tally, params)
+    write_metrics("chunk", results, headline)
     watch.write(documents=tally.documents, chunks=tally.lengths.total())
+    made = f"{results['chunks']:,} chunks"
+    print(ending("chunk", results["documents"], "documents", made, OUTPUT_DIR / "chunks.jsonl"))
 
 
 def _write(file: TextIO, record: Record) -> None:

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from stages.lib.core.ending import ending
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
@@ -264,6 +265,8 @@ def main() -> None:
     write_metrics("dedup", metrics, headline)
     watch.lap("write")
     watch.write(chunks=len(chunks), asked=metrics["asked"])
+    made = f"{len(kept):,} chunks, {metrics['sampled']:,} of them to ask about,"
+    print(ending("dedup", metrics["chunks"], "chunks", made, KEPT))
 
 
 if __name__ == "__main__":

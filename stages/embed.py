@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from stages.lib.core.ending import all_kept, ending
 from stages.lib.core.metrics import Stopwatch, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, read_jsonl, write_array, write_json
@@ -134,6 +135,9 @@ def main() -> None:
     write_json(OUT / f"{name}_query_ids.json", [question["id"] for question in questions])
     write_metrics(f"embed_{name}", metrics, headline)
     watch.write(computed=embedder.computed)
+    texts = all_kept(len(chunks) + len(questions))
+    made = f"{len(chunks):,} chunk and {len(query_vectors)} x {len(questions):,} query vectors"
+    print(ending(f"embed {name}", texts, "texts", made, OUT))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.lib.core.ending import ending
 from stages.lib.core.metrics import Stopwatch, write_metrics
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_csv
@@ -251,6 +252,8 @@ def main() -> None:
     asked = sum(watch.parts[name] for name in params.systems)
     watch.write(new_tokens_per_second=round(tokens / max(asked, 1e-9), 2))
     print(report(metrics, FLOOR))
+    made = f"{len(replies)} systems, replies, table and chart,"
+    print(ending("eval", counts, "questions", made, OUT))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import torch
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.place import cache_dir
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.core.ending import ending
 from stages.lib.core.hashes import file_sha256
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.core.params import load, pick
@@ -235,10 +236,11 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     watch.lap("evaluate")
     kept = train.per_epoch + validation.per_epoch
     reasons = Counter(drop.reason for drop in drops)
+    counts = check_counts(kept + len(drops), kept, dict(reasons))
     write_metrics(
         "finetune",
         {
-            "examples": check_counts(kept + len(drops), kept, dict(reasons)),
+            "examples": counts,
             "train": train.per_epoch,
             "held_out": validation.per_epoch,
             "steps": training.step,
@@ -248,6 +250,9 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         },
         headline,
     )
+    before, after = (losses[f"output_{when}"]["loss"] for when in ("before", "after"))
+    made = f"loss on held-out answers {before:.4f} -> {after:.4f} nats per token,"
+    print(ending("finetune", counts, "examples", made, MODEL_DIR))
     return {
         "resumed_from_step": resumed,
         "tokens_per_second": speed.tokens_per_second,

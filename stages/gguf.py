@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib.cache.place import cache_dir
+from stages.lib.core.ending import ending
 from stages.lib.core.metrics import Stopwatch, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import read_json_object, read_jsonl, write_text
@@ -235,7 +236,10 @@ def main() -> None:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     watch.write()
-    print(f"gguf: {metrics['model']} is released as {metrics['released']}")
+    tried = len(metrics["types"])
+    dropped = {"failed_the_gate": tried - 1, "not_tried": len(params.types) - tried}
+    counts = {"in": len(params.types), "kept": 1, "dropped": dropped}
+    print(ending("gguf", counts, "types", f"{metrics['model']} as {metrics['released']}", OUTPUT_DIR))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from stages.lib.adapters.resuming import prune_finished
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.core.ending import ending, summed
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import Stopwatch, write_metrics
 from stages.lib.core.params import load, pick
@@ -285,7 +286,6 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     similarity = AnswerSimilarity(encode)
     by_base, by_tuned = (measure_replies(test_set.samples, found, similarity) for found in (before, after))
     measures = gains(by_base, by_tuned, params.bootstrap_samples, params.seed)
-    print("grpo: " + gain_line(measures), flush=True)
     rows = curve_rows(trained.history, list(rewards))
     rewarded = [row["reward"] for row in rows if "reward" in row]
     quarter = -(-len(rewarded) // 4)
@@ -317,6 +317,9 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     publish_curve(rows, list(rewards), params)
     write_metrics("grpo", metrics, headline)
     watch.write(resumed_from_step=trained.resumed_from, steps=len(rows))
+    questions = summed(split.counts for split in splits.values())
+    made = f"{gain_line(measures)}; adapter"
+    print(ending("grpo", questions, "questions", made, Path("models") / f"{params.base}-grpo"))
 
 
 def publish_curve(rows: Sequence[Mapping[str, float]], names: Sequence[str], params: Params) -> None:

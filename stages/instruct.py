@@ -21,6 +21,7 @@ from stages.lib.chats.qa_items import Item
 from stages.lib.chats.qasa import read_qasa
 from stages.lib.chats.record_files import read_records
 from stages.lib.chats.splits import SPLITS, Split, group_sources, side
+from stages.lib.core.ending import ending, summed
 from stages.lib.core.metrics import Stopwatch, write_metrics
 from stages.lib.core.params import from_mapping, load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
@@ -212,7 +213,11 @@ def main() -> None:
     write_metrics("instruct", metrics, headline)
     watch.lap("write")
     watch.write()
-    print(f"instruct: synthetic_qa {metrics['synthetic_qa']}, qar {metrics['qar']}")
+    made_later = {*EDGE_KINDS, "qar"}
+    read = summed(counts for source, counts in account.counts.items() if source not in made_later)
+    chats_made = sum(map(len, chats.values()))
+    made = f"{chats_made:,} chats with edge cases and {len(reasoned):,} questions with reasoning"
+    print(ending("instruct", read, "questions", made, OUT))
 
 
 def make_metrics(

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.lib.core.ending import ending
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
@@ -205,6 +206,8 @@ def main(judge: str, generator: str) -> None:
             if found["auc"] is not None:
                 interval = f"[{found['low']:.2f}, {found['high']:.2f}]"
                 print(f"{name}: {criterion} against {kind}: AUC {found['auc']:.2f} {interval}")
+    made = f"{len(out):,} judgments"
+    print(ending(f"judge {judge} {generator}", metrics["questions"], "questions", made, OUT / f"{name}_qa.jsonl"))
 
 
 def make_items(records: Sequence[Record], chunks: Mapping[str, Record], qa_file: Path) -> list[Item]:

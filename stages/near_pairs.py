@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from stages.lib.core.ending import all_kept, ending
 from stages.lib.core.metrics import Stopwatch, write_metrics
 from stages.lib.core.params import PARAMS_FILE, from_mapping, read_names, read_param
 from stages.lib.core.records import read_jsonl
 from stages.lib.embedding.embedders import open_embedder
-from stages.lib.near_duplicates.found_pairs import FoundPairs, Thresholds, write_found
+from stages.lib.near_duplicates.found_pairs import DIRECTORY, FoundPairs, Thresholds, write_found
 from stages.lib.near_duplicates.near_pairs import near_pairs
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
@@ -124,6 +125,8 @@ def main() -> None:
     write_metrics(f"near_pairs_{model}", summary(found, truncated), headline)
     watch.lap("write")
     watch.write(chunks=len(chunks), pairs=len(found.cosines))
+    made = f"{len(found.cosines):,} near pairs, {len(found.automatic):,} of them automatic,"
+    print(ending(f"near_pairs {model}", all_kept(len(chunks)), "chunks", made, DIRECTORY / f"{model}.jsonl"))
 
 
 if __name__ == "__main__":

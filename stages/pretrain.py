@@ -18,6 +18,7 @@ import torch
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.place import cache_dir
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.core.ending import all_kept, ending
 from stages.lib.core.metrics import Stopwatch, write_metrics
 from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_text
@@ -272,6 +273,8 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         | ({"hellaswag": hellaswag} if hellaswag else {}),
         headline,
     )
+    made = f"{model.n_params:,} weights, validation loss {loss:.4f} nats per token at step {step},"
+    print(ending("pretrain", all_kept(data.train.shards.tokens), "tokens", made, MODELS_DIR))
     return {
         "resumed_from_step": resumed,
         "tokens_per_second": speed.tokens_per_second,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.lib.core.ending import ending
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
@@ -108,7 +109,8 @@ def main(generator: str) -> None:
     watch.write(
         chunks_per_second=round(len(chunks) / max(watch.parts["ask"], 1e-9), 3), asked=model.asked, reused=model.reused
     )
-    print(f"{generator}: {len(records)} questions from {len(chunks)} chunks; dropped {metrics['chunks']['dropped']}")
+    made = f"{len(records):,} questions"
+    print(ending(f"qa {generator}", metrics["chunks"], "chunks", made, QA_DIR / f"{generator}_qa.jsonl"))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from stages.lib.adapters.resuming import last_whole_checkpoint, prune_finished
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.core.ending import ending, summed
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.core.params import load, pick
@@ -268,10 +269,13 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
         headline,
     )
     watch.lap("write")
-    print(
-        f"qlora: validation loss {result['val_loss_before']:.4f} -> {result['val_loss_after']:.4f}, a fall of "
-        f"{result['val_loss_fall']:.4f} (95%: {result['val_loss_fall_low']:.4f}..{result['val_loss_fall_high']:.4f})"
+    made = (
+        f"validation loss {result['val_loss_before']:.4f} -> {result['val_loss_after']:.4f} nats per learned token, "
+        f"a fall of {result['val_loss_fall']:.4f} "
+        f"(95%: {result['val_loss_fall_low']:.4f}..{result['val_loss_fall_high']:.4f}),"
     )
+    chats = summed([data.counts["train"], data.counts["val"]])
+    print(ending("qlora", chats, "chats", made, MODELS_DIR / f"{params.base}-qlora"))
     computed = sum(padded_tokens(group, data.lengths, params.packing) for group in data.groups)
     return {
         "resumed_from_step": int(resumed.name.rpartition("-")[2]) if resumed else 0,

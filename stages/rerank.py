@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.lib.core.ending import ending
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
@@ -212,9 +213,12 @@ def main() -> None:
         )
     watch.lap("rerank")
 
-    write_jsonl(stored.RERANKING / f"{embedding}_{name}_{instruction}_reranking.jsonl", records)
+    file = stored.RERANKING / f"{embedding}_{name}_{instruction}_reranking.jsonl"
+    write_jsonl(file, records)
     write_metrics(title, {"method": entry.rerank_method, **metrics})  # its worth is a metric of the benchmark
     watch.write(pairs=metrics["candidates"]["kept"])
+    made = f"{len(records):,} reranked lists"
+    print(ending(f"rerank {embedding} {name} {instruction}", metrics["candidates"], "candidates", made, file))
 
 
 if __name__ == "__main__":

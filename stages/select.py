@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from stages.lib.core.ending import ending
 from stages.lib.core.metrics import Stopwatch, write_metrics
 from stages.lib.core.params import load, read_names
 from stages.lib.core.records import Record, read_jsonl, write_jsonl, write_text
@@ -213,14 +214,14 @@ def main() -> None:
     dropped: dict[str, int] = {}
     for row in funnel.rows:
         dropped[row["reason"]] = dropped.get(row["reason"], 0) + row["dropped"]
-    assert total == len(selected) + sum(dropped.values())
     per_generator = {
         generator: sum(question["generator"] == generator for question in selected) for generator in judged
     }
+    counts = {"in": total, "kept": len(selected), "dropped": dropped}
     write_metrics(
         "select",
         {
-            "questions": {"in": total, "kept": len(selected), "dropped": dropped},
+            "questions": counts,
             "selected_by_generator": per_generator,
             "mean_score": float(np.mean([question["mean_score"] for question in selected])),
             "agreement": agreement(judged, params),
@@ -228,6 +229,7 @@ def main() -> None:
         headline,
     )
     watch.write(questions=total)
+    print(ending("select", counts, "questions", f"{len(selected):,} questions", OUT / "qa_selected.jsonl"))
 
 
 if __name__ == "__main__":

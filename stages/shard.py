@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.place import cache_dir
+from stages.lib.core.ending import ending
 from stages.lib.core.hashes import ledger_key
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.core.params import load
@@ -229,7 +230,8 @@ def main() -> None:
     content = manifest(tokenizer, params.shard_tokens, state.shards)
     write_json(state.directory / MANIFEST, content)
     watch.lap("tokenize")
-    write_metrics("shard", summary(tally, content), headline)
+    results = summary(tally, content)
+    write_metrics("shard", results, headline)
     publish(state.directory, OUTPUT_DIR)
     shutil.rmtree(state.root)
     watch.write(
@@ -237,6 +239,8 @@ def main() -> None:
         tokens_per_second=round(made / watch.parts["tokenize"], 1),
         worker_memory_mb=round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3, 1),
     )
+    split = " and ".join(f"{results[split]['tokens']:,} {split}" for split in SPLITS)
+    print(ending("shard", results["documents"], "documents", f"{split} tokens", OUTPUT_DIR))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     limits = ["-S", "dedup.sample=40"]
     record = place.parent / "record"
     record.mkdir()
-    run("dvc", "exp", "run", *limits, cwd=place, PYTHONPATH=str(ROOT / "tests/recorder"), LLMILL_RECORD=str(record))
+    recorder = {"PYTHONPATH": str(ROOT / "tests/recorder"), "LLMILL_RECORD": str(record)}
+    (place.parent / "output.txt").write_text(run("dvc", "exp", "run", *limits, cwd=place, **recorder))
     return place
 
 
@@ -99,6 +101,15 @@ def test_each_stage_reads_and_writes_what_dvc_yaml_says(clone: Path) -> None:
         left = {what: sorted(paths - untracked - UNREAD.get(name, set())) for what, paths in found.items()}
         faults[stage] = {what: paths for what, paths in left.items() if paths}
     assert not any(faults.values()), json.dumps({stage: fault for stage, fault in faults.items() if fault}, indent=1)
+
+
+@pytest.mark.slow
+def test_each_stage_says_what_came_in_and_where_the_rest_lies(clone: Path) -> None:
+    lines = (clone.parent / "output.txt").read_text().splitlines()
+    for stage in listed_stages(clone):
+        name = stage.partition("@")[0]
+        said = [line for line in lines if re.match(rf"{name}[^:]*: [\d,]+ \w+ -> .* in (data|models)/", line)]
+        assert said, f"{stage}: no line of what came in"
 
 
 @pytest.mark.slow
