@@ -338,3 +338,8 @@ def test_pubmedqa_qasa_and_scidqa_go_through(at_work: Path) -> None:
     assert all("\xa0" not in record["context"] for record in refused)
     contexts = [{normalised(r["context"]) for r in read_set("synthetic_qa")[split] if r["context"]} for split in SPLITS]
     assert not contexts[0] & contexts[1] and not contexts[0] & contexts[2] and not contexts[1] & contexts[2]
+
+
+def test_each_kind_of_edge_case_has_its_own_share() -> None:
+    shares = from_mapping(Params, PARAMS, "instruct").shares
+    assert shares == {"unanswerable": 0.2, "false_premise": 0.15, "true_premise": 0.05}

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,8 +17,8 @@ from stages import qlora
 from stages.lib.core.metrics import read_results
 from stages.lib.core.records import write_jsonl
 from stages.lib.lora import sft
-from tests.lib.lora.tiny_chat import chat_record, params_text, write_tiny_base
-from tests.params_of import section
+from tests.lib.lora.tiny_chat import chat_record, params_text, tiny_tokenizer, write_tiny_base
+from tests.params_of import params_of, section
 
 SECTION = section("qlora") | {
     "base": "tiny",
@@ -211,3 +212,26 @@ def test_packing_learns_the_same(project: Path, base: Path) -> None:
     packed = [line.split(",") for line in (project / "metrics/qlora_curve.csv").read_text().splitlines()[1:]]
     for expected, found in zip(rows, packed, strict=True):
         assert [float(cell) for cell in found] == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_sample_that_just_fits_is_kept() -> None:
+    records = [chat_record(number) for number in range(3)]
+    lengths = [len(sample.input_ids) for sample in qlora.encode(records, tiny_tokenizer(), 10_000, 0)[0]]
+    assert len(set(lengths)) == 3
+    kept, counts = qlora.encode(records, tiny_tokenizer(), max(lengths), 0)
+    assert (len(kept), counts) == (3, {"in": 3, "kept": 3, "dropped": {}})
+    kept, counts = qlora.encode(records, tiny_tokenizer(), max(lengths) - 1, 1)
+    assert (len(kept), counts) == (1, {"in": 3, "kept": 1, "dropped": {"over_limit": 2}})
+    assert qlora.encode(records, tiny_tokenizer(), max(lengths) - 1, 0)[1]["dropped"] == {"too_long": 1}
+
+
+def test_a_fall_is_what_the_losses_lost() -> None:
+    before = np.linspace(2.0, 5.0, 40)
+    after = before - 0.5
+    after[0] = before[0] + 1.0
+    found = qlora.fall(before, after, params_of(qlora.Params, "qlora", bootstrap_samples=500))
+    assert found["val_loss_fall"] == pytest.approx(before.mean() - after.mean()) == pytest.approx(0.5 - 1.5 / 40)
+    assert found["val_loss_before"] > found["val_loss_after"]
+    assert found["val_samples_improved"] == 39
+    # Paired: losses are 3 apart, what they fell by is not.
+    assert 0.3 < found["val_loss_fall_low"] < found["val_loss_fall"] < found["val_loss_fall_high"] <= 0.5
