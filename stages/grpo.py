@@ -19,9 +19,8 @@ from stages.lib.adapters.resuming import prune_finished
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
-from stages.lib.core.ending import ending, summed
 from stages.lib.core.hashes import file_sha256, ledger_key
-from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load, pick
 from stages.lib.core.records import read_jsonl, write_csv, write_jsonl
 from stages.lib.grpo.format_gain import CONTENT, FORM, gain_line, gains, measure_replies, reply_rows
@@ -287,19 +286,7 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     by_base, by_tuned = (measure_replies(test_set.samples, found, similarity) for found in (before, after))
     measures = gains(by_base, by_tuned, params.bootstrap_samples, params.seed)
     rows = curve_rows(trained.history, list(rewards))
-    rewarded = [row["reward"] for row in rows if "reward" in row]
-    quarter = -(-len(rewarded) // 4)
-    metrics = {
-        "counts": {name: split.counts for name, split in splits.items()},
-        "dtype": params.dtype,
-        "steps": len(rows),
-        "reward_first_quarter": float(np.mean(rewarded[:quarter])),
-        "reward_last_quarter": float(np.mean(rewarded[-quarter:])),
-        "test_prompts": len(test_set.samples),
-        "format_gain": {name: measures[name] for name in FORM},
-        "content_gain": {name: measures[name] for name in CONTENT},
-        "audit": audit,
-    }
+    metrics = results(params, splits, rows, len(test_set.samples), measures) | {"audit": audit}
     card = model_card(
         title=f"{params.base}-grpo",
         base=params.base,
@@ -320,6 +307,28 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     questions = summed(split.counts for split in splits.values())
     made = f"{gain_line(measures)}; adapter"
     print(ending("grpo", questions, "questions", made, Path("models") / f"{params.base}-grpo"))
+
+
+def results(
+    params: Params,
+    splits: Mapping[str, Split],
+    rows: Sequence[Mapping[str, float]],
+    asked: int,
+    measures: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The metrics of the training and of what it gained on the test questions `asked`."""
+    rewarded = [row["reward"] for row in rows if "reward" in row]
+    quarter = -(-len(rewarded) // 4)
+    return {
+        "counts": {name: split.counts for name, split in splits.items()},
+        "dtype": params.dtype,
+        "steps": len(rows),
+        "reward_first_quarter": float(np.mean(rewarded[:quarter])),
+        "reward_last_quarter": float(np.mean(rewarded[-quarter:])),
+        "test_prompts": asked,
+        "format_gain": {name: measures[name] for name in FORM},
+        "content_gain": {name: measures[name] for name in CONTENT},
+    }
 
 
 def publish_curve(rows: Sequence[Mapping[str, float]], names: Sequence[str], params: Params) -> None:

@@ -17,8 +17,9 @@ from stages import qlora
 from stages.lib.core.metrics import read_results
 from stages.lib.core.records import write_jsonl
 from stages.lib.lora import sft
+from stages.lib.lora.validation_losses import fall
 from tests.lib.lora.tiny_chat import chat_record, params_text, tiny_tokenizer, write_tiny_base
-from tests.params_of import params_of, section
+from tests.params_of import section
 
 SECTION = section("qlora") | {
     "base": "tiny",
@@ -229,7 +230,7 @@ def test_a_fall_is_what_the_losses_lost() -> None:
     before = np.linspace(2.0, 5.0, 40)
     after = before - 0.5
     after[0] = before[0] + 1.0
-    found = qlora.fall(before, after, params_of(qlora.Params, "qlora", bootstrap_samples=500))
+    found = fall(before, after, 500, seed=0)
     assert found["val_loss_fall"] == pytest.approx(before.mean() - after.mean()) == pytest.approx(0.5 - 1.5 / 40)
     assert found["val_loss_before"] > found["val_loss_after"]
     assert found["val_samples_improved"] == 39

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from stages.lib.adapters.lora import lora_config
 from stages.lib.core.records import csv_text
-from stages.lib.grpo.settings import curve_rows, lora_config, prompt_order, trl_config, trl_reward
+from stages.lib.grpo.settings import curve_rows, prompt_order, trl_config, trl_reward
 from tests.lib.grpo.test_shared_prompt_trainer import params
 
 
@@ -75,24 +76,25 @@ def test_every_pass_holds_every_prompt_once_in_another_order() -> None:
         ({"temperature": 0.5}, {"temperature": 0.5}),
         ({"loss_type": "dr_grpo"}, {"loss_type": "dr_grpo"}),
         ({"scale_rewards": "none"}, {"scale_rewards": "none"}),
-        ({"mask_truncated": True}, {"mask_truncated_completions": True}),
-        ({"mask_truncated": False}, {"mask_truncated_completions": False}),
+        ({"mask_truncated_completions": True}, {"mask_truncated_completions": True}),
+        ({"mask_truncated_completions": False}, {"mask_truncated_completions": False}),
         ({"seed": 77}, {"seed": 77}),
         ({"steps": 40, "warmup_fraction": 0.2}, {"max_steps": 40, "warmup_steps": 8}),
-        ({"iterations": 2}, {"num_iterations": 2}),
-        ({"max_completion_tokens": 33}, {"max_completion_length": 33}),
+        ({"num_iterations": 2}, {"num_iterations": 2}),
+        ({"max_new_tokens": 33}, {"max_completion_length": 33}),
         (
-            {"prompts_per_step": 3, "generations": 4, "micro_batch": 2},
+            {"prompts_per_step": 3, "num_generations": 4, "micro_batch": 2},
             {"num_generations": 4, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 6},
         ),
     ],
 )
 def test_a_knob_reaches_the_trainer(knobs: dict[str, Any], expected: dict[str, Any], tmp_path: Path) -> None:
-    found = trl_config(params(**knobs), tmp_path, use_cpu=True)
+    chosen = params(**knobs)
+    found = trl_config(chosen.settings(), chosen.schedule(), tmp_path, use_cpu=True)
     assert {name: getattr(found, name) for name in expected} == expected
 
 
 def test_the_adapter_is_as_large_as_asked() -> None:
-    found = lora_config(params(lora_rank=3, lora_alpha=7, lora_dropout=0.25, target_modules=["q_proj"]))
+    found = lora_config(params(r=3, lora_alpha=7, lora_dropout=0.25, target_modules=["q_proj"]).lora())
     assert (found.r, found.lora_alpha, found.lora_dropout, found.target_modules) == (3, 7, 0.25, {"q_proj"})
-    assert lora_config(params(target_modules=[])).target_modules == "all-linear"
+    assert lora_config(params(target_modules=[]).lora()).target_modules == "all-linear"
