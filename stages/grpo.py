@@ -38,27 +38,11 @@ OUT = Path("data/grpo")
 # What decides the adapter, up to the order of summation; another value is another training. What does not may change
 # between a kill and the next run.
 DECIDE = (
-    *(
-        "base",
-        "backend",
-        "dtype",
-        "max_prompt_length",
-        "reward_weights",
-        "steps",
-        "prompts_per_step",
-        "num_generations",
-    ),
-    *("max_new_tokens", "lr", "warmup_fraction", "lr_scheduler_type", "loss_type", "beta", "epsilon", "num_iterations"),
-    *(
-        "scale_rewards",
-        "mask_truncated_completions",
-        "temperature",
-        "r",
-        "lora_alpha",
-        "lora_dropout",
-        "target_modules",
-    ),
-    *("weight_decay", "clip", "seed", "train_limit", "shots", "length_words", "similarity_model"),
+    *("base", "backend", "dtype", "steps", "prompts_per_step", "num_generations", "max_new_tokens", "temperature"),
+    *("max_prompt_length", "shots", "train_limit", "r", "lora_alpha", "lora_dropout", "target_modules"),
+    *("lr", "lr_scheduler_type", "warmup_fraction", "weight_decay", "clip", "loss_type", "beta", "epsilon"),
+    *("num_iterations", "scale_rewards", "mask_truncated_completions", "reward_weights", "length_words"),
+    *("similarity_model", "seed"),
 )
 DECIDE_NOT = (
     *("micro_batch", "gradient_checkpointing", "eval_batch_size", "checkpoint_every", "bootstrap_samples"),
