@@ -60,7 +60,7 @@ class Params:
 
     base: str  # a chat model under models:
     backend: Literal["hf", "unsloth"]  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
-    dtype: Literal["auto", "float32", "bfloat16", "float16"]  # auto: bfloat16 with CUDA or AMX
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]  # of the computation; auto: bfloat16 with CUDA or AMX
     r: int  # rank of the adapter, >= 1
     lora_alpha: int  # its update is scaled by lora_alpha / r
     lora_dropout: float  # of the adapter's input, 0 <= lora_dropout < 1
@@ -72,7 +72,7 @@ class Params:
     clip: float  # global gradient norm at most; 0: no clipping
     epochs: float  # passes over the training samples; without effect where steps is given
     steps: int  # optimizer steps; 0: by epochs
-    micro_batch: int  # samples computed at once, on average; x gradient_accumulation_steps = a step's a step
+    micro_batch: int  # samples a forward pass, on average; x gradient_accumulation_steps = a step
     gradient_accumulation_steps: int  # micro-batches a step
     max_length: int  # tokens a sample at most; longer ones are dropped and counted
     packing: bool  # join the samples of a micro-batch into one row: nothing is padded

@@ -44,7 +44,7 @@ SETTINGS: dict[str, Any] = section("grpo") | {
     "beta": 0.01,
     "backend": "hf",
     "dtype": "auto",
-    "gradient_checkpointing": False,
+    "gradient_checkpointing": "none",
     "r": 16,
     "lora_alpha": 32,
     "temperature": 1.0,

@@ -23,11 +23,11 @@ from tests.params_of import params_of
 # How the same sums are cut, what is shown, and what is measured before or after: none of it changes a weight.
 LOOP = {"micro_batch", "compile", "processes", "parallel", "checkpoint_every", "log_every", "trackers"}
 FREE: dict[str, set[str]] = {
-    "pretrain": LOOP | {"eval_windows", "hellaswag", "hellaswag_limit", "hellaswag_every", "prompts", "sample_tokens"},
+    "pretrain": LOOP | {"eval_windows", "hellaswag", "hellaswag_limit", "hellaswag_every", "prompts", "max_new_tokens"},
     "finetune": LOOP | {"sources"},  # the examples count by their content
-    "qlora": {"checkpointing", "val_limit", "checkpoint_every", "memory_share", "bootstrap_samples"},
-    "grpo": {"micro_batch", "gradient_checkpointing", "batch_size", "checkpoint_every", "bootstrap_samples"}
-    | {"audit_prompts", "audit_replies", "audit_tolerance", "test_prompts"},
+    "qlora": {"gradient_checkpointing", "val_limit", "checkpoint_every", "memory_share", "bootstrap_samples"},
+    "grpo": {"micro_batch", "gradient_checkpointing", "eval_batch_size", "checkpoint_every", "bootstrap_samples"}
+    | {"audit_prompts", "audit_replies", "audit_tolerance", "test_limit"},
 }
 WORLD = World(0, 1, torch.device("cpu"))
 BYTES = load_tokenizer("byte")
@@ -112,7 +112,7 @@ CASES: dict[str, tuple[Any, Directory]] = {
         finetune_directory,
     ),
     "qlora": (
-        params_of(stages.qlora.Params, "qlora", base="tiny", backend="hf", compute_dtype="float32"),
+        params_of(stages.qlora.Params, "qlora", base="tiny", backend="hf", dtype="float32"),
         lambda params: stages.qlora.adapter_directory(params, "data"),
     ),
     "grpo": (
@@ -133,10 +133,10 @@ def test_another_value_is_another_training(stage: str, project: Path) -> None:
 
 
 def test_a_step_may_be_cut_otherwise_if_it_has_as_many_samples(project: Path) -> None:
-    params = replace(CASES["qlora"][0], batch_size=2, accumulation=6)
+    params = replace(CASES["qlora"][0], micro_batch=2, gradient_accumulation_steps=6)
     directory = CASES["qlora"][1]
-    assert directory(replace(params, batch_size=4, accumulation=3)) == directory(params)
-    assert directory(replace(params, batch_size=4, accumulation=6)) != directory(params)
+    assert directory(replace(params, micro_batch=4, gradient_accumulation_steps=3)) == directory(params)
+    assert directory(replace(params, micro_batch=4, gradient_accumulation_steps=6)) != directory(params)
 
 
 def test_other_data_or_weights_are_another_training(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

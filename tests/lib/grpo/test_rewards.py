@@ -133,7 +133,9 @@ def test_weights_choose_and_sum() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_reward_that_is_no_number_is_named(value: float) -> None:
-    with pytest.raises(ValueError, match=r"reward 'overlap' is (nan|inf) for sample 's1', reply 'two'.*grpo\.weights"):
+    with pytest.raises(
+        ValueError, match=r"reward 'overlap' is (nan|inf) for sample 's1', reply 'two'.*grpo\.reward_weights"
+    ):
         score("overlap", lambda samples, replies: [0.0, value], [SAMPLE] * 2, ["one", "two"])
 
 
