@@ -86,7 +86,7 @@ def test_fused_rankings() -> None:
 
 def test_ranks_begin_at_1() -> None:
     def fused(first: list[int], second: list[int]) -> list[int]:
-        return fuse_rankings([np.array(first)], [np.array(second)], 9, k=1, depth=10)[0].tolist()
+        return list(fuse_rankings([np.array(first)], [np.array(second)], 9, k=1, depth=10)[0])
 
     # 1/(1+2) + 1/(1+3) of document 1 is more than 1/(1+1) of a first one; from rank 0 it would be less.
     assert fused([0, 1, 2], [3, 4, 1])[0] == 1
