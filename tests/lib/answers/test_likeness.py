@@ -15,6 +15,7 @@ def test_squad_normalization() -> None:
 def test_token_f1_by_hand() -> None:
     assert token_f1("the cat sat", "A cat.") == pytest.approx(2 * 1 / (2 + 1))
     assert token_f1("cat cat cat", "cat dog") == pytest.approx(2 * 1 / (3 + 2))  # a word counts as often as it occurs
+    assert token_f1("cat cat dog", "cat cat") == pytest.approx(2 * 2 / (3 + 2))  # in both texts
     assert token_f1("Paris", "paris!") == 1.0
     assert token_f1("", "") == 1.0
     assert token_f1("", "word") == token_f1("word", "the") == 0.0

@@ -59,3 +59,16 @@ def test_the_pairing_does_not_depend_on_the_order() -> None:
     for one in ITEMS:
         first, second = (pair_unanswerable(one, side, one.source, REFUSALS) for side in texts)
         assert first == second
+
+
+def test_the_text_is_one_of_those_closest_to_the_question() -> None:
+    """Twelve texts lack the answer: six speak of what is asked, six of the weather."""
+    near = [item(f"near{i}", f"The lantern of harbour {i} burns oil.", "q", "a") for i in range(6)]
+    far = [item(f"far{i}", f"Weather number {i} is cold.", "q", "a") for i in range(6)]
+    for number in range(8):
+        asked = item(f"asked{number}", "", "What does the lantern burn in the harbour?", "seven barrels")
+        items = [*near, *far, asked]
+        texts = Texts(items, {one.source: one.source for one in items})
+        found = pair_unanswerable(asked, texts, asked.source, REFUSALS)
+        assert isinstance(found, Item)
+        assert "lantern" in found.context

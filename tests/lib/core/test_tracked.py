@@ -97,6 +97,12 @@ def test_the_message_names_file_stage_and_remedy(in_chunk: Path) -> None:
         matched_files(["../outside/*.md"])
 
 
+def test_a_linked_folder_is_not_tracked_as_a_whole_either(in_chunk: Path) -> None:
+    assert untracked([Path("documents/linked")], ["documents"]) == [Path("documents/linked")]
+    assert untracked([Path("documents/linked")], ["documents", "documents/linked"]) == []
+    assert untracked([Path("documents/a")], ["documents"]) == []
+
+
 def test_what_the_message_says_helps(in_chunk: Path) -> None:
     deps = ["documents", "documents/linked", "../outside"]
     (in_chunk / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"chunk": {"cmd": "x", "deps": deps}}}))

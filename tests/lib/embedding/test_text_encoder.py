@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
-from transformers import AutoModel, AutoTokenizer, Qwen3Config, Qwen3Model, XLMRobertaConfig, XLMRobertaModel
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    GPTNeoConfig,
+    GPTNeoModel,
+    Qwen3Config,
+    Qwen3Model,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
 
 from stages.lib.embedding.text_encoder import TextEncoder, padded_length
 from stages.lib.weights.models import ModelEntry, load_model_entry, locate, resolved_dtype
@@ -238,3 +247,27 @@ def test_cuda_agrees_with_the_cpu(qwen: Path, monkeypatch: pytest.MonkeyPatch) -
     on_cuda = vectors_of(TextEncoder(qwen_entry(qwen), qwen), texts)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     np.testing.assert_allclose(on_cuda, vectors_of(TextEncoder(qwen_entry(qwen), qwen), texts), atol=1e-4)
+
+
+def test_padding_moves_no_position(tmp_path: Path) -> None:
+    """Positions that are learned, unlike rope's, show it."""
+    torch.manual_seed(0)
+    config = GPTNeoConfig(
+        vocab_size=257,
+        hidden_size=32,
+        num_layers=2,
+        num_heads=2,
+        attention_types=[[["global"], 2]],
+        max_position_embeddings=128,
+        bos_token_id=256,
+        eos_token_id=256,
+    )
+    GPTNeoModel(config).save_pretrained(tmp_path)
+    qwen_tokenizer(tmp_path)
+    encoder = TextEncoder(qwen_entry(tmp_path, max_length=100), tmp_path)
+    texts = ["a", "loss", "batch of texts"]
+    model = GPTNeoModel.from_pretrained(tmp_path).eval()
+    for text, ids, vector in zip(texts, encoder.tokenize(texts), vectors_of(encoder, texts), strict=True):
+        with torch.no_grad():
+            state = model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
+        np.testing.assert_allclose(vector, torch.nn.functional.normalize(state, dim=0), atol=1e-5, err_msg=text)

@@ -92,3 +92,10 @@ def test_float16_is_rounded_to_the_nearest_and_ties_to_even() -> None:
     found = quantize(rows, Type.F16)
     assert found.dtype == np.float16
     assert found.tolist() == [[1 + 1 / 1024, 1 + 2 / 1024, 1.0, -(1 + 1 / 1024)]]
+
+
+def test_rows_that_no_block_divides_and_norms_of_heads_keep_their_precision() -> None:
+    found = choose_types({"blk.0.attn_q.weight": (8, 40)}, "Q4_K_M", "llama", 1)
+    assert found["blk.0.attn_q.weight"] == Chosen(Type.F16, Type.Q4_K)  # 40 is no multiple of 32 either
+    heads = choose_types({"blk.0.attn_q_norm.weight": (8, 256)}, "Q4_K_M", "llama", 1)
+    assert heads["blk.0.attn_q_norm.weight"] == Chosen(Type.F32)

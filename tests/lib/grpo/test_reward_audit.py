@@ -1,6 +1,7 @@
 """The reward audit: sound rewards pass, hackable ones fail with an explanation."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -97,3 +98,18 @@ def test_one_sample_in_ten_may_be_noise() -> None:
     loose = audit_rewards(rewards, {"overlap": 1.0}, SAMPLES, REPLIES, references=SAMPLES, tolerance=0.5)
     assert any("'question_copied'" in failure and "33%" in failure for failure in strict["failures"])
     assert not any("'question_copied'" in failure for failure in loose["failures"])
+
+
+@pytest.mark.parametrize(("tolerance", "fails"), [(0.25, False), (0.24, True)])
+def test_a_fraud_may_win_on_just_the_tolerated_share(tolerance: float, fails: bool) -> None:
+    samples = [replace(SAMPLES[0], id=str(number)) for number in range(4)]
+
+    def reward(asked: Sequence[Sample], replies: Sequence[str]) -> list[float]:
+        honest = [0.0 if sample.id == "0" else 1.0 for sample in asked]
+        pairs = zip(asked, replies, honest, strict=True)
+        return [value if reply == sample.reference else 0.5 for sample, reply, value in pairs]
+
+    found = audit_rewards(
+        {"overlap": reward}, {"overlap": 1.0}, samples, ["x"] * 4, references=samples, tolerance=tolerance
+    )
+    assert bool(found["failures"]) is fails

@@ -86,3 +86,10 @@ def test_the_interval_holds_the_true_auc_about_as_often_as_it_says() -> None:
 
 def test_no_pairs_no_auc() -> None:
     assert auc_report([], [1.0], seed=0) == {"auc": None, "low": None, "high": None, "pairs": 0}
+
+
+def test_a_sentence_that_says_nearly_the_same_is_no_wrong_answer() -> None:
+    said = "The red lamp burns ten drops of oil in an hour."
+    other = "The blue boat leaves the quay before the winter storms."
+    context = f"{said} The red lamp burns ten drops of oil in a night. {other}"
+    assert wrong_answers(Item(question="q", answer=said, context=context, document="d")) == [other]

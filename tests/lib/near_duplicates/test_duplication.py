@@ -102,3 +102,13 @@ def test_facts_survive_the_plain_words(one: str, other: str) -> None:
 
 def test_a_text_without_words_stays_as_it_is() -> None:
     assert plain_words(" --- \n") == "---"
+
+
+def test_what_adds_just_the_threshold_is_a_duplicate() -> None:
+    # The word that the other text lacks costs 8 nats instead of 1.
+    pair = ("the red lamp", "the red lamps")
+    model = Scripted(rating=False)
+    assert excess_surprise([pair], model) == [7.0]
+    for threshold, duplicate in ((7.0, True), (6.9, False)):
+        (verdict,) = judge_pairs([pair], model, prompt=PROMPT, max_tokens=50, excess_nats=threshold)
+        assert verdict.duplicate is duplicate

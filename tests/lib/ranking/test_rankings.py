@@ -82,3 +82,13 @@ def test_fused_rankings() -> None:
     assert fuse_rankings([np.array([2, 0, 1])], [np.array([0, 1, 2])], 4, k=0, depth=10)[0].tolist() == [0, 2, 1]
     assert fuse_rankings([np.array([2])], [np.array([], dtype=np.int64)], 4, k=60, depth=10)[0].tolist() == [2]
     assert fuse_rankings([np.array([0, 1, 2])], [np.array([1, 0, 3])], 4, k=60, depth=2)[0].tolist() == [0, 1]
+
+
+def test_ranks_begin_at_1() -> None:
+    def fused(first: list[int], second: list[int]) -> list[int]:
+        return list(fuse_rankings([np.array(first)], [np.array(second)], 9, k=1, depth=10)[0])
+
+    # 1/(1+2) + 1/(1+3) of document 1 is more than 1/(1+1) of a first one; from rank 0 it would be less.
+    assert fused([0, 1, 2], [3, 4, 1])[0] == 1
+    # 1/(1+3) + 1/(1+4) is less than 1/(1+1); from rank 2 it would be more.
+    assert fused([0, 2, 1], [3, 4, 5, 1])[:3] == [0, 3, 1]

@@ -55,6 +55,8 @@ def test_the_manifest_says_what_there_is(directory: Path) -> None:
     other = write_shard(directory, "val", 0, TOKENS[:11], np.array([0]))
     changed = manifest(BYTE, 300, {"train": train["shards"], "val": [other]})
     assert changed["fingerprint"] != content["fingerprint"]
+    divided = write_shard(directory, "val", 0, TOKENS[:10], np.array([0, 5]))  # the same tokens, as two documents
+    assert manifest(BYTE, 300, {"train": train["shards"], "val": [divided]})["fingerprint"] != content["fingerprint"]
 
 
 def test_a_missing_manifest_or_split(directory: Path) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -176,3 +177,20 @@ def test_a_compiled_training_validates_and_generates_as_an_eager_one(tmp_path: P
     assert [v for v in fused[1] if v] == pytest.approx([v for v in eager[1] if v], rel=1e-4)
     assert fused[2] == eager[2]
     assert len(fused[2]) == 12
+
+
+def test_each_step_drops_other_channels_and_always_the_same(tmp_path: Path) -> None:
+    class Same(Counting):
+        """One sequence, again and again."""
+
+        def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+            """As `Batches`."""
+            return super().batch(1, 1)[0].repeat(count, 0), super().batch(1, 1)[1].repeat(count, 0)
+
+    made = training(tmp_path, settings(weight_decay=0.0))
+    losses = []
+    for step in (0, 1, 2, 0, 1, 2):
+        made.step = step
+        losses.append(made.train_step(Same(), lr=0.0)[0])
+    assert losses[:3] == losses[3:]
+    assert len(set(losses)) == 3
