@@ -5,7 +5,6 @@ each validation sample; after the last one it measures them again, and says by h
 on from its last checkpoint in .cache/qlora/.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -31,7 +30,7 @@ from stages.lib.cache.training_directory import deciding, training_directory
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
 from stages.lib.core.params import load
-from stages.lib.core.records import Record, read_jsonl, write_csv, write_json
+from stages.lib.core.records import Record, read_json_object, read_jsonl, write_csv, write_json
 from stages.lib.lora import sft
 from stages.lib.lora.batches import Rows, padded_tokens, plan_steps
 from stages.lib.lora.masks import Sample, encode_conversation
@@ -356,7 +355,7 @@ def before_losses(
     kept = directory / f"before_{code_identity(sample_losses)[:16]}.json"
     names = [sample.id for sample in val]
     if kept.is_file():
-        content = json.loads(kept.read_text(encoding="utf-8"))
+        content = read_json_object(kept)
         if content["ids"] == names:
             return np.array(content["losses"])
     losses = sample_losses(model, val, pad_id, batch_tokens)
