@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
@@ -108,14 +108,17 @@ def judge_pairs(params: Params, pairs: Mapping[str, Sequence[Pair]]) -> tuple[st
     with open_model(params.judge) as model:
         for system, asked in pairs.items():
             progress = f"judge {system} against base"
-            if method == "rating":
-                verdicts[system] = judge_by_rating(
-                    asked, model, prompt=prompt, max_tokens=params.judge_max_new_tokens, progress=progress
-                )
-            else:
-                verdicts[system] = judge_by_likelihood(
-                    asked, model, prompt=prompt, margin=params.judge_margin, progress=progress
-                )
+            match method:
+                case "rating":
+                    verdicts[system] = judge_by_rating(
+                        asked, model, prompt=prompt, max_tokens=params.judge_max_new_tokens, progress=progress
+                    )
+                case "likelihood":
+                    verdicts[system] = judge_by_likelihood(
+                        asked, model, prompt=prompt, margin=params.judge_margin, progress=progress
+                    )
+                case _:
+                    assert_never(method)
     return method, verdicts
 
 

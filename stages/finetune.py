@@ -6,7 +6,6 @@ Run: python -m stages.finetune, or torchrun --nproc-per-node N -m stages.finetun
 """
 
 import math
-import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any, Literal
 import torch
 
 from stages.lib.cache.code_identity import code_identity
-from stages.lib.cache.place import cache_dir
 from stages.lib.cache.training_directory import deciding, training_directory
 from stages.lib.core.hashes import file_sha256
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
@@ -28,11 +26,9 @@ from stages.lib.instructions.examples import Example, Source, is_held_out, parse
 from stages.lib.reading.documents import Drop
 from stages.lib.tokens.targets import IGNORED
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
-from stages.lib.training.curve_picture import publish_curve
-from stages.lib.training.curves import Curve
-from stages.lib.training.distributed import World, open_world, start_processes
+from stages.lib.training.distributed import World
 from stages.lib.training.precision import matmul_peak
-from stages.lib.training.trackers import open_trackers
+from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
 from stages.lib.training.training import Speed, Training
 from stages.lib.training.training_params import DECIDE, DECIDE_NOT, Tracker, TrainingParams
 
@@ -197,32 +193,17 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     watch.lap("read")
 
     training = begin(params, data, world, facts)
-    directory = training.store.directory
-    resumed = training.step
-    if world.main:
-        again = f", goes on from step {resumed}" if resumed else ""
-        print(
-            f"finetune: {train.per_epoch:,} examples, {validation.per_epoch:,} held out, "
-            f"{training.sequences} a step, {training.precision}{again}",
-            flush=True,
-        )
-    curve = Curve(directory / "curve.csv", resumed) if world.main else None
-    # What trackers are told, the main process tells.
-    trackers = open_trackers(params.trackers if curve else [], directory, asdict(params), curve.points if curve else [])
-    speed = training.run(
+    finished = train_and_publish(
+        "finetune",
+        training,
         train,
-        lambda: training.mean_loss(validation, validation.per_epoch),
-        curve,
-        log=trackers.log,
-        name="finetune",
+        validation,
+        watch,
+        about=f"{train.per_epoch:,} examples, {validation.per_epoch:,} held out",
+        published=Published(curve=CURVE, picture=OUTPUT_DIR / "curve.png", checkpoints={"best": MODEL_DIR}),
     )
-    trackers.close()
-    watch.lap("train")
-    if curve is None:
+    if finished is None:
         return {}
-    publish_curve(curve.points, params.log_every, CURVE, OUTPUT_DIR / "curve.png")
-    training.store.publish("best", MODEL_DIR)
-    training.store.prune_finished()
     drops += train.dropped + validation.dropped
     write_jsonl(OUTPUT_DIR / "dropped.jsonl", map(asdict, drops))
     write_jsonl(OUTPUT_DIR / "held_out.jsonl", map(asdict, data.held_out_examples))
@@ -252,11 +233,7 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     before, after = (losses[f"output_{when}"]["loss"] for when in ("before", "after"))
     made = f"loss on held-out answers {before:.4f} -> {after:.4f} nats per token,"
     print(ending("finetune", counts, "examples", made, MODEL_DIR))
-    return {
-        "resumed_from_step": resumed,
-        "tokens_per_second": speed.tokens_per_second,
-        "matmul_share": speed.matmul_share,
-    }
+    return finished.figures
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
@@ -266,14 +243,7 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Reads params.yaml and models/gpt/best, writes models/gpt-instruct, data/finetune, the curve and the metrics."""
-    params = load(Params, "finetune")
-    start_processes(params.processes, "stages.finetune")
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
-    watch = Stopwatch("finetune")
-    with open_world() as world:
-        figures = finetune(params, world, watch)
-        if world.main:
-            watch.write(**figures)
+    run_in_processes("finetune", load(Params, "finetune"), finetune)
 
 
 if __name__ == "__main__":

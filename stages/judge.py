@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
@@ -179,11 +179,14 @@ def main(judge: str, generator: str) -> None:
     prompts = load_prompts([*CRITIQUE_PROMPTS.values(), *LIKELIHOOD_PROMPTS])  # of both methods: dvc.yaml tracks both
     with open_model(judge) as model:
         method = model.entry.judge_method
-        if method == "rating":
-            judged = judge_by_rating(items, probes, model, prompts=prompts, params=params, name=f"judge {name}")
-        else:
-            rarity = word_rarity([f"{chunk['source']} {chunk['text']}" for chunk in chunks.values()])
-            judged = judge_by_likelihood(items, probes, model, prompts=prompts, rarity=rarity, name=f"judge {name}")
+        match method:
+            case "rating":
+                judged = judge_by_rating(items, probes, model, prompts=prompts, params=params, name=f"judge {name}")
+            case "likelihood":
+                rarity = word_rarity([f"{chunk['source']} {chunk['text']}" for chunk in chunks.values()])
+                judged = judge_by_likelihood(items, probes, model, prompts=prompts, rarity=rarity, name=f"judge {name}")
+            case _:
+                assert_never(method)
     watch.lap("judge")
     metrics = make_metrics(method, judged, probes, params)
     out = [

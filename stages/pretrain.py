@@ -6,9 +6,7 @@ Run: python -m stages.pretrain, or torchrun --nproc-per-node N -m stages.pretrai
 """
 
 import math
-import os
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +14,6 @@ from typing import Any, Literal
 import torch
 
 from stages.lib.cache.code_identity import code_identity
-from stages.lib.cache.place import cache_dir
 from stages.lib.cache.training_directory import deciding, training_directory
 from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
 from stages.lib.core.params import load, pick
@@ -30,13 +27,11 @@ from stages.lib.hellaswag.items import load_items
 from stages.lib.hellaswag.scoring import score
 from stages.lib.shards.reading import open_shards, read_manifest
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
-from stages.lib.training.curve_picture import publish_curve
-from stages.lib.training.curves import Curve
-from stages.lib.training.distributed import World, open_world, start_processes
+from stages.lib.training.distributed import World
 from stages.lib.training.loader import Windows
 from stages.lib.training.memory import Load, check_memory
 from stages.lib.training.precision import Precision, matmul_peak
-from stages.lib.training.trackers import open_trackers
+from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
 from stages.lib.training.training import Speed, Training
 from stages.lib.training.training_params import DECIDE, DECIDE_NOT, Tracker, TrainingParams
 
@@ -214,41 +209,30 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     watch.lap("shards")
 
     training = begin(params, data, world)
-    model, directory = training.model, training.store.directory
+    model = training.model
     check_card(params, model.config, world, training.precision)
-    training.measure_best_again(data.held_out)
-    resumed = training.step
-    if world.main:
-        print(
-            f"pretrain: {model.n_params:,} weights, {data.train.shards.tokens:,} tokens, "
-            f"{training.sequences} sequences a step, {training.precision}"
-            + (f", goes on from step {resumed}" if resumed else ""),
-            flush=True,
-        )
-    curve = Curve(directory / "curve.csv", resumed) if world.main else None
-    # What trackers are told, the main process tells.
-    trackers = open_trackers(params.trackers if curve else [], directory, asdict(params), curve.points if curve else [])
 
-    def log(step: int, row: Mapping[str, float]) -> None:
-        found: dict[str, float] = {}
-        if world.main and items and params.hellaswag_every and step % params.hellaswag_every == 0:
-            measures = score(model, tokenizer, items, world.device)
-            found = {f"hellaswag_{name}": measures[name]["value"] for name in ("acc_norm_tokens", "acc_norm_chars")}
-            print(f"\npretrain: step {step}: {found}", flush=True)
-        trackers.log(step, {**row, **found})
+    def hellaswag_at(step: int) -> dict[str, float]:
+        if not items or not params.hellaswag_every or step % params.hellaswag_every:
+            return {}
+        measures = score(model, tokenizer, items, world.device)
+        found = {f"hellaswag_{name}": measures[name]["value"] for name in ("acc_norm_tokens", "acc_norm_chars")}
+        print(f"\npretrain: step {step}: {found}", flush=True)
+        return found
 
-    def validate() -> float:
-        return training.mean_loss(data.held_out, data.val_sequences)
-
-    speed = training.run(data.train, validate, curve, log, name="pretrain")
-    trackers.close()
-    watch.lap("train")
-    if curve is None:
+    places = {which: MODELS_DIR / which for which in ("best", "last")}
+    finished = train_and_publish(
+        "pretrain",
+        training,
+        data.train,
+        data.held_out,
+        watch,
+        about=f"{model.n_params:,} weights, {data.train.shards.tokens:,} tokens",
+        published=Published(curve=CURVE, picture=PICTURE, checkpoints=places),
+        measure=hellaswag_at,
+    )
+    if finished is None:
         return {}
-    publish_curve(curve.points, params.log_every, CURVE, PICTURE)
-    for which in ("best", "last"):
-        training.store.publish(which, MODELS_DIR / which)
-    training.store.prune_finished()
     best, _ = load_model(MODELS_DIR / "best", world.device)
     write_text(SAMPLES, write_samples(best, tokenizer, params.prompts, params.max_new_tokens, params.seed))
     watch.lap("samples")
@@ -262,7 +246,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             "steps": training.step,
             "tokens_seen": training.step * params.batch_tokens,
             "epochs": training.step * training.sequences / data.train.per_epoch,
-            "train_loss": curve.points[-1].train_loss,
+            "train_loss": finished.train_loss,
             "val_loss": loss,
             "val_perplexity": math.exp(loss),
             "val_windows": data.val_sequences,
@@ -274,12 +258,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     )
     made = f"{model.n_params:,} weights, validation loss {loss:.4f} nats per token at step {step},"
     print(ending("pretrain", all_kept(data.train.shards.tokens), "tokens", made, MODELS_DIR))
-    return {
-        "resumed_from_step": resumed,
-        "tokens_per_second": speed.tokens_per_second,
-        "matmul_share": speed.matmul_share,
-        "matmul_peak_gflops": speed.peak / 1e9,
-    }
+    return finished.figures
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
@@ -292,14 +271,7 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Reads params.yaml and data/shards, writes models/gpt, the curve, the samples and metrics/pretrain.json."""
-    params = load(Params, "pretrain")
-    start_processes(params.processes, "stages.pretrain")
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
-    watch = Stopwatch("pretrain")
-    with open_world() as world:
-        figures = pretrain(params, world, watch)
-        if world.main:
-            watch.write(**figures)
+    run_in_processes("pretrain", load(Params, "pretrain"), pretrain)
 
 
 if __name__ == "__main__":

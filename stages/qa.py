@@ -15,7 +15,7 @@ from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metri
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.asking import open_model
-from stages.lib.qa.question_writing import PROMPTS, Outcome, ask_directly, ask_fact_first
+from stages.lib.qa.question_writing import PROMPTS, Outcome, asker
 from stages.lib.qa.questions import mark_duplicates
 
 CHUNKS = Path("data/chunks/chunks_dedu.jsonl")
@@ -90,7 +90,7 @@ def main(generator: str) -> None:
     with open_model(generator) as model:
         strategy = model.entry.qa_strategy
         prompt = load_prompts(list(PROMPTS.values()))[PROMPTS[strategy]]  # both: dvc.yaml tracks both
-        ask = ask_directly if strategy == "direct" else ask_fact_first
+        ask = asker(strategy)
         outcome = ask(chunks, prompt, model, params, generator)
     watch.lap("ask")
     records = mark_same_questions(outcome.kept, params.duplicate_similarity)

@@ -209,7 +209,7 @@ RERANKING, SELECTED = "data/reranking/m_r_base_reranking.jsonl", "data/selected/
         (lambda: edit(CHUNK_IDS, lambda ids: [*ids[1:], "x"]), "1 ids are not in chunks.jsonl, the first 'x': "),
         (lambda: edit(CHUNK_IDS, lambda ids: ids[1:]), r"m_chunks\.npy: shape \(12, 16\), expected \(11, H\); "),
         (lambda: edit(CHUNK_IDS, lambda ids: [ids[0], *ids]), "expected a list of distinct ids; " + EMBED_AGAIN),
-        (lambda: Path(CHUNK_IDS).write_text("[1,") and None, r"m_chunks_ids\.json: not JSON: .*" + EMBED_AGAIN),
+        (lambda: Path(CHUNK_IDS).write_text("[1,") and None, r"m_chunks_ids\.json: not valid JSON: .*" + EMBED_AGAIN),
         (lambda: edit(QUERY_IDS, lambda ids: ids[1:]), "5 embedded questions are not the 6 selected ones: "),
         (save(CHUNK_VECTORS, np.full((12, 16), np.nan)), r"m_chunks\.npy: NaN or infinity among the vectors"),
         (save(CHUNK_VECTORS, np.ones((12, 16))), r"m_chunks\.npy: vector 0 has length 4, expected 1"),

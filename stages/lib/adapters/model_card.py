@@ -1,12 +1,11 @@
 """The directory of a trained adapter, as eval, gguf and people find it: whole or not at all."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from stages.lib.core.params import read_param
-from stages.lib.core.records import appearing_directory, write_json, write_text
+from stages.lib.core.records import appearing_directory, read_json_object, saving, write_json, write_text
 from stages.lib.weights.base import ADAPTER_CONFIG, ADAPTER_WEIGHTS, FACTS
 
 
@@ -16,23 +15,18 @@ def publish(target: Path, model: Any, tokenizer: Any, facts: Mapping[str, Any], 
     Raises:
         ValueError: the disk is full or not writable; nothing is left behind, an earlier adapter stays.
     """
-    from safetensors import SafetensorError
-
-    try:
-        with appearing_directory(target) as temporary:
-            # peft would otherwise ask the hub for the base's vocabulary.
-            model.save_pretrained(temporary, safe_serialization=True, save_embedding_layers=False)
-            config = json.loads((temporary / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-            if isinstance(config.get("target_modules"), list):
-                config["target_modules"].sort()  # a set: its order changes from run to run
-            config["base_model_name_or_path"] = facts["base"]
-            write_json(temporary / ADAPTER_CONFIG, config)
-            tokenizer.save_pretrained(temporary)
-            write_json(temporary / FACTS, dict(facts))
-            write_text(temporary / "README.md", card)
-            assert (temporary / ADAPTER_WEIGHTS).is_file(), "peft wrote no safetensors"
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{target}: the adapter could not be written ({error}); make room and run again") from error
+    with saving(target, "the adapter"), appearing_directory(target) as temporary:
+        # peft would otherwise ask the hub for the base's vocabulary.
+        model.save_pretrained(temporary, safe_serialization=True, save_embedding_layers=False)
+        config = read_json_object(temporary / ADAPTER_CONFIG)
+        if isinstance(config.get("target_modules"), list):
+            config["target_modules"].sort()  # a set: its order changes from run to run
+        config["base_model_name_or_path"] = facts["base"]
+        write_json(temporary / ADAPTER_CONFIG, config)
+        tokenizer.save_pretrained(temporary)
+        write_json(temporary / FACTS, dict(facts))
+        write_text(temporary / "README.md", card)
+        assert (temporary / ADAPTER_WEIGHTS).is_file(), "peft wrote no safetensors"
 
 
 def model_card(

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from stages.lib.core.records import saving
+
 RESUMED_BY = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin")  # what another step would need
 
 
@@ -33,19 +35,10 @@ def train_on(trainer: Any, directory: Path) -> int:
     Raises:
         ValueError: a checkpoint cannot be saved: the disk is full.
     """
-    from safetensors import SafetensorError
-
     checkpoint = last_whole_checkpoint(directory)
-    try:
+    again = "run again: the training goes on from its last whole checkpoint"
+    with saving(directory, "a checkpoint", again):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        # torch.save tells of a full disk by a RuntimeError of its zip writer.
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-            raise
-        raise ValueError(
-            f"{directory}: a checkpoint could not be saved ({error}); make room and run again: the training goes on "
-            f"from its last whole checkpoint"
-        ) from error
     return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
 
 

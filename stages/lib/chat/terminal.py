@@ -10,7 +10,6 @@ in, one a line.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -19,6 +18,7 @@ from typing import Any, Protocol, TextIO
 
 from stages.lib.chat.streaming import GgufStream, Messages, TransformersStream
 from stages.lib.core.params import read_param
+from stages.lib.core.records import read_json_object
 from stages.lib.weights.base import ADAPTER_CONFIG, FACTS, load_adapter, load_base, load_tokenizer
 
 MARK = "> "
@@ -117,7 +117,7 @@ def _say(stream: Stream, messages: Messages, out: TextIO) -> str:
 
 def _base_of(adapter: Path) -> str:
     facts = adapter / FACTS
-    base = json.loads(facts.read_text(encoding="utf-8")).get("base") if facts.is_file() else None
+    base = read_json_object(facts).get("base") if facts.is_file() else None
     if not base:
         raise ValueError(f"{adapter}: it does not say in {FACTS} which base it is of; name it with --base")
     return str(base)

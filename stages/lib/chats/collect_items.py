@@ -11,7 +11,7 @@ from stages.lib.chats.role_tokens import holds_role_token
 from stages.lib.core.records import Record
 from stages.lib.english.facts import readable
 from stages.lib.llm.protocol import LanguageModel
-from stages.lib.qa.question_writing import PROMPTS, Settings, ask_directly, ask_fact_first
+from stages.lib.qa.question_writing import PROMPTS, Settings, asker
 from stages.lib.qa.topics import topic_phrase
 from stages.lib.reading.documents import Drop
 
@@ -97,7 +97,7 @@ def ask_about_abstracts(
         else:
             papers[paper["id"]] = paper
     strategy = model.entry.qa_strategy
-    ask = ask_directly if strategy == "direct" else ask_fact_first
+    ask = asker(strategy)
     outcome = ask(list(papers.values()), prompts[PROMPTS[strategy]], model, settings, name)
     for line in outcome.rejected:
         if line["final"]:

@@ -6,7 +6,6 @@ object: to DVC a list is no metric, so it makes no columns, while a file under `
 cache on (a plain output with `cache: false` would turn it off, and under `plots:` it would be drawn).
 """
 
-import json
 import math
 import resource
 import sys
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.lib.core.records import write_json
+from stages.lib.core.records import read_json, write_json
 
 METRICS_DIR = Path("metrics")
 FULL_DIR = METRICS_DIR / "full"
@@ -54,9 +53,7 @@ def read_results(name: str, project: Path = Path()) -> dict[str, Any]:
         ValueError: there is no such file, or it is not one of these.
     """
     path = project / FULL_DIR / f"{name}.json"
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; `dvc repro` makes it")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path, hint="`dvc repro` makes it")
     if not (isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict)):
         raise ValueError(f"{path}: expected a list of one object; run the stage again")
     results: dict[str, Any] = content[0]
@@ -146,7 +143,7 @@ class Stopwatch:
 
 def timings_table(directory: Path = TIMINGS_DIR) -> str:
     """One line a stage: seconds and peak memory, for `make timings`."""
-    rows = [(path.stem, json.loads(path.read_text())) for path in sorted(directory.glob("*.json"))]
+    rows = [(path.stem, read_json(path)) for path in sorted(directory.glob("*.json"))]
     lines = [f"{'stage':<58}{'seconds':>9}{'peak MB':>9}  parts"]
     for name, timing in rows:
         parts = ", ".join(f"{part} {seconds:.1f}" for part, seconds in timing["parts"].items())

@@ -61,6 +61,33 @@ def appearing_directory(directory: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def saving(place: Path, what: str, again: str = "run again") -> Iterator[None]:
+    """A block that saves: tells of a disk that is full or not writable what to do about it.
+
+    Args:
+        place: what the message names.
+        what: is saved there.
+        again: what to do once there is room.
+
+    Raises:
+        ValueError: the block raised an OSError, or what safetensors and torch.save raise of a full disk.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not (isinstance(error, OSError) or _is_failed_write(error)):
+            raise
+        raise ValueError(f"{place}: {what} could not be saved ({error}); make room and {again}") from error
+
+
+def _is_failed_write(error: Exception) -> bool:
+    """By name: neither library is loaded here."""
+    return type(error).__name__ == "SafetensorError" or (
+        isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error)
+    )
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
     with atomic_path(path) as temporary:
@@ -100,14 +127,20 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def read_json_object(path: Path) -> Record:
-    """Reads a file that holds one JSON object. Raises `ValueError` naming the file when it is absent or another."""
+def read_json(path: Path, hint: str = "") -> Any:
+    """Reads a JSON file. Raises `ValueError` naming the file, with the hint, when it is absent or no JSON."""
+    after = f"; {hint}" if hint else ""
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise ValueError(f"{path}: no such file{after}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
+        raise ValueError(f"{path}: not valid JSON: {error}{after}") from error
+
+
+def read_json_object(path: Path, hint: str = "") -> Record:
+    """Reads a file that holds one JSON object. Raises `ValueError` naming the file when it is absent or another."""
+    content = read_json(path, hint)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(content).__name__}")
     return content

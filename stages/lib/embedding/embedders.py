@@ -18,10 +18,10 @@ from tqdm import tqdm
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.place import cache_dir
-from stages.lib.core.hashes import file_sha256, ledger_key
+from stages.lib.core.hashes import ledger_key
 from stages.lib.core.params import PARAMS_FILE, fill
 from stages.lib.embedding.text_encoder import TextEncoder
-from stages.lib.weights.models import ModelEntry, load_model_entry, locate
+from stages.lib.weights.models import ModelEntry, load_model_entry, locate, weights_identity
 
 LEDGER_FILE = Path("embeddings") / "ledger.sqlite"
 READ_AT_ONCE = 10_000  # vectors taken from the ledger at a time
@@ -40,7 +40,7 @@ class Embedder:
         self.computed = 0  # vectors that were not in the ledger
         self._ledger = ledger
         code = code_identity(TextEncoder)
-        self._identity = [entry.identity, _unpinned_weights(entry, directory), *self.encoder.identity, code]
+        self._identity = [weights_identity(entry), *self.encoder.identity, code]
 
     @property
     def dimension(self) -> int:
@@ -146,10 +146,3 @@ def open_embedder(name: str, path: Path = PARAMS_FILE) -> Iterator[Embedder]:
         yield Embedder(name, entry, ledger)
     finally:
         ledger.close()
-
-
-def _unpinned_weights(entry: ModelEntry, directory: Path) -> str:
-    """Hash of weights that no revision and no sha256 pins, since a path may hold others tomorrow."""
-    if entry.revision or entry.sha256:
-        return ""
-    return ",".join(file_sha256(file) for file in sorted(directory.glob("*.safetensors")))

@@ -1,11 +1,11 @@
 """From token states to one vector a text. B texts, T tokens (padding included), H the hidden size."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
+
+from stages.lib.core.records import read_json, read_json_object
 
 Pool = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (B, T, H), (B, T) 1 for real tokens -> (B, H)
 
@@ -43,10 +43,8 @@ def read_pooling(directory: Path) -> str:
             layer), which would give other vectors than the model's authors mean.
     """
     modules = directory / "modules.json"
-    if not modules.is_file():
-        raise ValueError(f"{modules}: no such file, so the model's own pooling is unknown; set `pooling: last_token`")
     found = ""
-    for module in json.loads(modules.read_text(encoding="utf-8")):
+    for module in read_json(modules, hint="it would tell the model's own pooling; or set `pooling: last_token`"):
         kind = module["type"].rpartition(".")[2]
         if kind == "Transformer" and module["path"] not in ("", "."):
             raise ValueError(f"{modules}: weights in a folder of their own ({module['path']!r}) are not supported")
@@ -63,7 +61,7 @@ def read_pooling(directory: Path) -> str:
 
 def _pooling_name(path: Path) -> str:
     """Reads `pooling_mode: mean` (sentence-transformers 6) or `pooling_mode_mean_tokens: true` (before)."""
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    config = read_json_object(path)
     legacy = {
         "pooling_mode_mean_tokens": "mean",
         "pooling_mode_cls_token": "cls",

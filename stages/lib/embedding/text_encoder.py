@@ -17,7 +17,6 @@ On a CUDA device batches are `batch_size` rows, one after the other. Those lines
 where this was written, for want of a device; the test marked `gpu` runs them.
 """
 
-import json
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -28,6 +27,7 @@ import numpy as np
 import tokenizers
 import torch
 
+from stages.lib.core.records import read_json_object
 from stages.lib.embedding import pooling
 from stages.lib.weights.models import ModelEntry, resolved_dtype
 
@@ -41,7 +41,7 @@ class TextEncoder:
     def __init__(self, entry: ModelEntry, directory: Path) -> None:
         if not list(directory.glob("*.safetensors")):
             raise ValueError(f"{directory}: no *.safetensors here; weights in other formats are never loaded")
-        config = _read_json(directory / "config.json")
+        config = read_json_object(directory / "config.json", hint="not a model directory of the Hugging Face kind")
         self.directory = directory
         self.dimension: int = config["hidden_size"]
         self.pooling = "lasttoken" if entry.pooling == "last_token" else pooling.read_pooling(directory)
@@ -156,14 +156,8 @@ def _load_tokenizer(path: Path) -> tokenizers.Tokenizer:
 def _own_max_length(directory: Path, config: dict[str, Any]) -> int:
     """Tokens that the model takes: its sentence-transformers limit, else the lowest that its other files name."""
     settings = directory / "sentence_bert_config.json"
-    own = _read_json(settings).get("max_seq_length") if settings.is_file() else None
+    own = read_json_object(settings).get("max_seq_length") if settings.is_file() else None
     tokenizer_config = directory / "tokenizer_config.json"
-    tokenizer = _read_json(tokenizer_config) if tokenizer_config.is_file() else {}
+    tokenizer = read_json_object(tokenizer_config) if tokenizer_config.is_file() else {}
     positions: int = config["max_position_embeddings"]
     return int(own or min(positions, tokenizer.get("model_max_length") or positions))
-
-
-def _read_json(path: Path) -> Any:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; not a model directory of the Hugging Face kind")
-    return json.loads(path.read_text(encoding="utf-8"))

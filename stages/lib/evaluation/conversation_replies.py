@@ -73,7 +73,7 @@ def generate_replies(
     with evaluating(model):
         written = write(model, tokenizer, prompts, samplings, batch_size)
     return [
-        Reply(text=decode(tokenizer, prompt, tokens), tokens=len(tokens), finished=finished)
+        Reply(text=chat_text.decode_after(tokenizer, prompt, tokens), tokens=len(tokens), finished=finished)
         for prompt, (tokens, finished) in zip(prompts, written, strict=True)
     ]
 
@@ -94,13 +94,6 @@ def prompt_tokens(tokenizer: Any, conversation: Conversation) -> list[int]:
         strftime_now=chat_text.TODAY.strftime,  # some templates print the date
     )
     return list(tokenizer.encode(text, add_special_tokens=False))  # the template writes its special tokens itself
-
-
-def decode(tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int]) -> str:
-    """The text of new tokens, decoded behind the prompt's last ones: some decoders drop a leading blank."""
-    options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-    head = list(prompt[-4:])
-    return str(tokenizer.decode([*head, *tokens], **options)[len(tokenizer.decode(head, **options)) :])
 
 
 @contextmanager

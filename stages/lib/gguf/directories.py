@@ -1,12 +1,12 @@
 """A Hugging Face directory as a GGUF file without loading the model: one tensor in memory at a time."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from stages.lib.core.records import read_json_object
 from stages.lib.gguf.layouts import make_layout
 from stages.lib.gguf.quantization import FileType
 from stages.lib.gguf.vocabulary import read_vocabulary
@@ -55,7 +55,7 @@ def convert_directory(directory: Path, file: Path, file_type: FileType) -> Writt
 def _tokenizer(directory: Path) -> Any:
     """What AutoTokenizer gives, whose import costs more seconds than all the rest of a small model's conversion."""
     facts = directory / "tokenizer_config.json"
-    name = json.loads(facts.read_text(encoding="utf-8")).get("tokenizer_class") if facts.is_file() else None
+    name = read_json_object(facts).get("tokenizer_class") if facts.is_file() else None
     if name in PLAIN and (directory / "tokenizer.json").is_file():
         from transformers import PreTrainedTokenizerFast
 
@@ -72,6 +72,6 @@ def weights_files(directory: Path) -> list[str]:
     if (directory / SINGLE).is_file():
         return [SINGLE]
     if (directory / INDEX).is_file():
-        index = json.loads((directory / INDEX).read_text(encoding="utf-8"))
+        index = read_json_object(directory / INDEX)
         return sorted(set(index["weight_map"].values()))
     raise ValueError(f"{directory}: no {SINGLE} and no {INDEX}")

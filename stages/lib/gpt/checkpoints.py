@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from stages.lib.core.params import from_mapping
-from stages.lib.core.records import appearing_directory, read_json_object, write_json
+from stages.lib.core.records import appearing_directory, read_json_object, saving, write_json
 from stages.lib.gpt.model import GPT, GPTConfig
 
 CONFIG, WEIGHTS, STATE, OPTIMIZER = "config.json", "model.safetensors", "state.json", "optimizer.safetensors"
@@ -132,19 +132,14 @@ class CheckpointStore:
         Raises:
             ValueError: the disk is full or not writable; names the last checkpoint that is whole.
         """
-        try:
+        again = f"run again: it goes on from the last whole checkpoint, {self.path('last') or 'none'}"
+        with saving(self.directory, f"the checkpoint of step {step}", again):
             with appearing_directory(self.directory / f"step_{step:08d}") as temporary:
                 write_model(temporary, weights, *model)
                 _save(dict(optimizer), temporary / OPTIMIZER)
                 write_json(temporary / STATE, state)
             pointers = self.pointers | {"last": step} | ({"best": step} if best else {})
             write_json(self.directory / "pointers.json", pointers)
-        except OSError as error:
-            whole = self.path("last") or "none"
-            raise ValueError(
-                f"{self.directory}: the checkpoint of step {step} could not be saved ({error}); make room and run "
-                f"again: it goes on from the last whole checkpoint, {whole}"
-            ) from error
         self.pointers = pointers
         kept = {self.path("last"), self.path("best")}
         for old in self.directory.glob("step_*"):

@@ -9,7 +9,7 @@ arXiv:1910.07467), weight tying (Press & Wolf 2017, arXiv:1608.05859).
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (its name everywhere)
@@ -85,9 +85,13 @@ class RMSNorm(nn.Module):
 
 def make_norm(config: GPTConfig) -> nn.Module:
     """The normalization that the config names."""
-    if config.norm == "rmsnorm":
-        return RMSNorm(config.d_model, config.norm_eps)
-    return nn.LayerNorm(config.d_model, eps=config.norm_eps, bias=config.bias)
+    match config.norm:
+        case "rmsnorm":
+            return RMSNorm(config.d_model, config.norm_eps)
+        case "layernorm":
+            return nn.LayerNorm(config.d_model, eps=config.norm_eps, bias=config.bias)
+        case _:
+            assert_never(config.norm)
 
 
 def rope_table(config: GPTConfig) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Batches of instruction examples for training, in the template prompt `sep` answer `eot`."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, assert_never
 
 import numpy as np
 
@@ -19,8 +19,13 @@ def tokenize(example: Example, tokenizer: Tokenizer, loss_on: LossOn) -> tuple[n
     prompt, answer = tokenizer.encode(example.prompt), tokenizer.encode(example.answer)
     ids = np.concatenate((prompt, [tokenizer.sep], answer, [tokenizer.eot])).astype(np.int64)
     targets = ids[1:].copy()
-    if loss_on == "output":
-        targets[: len(prompt)] = IGNORED  # up to and with `sep`, which the prompt's last token predicts
+    match loss_on:
+        case "all":
+            pass
+        case "output":
+            targets[: len(prompt)] = IGNORED  # up to and with `sep`, which the prompt's last token predicts
+        case _:
+            assert_never(loss_on)
     return ids[:-1], targets
 
 

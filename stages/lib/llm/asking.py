@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 from tqdm import tqdm
 
@@ -46,23 +46,27 @@ def make_backend(entry: ModelEntry) -> Backend:
     Raises:
         ValueError: the entry is no language model.
     """
-    if entry.backend == "transformers":
-        from stages.lib.llm.transformers_backend import TransformersBackend
+    match entry.backend:
+        case "transformers":
+            from stages.lib.llm.transformers_backend import TransformersBackend
 
-        return TransformersBackend(entry)
-    if entry.backend == "llama_cpp":
-        from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
+            return TransformersBackend(entry)
+        case "llama_cpp":
+            from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
 
-        return LlamaCppBackend(entry)
-    if entry.backend == "vllm":
-        from stages.lib.llm.vllm_backend import VllmBackend
+            return LlamaCppBackend(entry)
+        case "vllm":
+            from stages.lib.llm.vllm_backend import VllmBackend
 
-        return VllmBackend(entry)
-    if entry.backend == "openai":
-        from stages.lib.llm.openai_backend import OpenAiBackend
+            return VllmBackend(entry)
+        case "openai":
+            from stages.lib.llm.openai_backend import OpenAiBackend
 
-        return OpenAiBackend(entry)
-    raise ValueError(f"{entry.source}: backend {entry.backend!r} does not run language models")
+            return OpenAiBackend(entry)
+        case "sentence_transformers":
+            raise ValueError(f"{entry.source}: backend {entry.backend!r} does not run language models")
+        case _:
+            assert_never(entry.backend)
 
 
 class AskedModel:

@@ -7,6 +7,7 @@ scoring), the prompt skips that part: by the template's own switch, or by openin
 """
 
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from stages.lib.llm.protocol import GenerateRequest, Prompt, ScoreRequest
@@ -69,6 +70,13 @@ def visible(text: str, thinking: bool) -> str:
     for end in HARMONY_ENDS:
         text = text.split(end)[0]
     return text
+
+
+def decode_after(tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int], keep_special: bool = False) -> str:
+    """The text of new tokens, decoded behind the prompt's last ones: some decoders drop a leading blank."""
+    options = {"skip_special_tokens": not keep_special, "clean_up_tokenization_spaces": False}
+    head = list(prompt[-4:])
+    return str(tokenizer.decode([*head, *tokens], **options)[len(tokenizer.decode(head, **options)) :])
 
 
 def first_stop(text: str, stop: tuple[str, ...]) -> int:

@@ -56,11 +56,8 @@ class HuggingFacePrompts:
         return [[known[choice] for choice in request.choices] for request in requests]
 
     def reply(self, prompt: Tokens, tokens: Tokens, request: GenerateRequest) -> str:
-        """The text of new tokens, decoded behind the prompt's last ones: some decoders drop a leading blank."""
-        options = {"skip_special_tokens": not self.has_channels, "clean_up_tokenization_spaces": False}
-        head = prompt[-4:]
-        before = self.tokenizer.decode(head, **options)
-        text = self.tokenizer.decode([*head, *tokens], **options)[len(before) :]
+        """The text of new tokens, without what was thought before it."""
+        text = chat_text.decode_after(self.tokenizer, prompt, tokens, keep_special=self.has_channels)
         return chat_text.visible(text, chat_text.may_think(self.entry, request))
 
     def check_lengths(

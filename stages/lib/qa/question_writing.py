@@ -10,9 +10,9 @@ the questions name (empty: they need not name it), else what the source's name s
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, assert_never
 
 from stages.lib.core.params import fill
 from stages.lib.core.records import Record
@@ -69,6 +69,19 @@ class Outcome:
     kept: list[Record]  # in the order of the texts
     rejected: list[Record]  # {chunk, final, reason, reply, ...}; `final`: the text has no question because of it
     asked: int  # replies
+
+
+def asker(
+    strategy: Literal["direct", "fact_first"],
+) -> Callable[[Sequence[Record], str, LanguageModel, Settings, str], Outcome]:
+    """The function of a strategy."""
+    match strategy:
+        case "direct":
+            return ask_directly
+        case "fact_first":
+            return ask_fact_first
+        case _:
+            assert_never(strategy)
 
 
 def ask_directly(chunks: Sequence[Record], prompt: str, model: LanguageModel, params: Settings, name: str) -> Outcome:

@@ -9,7 +9,6 @@ Letters: T_q and T_d tokens of a query and a document, H dimensions of a token's
 """
 
 import importlib.metadata
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ import numpy as np
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.ledger import Ledger
+from stages.lib.core.records import read_json_object
 from stages.lib.reranking.pair_scores import SCORE_DECIMALS, Pair, PairScores, through_ledger
 from stages.lib.weights.models import ModelEntry, locate_safetensors, weights_identity
 
@@ -200,16 +200,7 @@ class LateInteractionReranker:
 
 def is_late_interaction_checkpoint(directory: Path) -> bool:
     """Whether a model was trained for late interaction: Stanford ColBERT, PyLate or sentence-transformers."""
-    architectures = _read_json(directory / "config.json").get("architectures") or []
+    config = read_json_object(directory / "config.json", hint="not a model directory of the Hugging Face kind")
     settings = directory / "config_sentence_transformers.json"
-    model_type = _read_json(settings).get("model_type") if settings.is_file() else None
-    return "HF_ColBERT" in architectures or model_type in ("ColBERT", "MultiVectorEncoder")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; not a model directory of the Hugging Face kind")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object")
-    return content
+    model_type = read_json_object(settings).get("model_type") if settings.is_file() else None
+    return "HF_ColBERT" in (config.get("architectures") or []) or model_type in ("ColBERT", "MultiVectorEncoder")

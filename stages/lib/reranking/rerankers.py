@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from typing import assert_never
 
 from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.place import cache_dir
@@ -34,14 +35,27 @@ def open_encoder_reranker(entry: ModelEntry, idf_corpus: Sequence[str] | None) -
             f"found {entry.backend!r}"
         )
     with closing(Ledger(cache_dir() / LEDGER_FILE)) as ledger:
-        if entry.rerank_method == "cross_encoder":
-            yield CrossEncoderReranker(entry, ledger)
-        else:
-            yield LateInteractionReranker(entry, ledger, idf_corpus)
+        match entry.rerank_method:
+            case "cross_encoder":
+                yield CrossEncoderReranker(entry, ledger)
+            case "late_interaction":
+                yield LateInteractionReranker(entry, ledger, idf_corpus)
+            case "yes_no" | "likelihood":
+                raise ValueError(f"{entry.source}: rerank_method {entry.rerank_method!r} asks a language model")
+            case _:
+                assert_never(entry.rerank_method)
 
 
 def asking_reranker(model: LanguageModel, prompts: Mapping[str, str]) -> Reranker:
     """A reranker that asks a language model, by its entry's rerank_method; `prompts` holds those of PROMPTS."""
-    if model.entry.rerank_method == "yes_no":
-        return YesNoReranker(model, prompts["rerank_instruction"].strip())
-    return QueryLikelihoodReranker(model, prompts["query_likelihood_prompt"])
+    match model.entry.rerank_method:
+        case "yes_no":
+            return YesNoReranker(model, prompts["rerank_instruction"].strip())
+        case "likelihood":
+            return QueryLikelihoodReranker(model, prompts["query_likelihood_prompt"])
+        case "cross_encoder" | "late_interaction":
+            raise ValueError(
+                f"{model.entry.source}: rerank_method {model.entry.rerank_method!r} asks no language model"
+            )
+        case _:
+            assert_never(model.entry.rerank_method)

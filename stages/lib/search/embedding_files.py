@@ -3,15 +3,13 @@
 Letters: N chunks in the order of their id list, Q questions in the order of the selected ones, H dimensions.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.core.records import read_jsonl
+from stages.lib.core.records import read_json, read_jsonl
 
 EMBEDDINGS = Path("data/embeddings")
 RERANKING = Path("data/reranking")
@@ -93,12 +91,7 @@ def _again(model: str) -> str:
 
 
 def _read_ids(path: Path, model: str) -> list[str]:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; {_again(model)}")
-    try:
-        ids: Any = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}; {_again(model)}") from error
+    ids = read_json(path, hint=_again(model))
     if (
         not isinstance(ids, list)
         or not all(isinstance(name, str) for name in ids)

@@ -1,13 +1,12 @@
 """How far a run of the stage shard has come: finished shards and where the next one starts, safe against kill -9."""
 
 import importlib.metadata
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 from stages.lib.core.hashes import file_sha256
-from stages.lib.core.records import Record, write_json
+from stages.lib.core.records import Record, read_json_object, write_json
 from stages.lib.corpus.files import FilesSource
 from stages.lib.corpus.sources import Source
 from stages.lib.instructions.examples import InstructionFiles, SpamFiles
@@ -63,7 +62,7 @@ class ShardState:
     def _load(self) -> None:
         if not self._file.is_file():
             return
-        content = json.loads(self._file.read_text(encoding="utf-8"))
+        content = read_json_object(self._file)
         for split in SPLITS:
             for record in content[split]:
                 document, offset = record.pop("next")

@@ -14,7 +14,7 @@ Offsets count Python characters (Unicode code points).
 import re
 import unicodedata
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, assert_never
 
 from stages.lib.splitting.markdown import MarkdownPlan
 
@@ -59,12 +59,15 @@ def split(text: str, splitter: Splitter, chunk_chars: int, overlap_fraction: flo
     """
     overlap = int(chunk_chars * overlap_fraction)
     plan: Plan
-    if splitter == "chars":
-        plan = CharsPlan()
-    elif splitter == "recursive":
-        plan = RecursivePlan(text)
-    else:
-        plan = MarkdownPlan(text, chunk_chars, best_boundary)
+    match splitter:
+        case "chars":
+            plan = CharsPlan()
+        case "recursive":
+            plan = RecursivePlan(text)
+        case "markdown":
+            plan = MarkdownPlan(text, chunk_chars, best_boundary)
+        case _:
+            assert_never(splitter)
     return _chunks(text, plan, chunk_chars, overlap)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 from stages.lib.training.curves import Point
 from stages.lib.training.training_params import Tracker
@@ -121,5 +121,11 @@ def open_trackers(
             raise ValueError(f"trackers: {name} is not installed: pip install {name}")
     directory.mkdir(parents=True, exist_ok=True)
     for name in names:
-        told[name] = _DVCLive(directory, config, past) if name == "dvclive" else _Wandb(directory, config)
+        match name:
+            case "dvclive":
+                told[name] = _DVCLive(directory, config, past)
+            case "wandb":
+                told[name] = _Wandb(directory, config)
+            case _:
+                assert_never(name)
     return Trackers(told)

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.place import cache_dir
-from stages.lib.core.hashes import file_sha256
-from stages.lib.weights.models import ModelEntry, locate
+from stages.lib.weights.models import ModelEntry, locate, weights_sha256
 
 
 def huggingface_directory(entry: ModelEntry) -> Path:
@@ -28,7 +27,7 @@ def huggingface_directory(entry: ModelEntry) -> Path:
         return place
     if place.suffix != ".gguf":
         raise ValueError(f"{place}: expected a directory of safetensors or a .gguf file")
-    digest = entry.sha256.get(place.name) or file_sha256(place)
+    digest = entry.sha256.get(place.name) or weights_sha256(place)
     target = cache_dir() / "models" / f"{digest[:16]}-{conversion()}"
     if not target.is_dir():
         convert_gguf(place, target)

@@ -7,6 +7,7 @@ each weights file, checked before first use). Nothing is ever unpickled.
 
 import importlib.metadata
 import re
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from stages.lib.core.tracked import check_tracked, files_below
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Backend = Literal["transformers", "llama_cpp", "vllm", "openai", "sentence_transformers"]
+_HASHED: dict[tuple[str, int, int, int, int], str] = {}
+SETTLED_NS = 1_000_000_000  # a file changed this recently may change again under the same time stamp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +153,7 @@ def locate(entry: ModelEntry) -> Path:
         raise ValueError(f"source {entry.source!r} has no local weights")
     for name, expected in entry.sha256.items():
         file = place / name if place.is_dir() else place
-        found = file_sha256(file)
+        found = weights_sha256(file)
         if found != expected:
             raise ValueError(f"{file}: sha256 is {found}, params.yaml pins {expected}: another file than was tested")
     return place
@@ -168,6 +171,24 @@ def locate_safetensors(entry: ModelEntry) -> Path:
     return directory
 
 
+def weights_sha256(file: Path) -> str:
+    """`file_sha256` of a file of weights; the same file is hashed once a process.
+
+    Raises:
+        ValueError: no such file.
+    """
+    if not file.is_file():
+        raise ValueError(f"{file}: no such file")
+    state = file.stat()
+    key = (str(file.resolve()), state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    if key not in _HASHED:
+        digest = file_sha256(file)
+        if time.time_ns() - state.st_ctime_ns < SETTLED_NS:
+            return digest
+        _HASHED[key] = digest
+    return _HASHED[key]
+
+
 def weights_identity(entry: ModelEntry) -> str:
     """The entry's identity; for weights on a path that nothing pins, with a hash of their files.
 
@@ -181,4 +202,4 @@ def weights_identity(entry: ModelEntry) -> str:
     if not root.exists():
         raise ValueError(f"source {entry.source!r}: no such file or directory")
     files = [root] if root.is_file() else sorted(file for file in root.rglob("*") if file.is_file())
-    return entry.identity + " " + ledger_key([(str(file.relative_to(root)), file_sha256(file)) for file in files])
+    return entry.identity + " " + ledger_key([(str(file.relative_to(root)), weights_sha256(file)) for file in files])

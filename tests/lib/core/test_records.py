@@ -3,12 +3,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from stages.lib.core.records import (
     atomic_path,
     csv_text,
+    read_json,
     read_json_object,
     read_jsonl,
+    saving,
     write_array,
     write_json,
     write_jsonl,
@@ -87,3 +90,35 @@ def test_a_json_object_or_an_error_that_names_the_file(tmp_path: Path) -> None:
             read_json_object(file)
     file.write_text('{"a": 1}')
     assert read_json_object(file) == {"a": 1}
+
+
+def test_a_hint_follows_what_is_wrong_with_a_json_file(tmp_path: Path) -> None:
+    file = tmp_path / "ids.json"
+    with pytest.raises(ValueError, match=r"ids\.json: no such file; run embed$"):
+        read_json(file, hint="run embed")
+    file.write_text("[1,")
+    with pytest.raises(ValueError, match=r"ids\.json: not valid JSON: .*; run embed$"):
+        read_json(file, hint="run embed")
+    file.write_text("[1]")
+    assert read_json(file) == [1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        SafetensorError("I/O error: No space left on device"),
+        RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed writing file"),
+    ],
+)
+def test_what_libraries_raise_of_a_full_disk_says_what_to_do(error: Exception) -> None:
+    message = r"^models/x: the adapter could not be saved \(.*\); make room and go on$"
+    with pytest.raises(ValueError, match=message), saving(Path("models/x"), "the adapter", "go on"):
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory"), ValueError("the loss is nan"), KeyError("a")])
+def test_other_failures_within_saving_stay_what_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, saving(Path("models/x"), "the adapter"):
+        raise error
+    assert caught.value is error

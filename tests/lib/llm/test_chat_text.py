@@ -54,3 +54,15 @@ def test_render_opens_the_final_channel_and_freezes_the_date() -> None:
     with pytest.raises(ValueError, match="no chat template"):
         chat_text.render(template(""), prompt, False)
     assert chat_text.plain(Prompt(text="q", chat=False, answer_prefix=" A")) == "q A"
+
+
+def test_new_tokens_are_decoded_behind_the_prompts_last_ones() -> None:
+    class DropsLeadingBlank:
+        def decode(self, ids: list[int], skip_special_tokens: bool, clean_up_tokenization_spaces: bool) -> str:
+            assert not clean_up_tokenization_spaces
+            words = {1: " a", 2: " b", 3: "" if skip_special_tokens else "<end>"}
+            return "".join(words[i] for i in ids).lstrip()
+
+    assert chat_text.decode_after(DropsLeadingBlank(), [2, 2, 2, 1, 1], [2, 3]) == " b"
+    assert chat_text.decode_after(DropsLeadingBlank(), [1], [2, 3], keep_special=True) == " b<end>"
+    assert chat_text.decode_after(DropsLeadingBlank(), [], [2]) == "b"

@@ -131,3 +131,12 @@ def test_an_encoder_needs_its_backend() -> None:
     entry = ModelEntry(source="server:m", backend="openai")
     with pytest.raises(ValueError, match="needs backend sentence_transformers"), open_encoder_reranker(entry, None):
         pass
+
+
+def test_a_method_of_the_other_kind_is_refused() -> None:
+    entry = ModelEntry(source="path:x", backend="sentence_transformers", rerank_method="yes_no")
+    with (
+        pytest.raises(ValueError, match=r"path:x: rerank_method 'yes_no' asks a language model"),
+        open_encoder_reranker(entry, None),
+    ):
+        pass

@@ -3,6 +3,7 @@
 import random
 import time
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 
@@ -135,3 +136,8 @@ def test_time_is_linear_in_the_length_of_the_text(splitter: Splitter, kind: str)
 
     # Quadratic time would take 64 times as long; the constant is for the noise of short runs.
     assert seconds(800_000) < 24 * seconds(100_000) + 0.5
+
+
+def test_a_splitter_that_nothing_here_knows_is_not_taken_for_markdown() -> None:
+    with pytest.raises(AssertionError, match="by_sentence"):
+        list(split("# Head\n\ntext", cast(Any, "by_sentence"), 100, 0.0))

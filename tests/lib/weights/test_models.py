@@ -5,6 +5,7 @@ import pytest
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import file_sha256
 from stages.lib.core.params import from_mapping
+from stages.lib.weights import models
 from stages.lib.weights.models import ModelEntry, load_model_entry, locate, weights_identity
 
 ROOT = Path(__file__).parents[3]
@@ -87,3 +88,23 @@ def test_a_model_on_a_path_is_known_by_its_files(tmp_path: Path) -> None:
     assert weights_identity(entry) != before
     with pytest.raises(ValueError, match="no such file or directory"):
         weights_identity(ModelEntry(source="path:nowhere", backend="transformers"))
+
+
+def test_weights_are_hashed_once_until_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"one")
+    entry = ModelEntry(source=f"path:{tmp_path}", backend="transformers", sha256={file.name: file_sha256(file)})
+    hashed: list[Path] = []
+
+    def count(path: Path) -> str:
+        hashed.append(path)
+        return file_sha256(path)
+
+    monkeypatch.setattr(models, "SETTLED_NS", 0)
+    monkeypatch.setattr(models, "file_sha256", count)
+    for _ in range(3):
+        assert locate(entry) == tmp_path
+    assert hashed == [file]
+    file.write_bytes(b"other")
+    with pytest.raises(ValueError, match="another file than was tested"):
+        locate(entry)
