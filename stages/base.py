@@ -9,7 +9,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.lib.core.ending import all_kept, ending
+from stages.lib.core.metrics import all_kept, ending
 from stages.lib.core.records import write_json
 from stages.lib.weights.models import load_model_entry
 

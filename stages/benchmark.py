@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from stages.lib.core.ending import all_kept, ending
-from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
 from stages.lib.core.params import PARAMS_FILE, load
 from stages.lib.core.records import Record, read_jsonl, write_csv
 from stages.lib.ranking import plots, rankings, report

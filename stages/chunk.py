@@ -13,8 +13,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from stages.lib.core.ending import ending
-from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, atomic_path
 from stages.lib.corpus.sources import Source, parse_source, read_source, work_of

@@ -16,8 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stages.lib.core.ending import all_kept, ending
-from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, read_jsonl, write_array, write_json
 from stages.lib.embedding.embedders import Embedder, open_embedder

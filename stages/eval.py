@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.core.ending import ending
-from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.metrics import Stopwatch, ending, write_metrics
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_csv
 from stages.lib.corpus.sources import Source, parse_source, read_source

@@ -17,9 +17,8 @@ import torch
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.place import cache_dir
 from stages.lib.cache.training_directory import deciding, training_directory
-from stages.lib.core.ending import ending
 from stages.lib.core.hashes import file_sha256
-from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import write_jsonl
 from stages.lib.gpt.checkpoints import WEIGHTS, CheckpointStore, TokenizerFacts, load_model, read_config

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib.cache.place import cache_dir
-from stages.lib.core.ending import ending
-from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.metrics import Stopwatch, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import read_json_object, read_jsonl, write_text
 from stages.lib.gguf import layouts as gguf_layouts

@@ -17,9 +17,8 @@ from stages.lib.adapters.one_answer import check_classes
 from stages.lib.adapters.resuming import prune_finished
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
-from stages.lib.core.ending import ending, summed
 from stages.lib.core.hashes import file_sha256, ledger_key
-from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import read_jsonl, write_csv, write_jsonl
 from stages.lib.grpo.format_gain import CONTENT, FORM, gain_line, measure_replies

@@ -21,8 +21,7 @@ from stages.lib.chats.qa_items import Item
 from stages.lib.chats.qasa import read_qasa
 from stages.lib.chats.record_files import read_records
 from stages.lib.chats.splits import SPLITS, Split, group_sources, side
-from stages.lib.core.ending import ending, summed
-from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import from_mapping, load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
 from stages.lib.llm.asking import open_model

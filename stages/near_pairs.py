@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.core.ending import all_kept, ending
-from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
 from stages.lib.core.params import PARAMS_FILE, from_mapping, read_names, read_param
 from stages.lib.core.records import read_jsonl
 from stages.lib.embedding.embedders import open_embedder

@@ -18,8 +18,7 @@ import torch
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.place import cache_dir
 from stages.lib.cache.training_directory import deciding, training_directory
-from stages.lib.core.ending import all_kept, ending
-from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import write_text
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts, load_model

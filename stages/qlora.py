@@ -28,9 +28,8 @@ from stages.lib.adapters.one_answer import check_classes
 from stages.lib.adapters.resuming import last_whole_checkpoint, prune_finished
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
-from stages.lib.core.ending import ending, summed
 from stages.lib.core.hashes import file_sha256, ledger_key
-from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.core.metrics import Stopwatch, check_counts, ending, summed, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, read_jsonl, write_csv, write_json
 from stages.lib.lora import sft

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.core.ending import ending
-from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.asking import open_model

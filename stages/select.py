@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from stages.lib.core.ending import ending
-from stages.lib.core.metrics import Stopwatch, write_metrics
+from stages.lib.core.metrics import Stopwatch, ending, write_metrics
 from stages.lib.core.params import load, read_names
 from stages.lib.core.records import Record, read_jsonl, write_jsonl, write_text
 

@@ -18,9 +18,8 @@ from tqdm import tqdm
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.place import cache_dir
-from stages.lib.core.ending import ending
 from stages.lib.core.hashes import ledger_key
-from stages.lib.core.metrics import Stopwatch, check_counts, write_metrics
+from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, atomic_path, write_json
 from stages.lib.corpus.sources import Source, Work, parse_source, read_source, work_of

@@ -1,4 +1,4 @@
-"""Metric files (in git: what the result is) and timing files (not in git: what the clock said).
+"""Metric files (in git: what the result is), timing files (not in git: what the clock said), a stage's last line.
 
 A stage has two metric files. `metrics/<name>.json` has its headline: the few numbers that one compares between
 experiments, each a column of `dvc exp show`. `metrics/full/<name>.json` has all that was measured, as a list of one
@@ -11,7 +11,8 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,39 @@ def check_counts(total: int, kept: int, dropped: dict[str, int]) -> dict[str, An
     """Returns {in, kept, dropped} after checking that in = kept + dropped by each reason."""
     assert total == kept + sum(dropped.values()), (total, kept, dropped)
     return {"in": total, "kept": kept, "dropped": dict(sorted(dropped.items()))}
+
+
+def ending(stage: str, counts: Mapping[str, Any], unit: str, made: str, place: Path | str) -> str:
+    """The last line of a stage: "chunk: 9 documents -> 8 kept; dropped 1 too_long; 30 chunks in data/chunks".
+
+    Args:
+        stage: with its loop values: "judge JUDGE GENERATOR".
+        counts: `in`, `kept` and `dropped` by reason, as `check_counts` returns them; reasons that dropped nothing are
+            not named, the others stand with the largest first.
+        unit: of what came in, in the plural: "documents".
+        made: what was made of it: "1,234 chunks".
+        place: the file or the folder that it lies in.
+    """
+    dropped = {reason: n for reason, n in counts["dropped"].items() if n}
+    assert counts["in"] == counts["kept"] + sum(dropped.values()), (stage, counts)
+    reasons = [f"{n:,} {reason}" for reason, n in sorted(dropped.items(), key=lambda item: (-item[1], item[0]))]
+    account = f"{counts['kept']:,} kept; dropped {', '.join(reasons)}" if reasons else "all kept"
+    return f"{stage}: {counts['in']:,} {unit} -> {account}; {made} in {Path(place).as_posix()}"
+
+
+def all_kept(count: int) -> dict[str, Any]:
+    """The counts of a stage that drops nothing."""
+    return {"in": count, "kept": count, "dropped": {}}
+
+
+def summed(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The counts of several parts (splits, sources) as one."""
+    total: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    for part in parts:
+        total.update({"in": part["in"], "kept": part["kept"]})
+        dropped.update(part["dropped"])
+    return {"in": total["in"], "kept": total["kept"], "dropped": dict(dropped)}
 
 
 def _rounded(value: Any, where: str) -> Any:

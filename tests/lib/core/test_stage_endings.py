@@ -2,8 +2,7 @@ import ast
 
 import pytest
 
-from stages.lib.core.ending import all_kept, ending, summed
-from stages.lib.core.metrics import check_counts
+from stages.lib.core.metrics import all_kept, check_counts, ending, summed
 from tests.graph import ROOT
 
 SCRIPTS = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__")
