@@ -89,7 +89,7 @@ def draw(file: Path, stages: Mapping[str, Any], params: Mapping[str, Any]) -> No
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)
     axes.axis("off")
-    half = (0.37, 0.23)  # of a box
+    half = (0.4, 0.23)  # of a box
     for name, (x, y) in place.items():
         for parent in parents[name]:
             axes.annotate(
