@@ -27,8 +27,10 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOTrainer
 
 from bench.embed import read_texts
+from stages.grpo import Params
+from stages.lib.adapters.lora import lora_config
 from stages.lib.grpo.rewards import Reward, Sample, format_reward, overlap_reward
-from stages.lib.grpo.settings import GRPOParams, Message, lora_config, training_set, trl_config, trl_reward
+from stages.lib.grpo.settings import Message, training_set, trl_config, trl_reward
 from stages.lib.grpo.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
 from stages.lib.weights.base import load_base
 from tests.params_of import params_of
@@ -98,7 +100,7 @@ def make_tasks(texts: list[str]) -> tuple[list[list[Message]], list[Sample]]:
     return prompts, samples
 
 
-def run(name: str, params: GRPOParams, texts: list[str], bf16: bool) -> tuple[Clock, list[dict[str, Any]]]:
+def run(name: str, params: Params, texts: list[str], bf16: bool) -> tuple[Clock, list[dict[str, Any]]]:
     """The clock and the log of one trainer's steps."""
     model, tokenizer = load_base(params.base)
     prompts, samples = make_tasks(texts)
@@ -116,10 +118,16 @@ def run(name: str, params: GRPOParams, texts: list[str], bf16: bool) -> tuple[Cl
         trainer = (SharedPromptTrainer if name == "ours" else PlainTRL)(
             model=model,
             reward_funcs=rewards,
-            args=trl_config(params, Path(place), use_cpu=not torch.cuda.is_available(), **changes),
+            args=trl_config(
+                params.settings(),
+                params.schedule(),
+                Path(place),
+                use_cpu=not torch.cuda.is_available(),
+                **changes,
+            ),
             train_dataset=training_set(prompts, samples),
             processing_class=tokenizer,
-            peft_config=lora_config(params),
+            peft_config=lora_config(params.lora()),
             callbacks=[clock_callback(clock)],
         )
         trainer.remove_callback(PrinterCallback)
@@ -141,20 +149,20 @@ def main() -> None:
     args = parser.parse_args()
     rows = args.prompts * args.generations
     params = params_of(
-        GRPOParams,
+        Params,
         "grpo",
         base=MODEL,
         steps=args.steps + 1,
         prompts_per_step=args.prompts,
-        generations=args.generations,
+        num_generations=args.generations,
         micro_batch=rows,
-        max_prompt_tokens=512,
-        max_completion_tokens=args.tokens,
+        max_prompt_length=512,
+        max_new_tokens=args.tokens,
         temperature=1.0,
         beta=0.0,
         checkpoint_every=10,
         lr=1.0e-5,
-        weights={"format": 1.0, "overlap": 1.0},
+        reward_weights={"format": 1.0, "overlap": 1.0},
     )
     long = [text for text in read_texts(args.file, 2000) if len(text) >= CHARS // 2]
     texts = [f"{one}\n\n{other}" for one, other in zip(long[::2], long[1::2], strict=False)]

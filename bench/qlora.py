@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from stages.lib.adapters.lora import Checkpointing, Lora, add_lora, load_quantized, set_checkpointing
+from stages.lib.adapters.schedule import Schedule
 from stages.lib.core.records import read_jsonl
 from stages.lib.lora.batches import plan_steps
 from stages.lib.lora.masks import Sample, encode_conversation
@@ -29,7 +30,7 @@ from stages.lib.weights.models import Dtype
 DATA = Path("data/instruct/synthetic_qa_train.jsonl")
 ENGINES = ("peer", "peer without autocast", "ours none", "ours selective", "ours full")
 MAX_LENGTH = 320
-LORA = Lora(r=16, alpha=16, dropout=0.0, target_modules=[])
+LORA = Lora(r=16, lora_alpha=16, lora_dropout=0.0, target_modules=[])
 
 
 def read_samples(file: Path, tokenizer: Any) -> list[Sample]:
@@ -115,8 +116,14 @@ def ours(arguments: argparse.Namespace, samples: list[Sample], directory: str, c
     micro_batches = max(1, arguments.sequences // 2)
     lengths = [len(sample.input_ids) for sample in samples]
     plan = plan_steps(lengths, arguments.sequences, micro_batches, arguments.steps, seed=0)
-    schedule = sft.Schedule(
-        lr=2e-5, scheduler="linear", warmup_fraction=0.0, weight_decay=0.0, clip=1.0, checkpoint_every=10**6, seed=0
+    schedule = Schedule(
+        lr=2e-5,
+        lr_scheduler_type="linear",
+        warmup_fraction=0.0,
+        weight_decay=0.0,
+        clip=1.0,
+        checkpoint_every=10**6,
+        seed=0,
     )
     tokenizer = load_tokenizer(place)
     return sft.make_trainer(

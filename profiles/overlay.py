@@ -14,7 +14,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from stages.lib.core.params import PARAMS_FILE, from_mapping, parse_yaml, read_yaml
+from stages.lib.core.params import PARAMS_FILE, from_mapping, new_name, parse_yaml, read_yaml
 from stages.lib.weights.models import model_entry
 
 PROFILES_DIR = Path(__file__).parent
@@ -31,7 +31,7 @@ MODEL_NAMES = {
     ("instruct", "generator"),
     ("qlora", "base"),
     ("eval", "base"),
-    ("eval", "embedding"),
+    ("eval", "similarity_model"),
     ("eval", "judge"),
     ("grpo", "base"),
     ("grpo", "similarity_model"),
@@ -107,6 +107,8 @@ def lay_over(base: Any, profile: dict[str, Any], where: str = "") -> list[str]:
     for key, value in profile.items():
         place = f"{where}.{key}" if where else str(key)
         if key not in base:
+            if now := new_name(place):
+                raise ValueError(f"{place}: is called {now} now")
             close = get_close_matches(str(key), [str(known) for known in base], n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ValueError(f"{place}: params.yaml has no such key{hint}")

@@ -35,8 +35,8 @@ BM25_NAME = "bm25"
 class Params:
     """The `benchmark` section of params.yaml."""
 
-    top_k: list[int]  # the k of accuracy@k, ascending
-    headline_k: int  # the one k of the plot over dimensions; one of top_k
+    cutoffs: list[int]  # the k of accuracy@k, ascending
+    headline_k: int  # the one k of the plot over dimensions; one of cutoffs
     dimensions: list[int]  # Matryoshka dimensions; those above a model's size are skipped and named
     depth: int  # chunks of each ranking that are looked at (trec_eval -M)
     count_overlaps: bool  # chunks of the same document that hold the whole supporting span are right too
@@ -47,13 +47,13 @@ class Params:
     seed: int  # of both
 
     def __post_init__(self) -> None:
-        for name, values in (("top_k", self.top_k), ("dimensions", self.dimensions)):
+        for name, values in (("cutoffs", self.cutoffs), ("dimensions", self.dimensions)):
             if not values or values != sorted(set(values)) or values[0] < 1:
                 raise ValueError(f"{name}: {values!r} must be positive, ascending and without repetition")
-        if self.headline_k not in self.top_k:
-            raise ValueError(f"headline_k: {self.headline_k} is not one of top_k {self.top_k}")
-        if self.depth < max(self.top_k[-1], 10):
-            raise ValueError(f"depth: {self.depth} is less than the largest top_k, or than the 10 of nDCG@10")
+        if self.headline_k not in self.cutoffs:
+            raise ValueError(f"headline_k: {self.headline_k} is not one of cutoffs {self.cutoffs}")
+        if self.depth < max(self.cutoffs[-1], 10):
+            raise ValueError(f"depth: {self.depth} is less than the largest of cutoffs, or than the 10 of nDCG@10")
         if self.rrf_k < 0 or self.bm25_k1 <= 0 or not 0 <= self.bm25_b <= 1:
             raise ValueError(f"rrf_k {self.rrf_k}, bm25_k1 {self.bm25_k1}, bm25_b {self.bm25_b}: out of range")
         if self.bootstrap_samples < 100:
@@ -90,7 +90,7 @@ def build_systems(inputs: Inputs, params: Params) -> list[System]:
         index = BM25(inputs.texts, k1=params.bm25_k1, b=params.bm25_b)
         asked = [question["question"] for question in inputs.questions]
         sparse = rankings.rank_sparse(index.scores(asked), params.depth)
-        systems = [System(name=BM25_NAME, method="bm25", values=measure(sparse, inputs, params.top_k))]
+        systems = [System(name=BM25_NAME, method="bm25", values=measure(sparse, inputs, params.cutoffs))]
         progress.update()
         for model, instruction in inputs.queries:
             systems += systems_of(model, instruction, sparse, inputs, params)
@@ -107,7 +107,7 @@ def systems_of(
 
     def system(name: str, method: str, found: Sequence[Ranking], **differences: Any) -> System:
         row: dict[str, Any] = {"embedding": model, "instruction": instruction, "dimension": size, **differences}
-        return System(name=name, method=method, **row, values=measure(found, inputs, params.top_k))
+        return System(name=name, method=method, **row, values=measure(found, inputs, params.cutoffs))
 
     dense = rankings.rank_dense(queries, documents, inputs.ids, size, params.depth)
     yield system(name, "dense", dense)
@@ -133,7 +133,7 @@ def skipped_dimensions(inputs: Inputs, params: Params) -> dict[str, list[int]]:
 
 def summarise(rows: Sequence[Record], inputs: Inputs, params: Params) -> dict[str, Any]:
     """The content of metrics/benchmark_results.json: the full-dimension systems; dimensions are in the CSV."""
-    names = measure_names(params.top_k)
+    names = measure_names(params.cutoffs)
     return {
         "corpus": len(inputs.ids),
         "queries": len(inputs.questions),
@@ -216,9 +216,9 @@ def main() -> None:
     watch.lap("read")
     systems = build_systems(inputs, params)
     watch.lap("retrieve and measure")
-    rows = report.tabulate(systems, params.top_k, params.bootstrap_samples, params.seed)
+    rows = report.tabulate(systems, params.cutoffs, params.bootstrap_samples, params.seed)
     watch.lap("statistics")
-    over_k = report.accuracy_over_k(rows, params.top_k)
+    over_k = report.accuracy_over_k(rows, params.cutoffs)
     over_dimension = report.accuracy_over_dimension(rows, params.headline_k)
     caption = f"{len(inputs.questions)} questions, {len(inputs.ids):,} chunks, 95% bootstrap intervals over questions"
     plots.draw(OUTPUT / "benchmark.png", rows, over_k, over_dimension, headline_k=params.headline_k, caption=caption)

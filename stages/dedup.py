@@ -40,7 +40,7 @@ class Params:
     models: list[str]  # embedding models; a pair that one of them finds is a duplicate
     thresholds: dict[str, Thresholds]  # by embedding model
     judge: str  # the language model that is asked about the band
-    max_tokens: int  # of its reply (rating), >= 1
+    max_new_tokens: int  # of its reply (rating), >= 1
     excess_nats: float  # duplicates add no more than this to each other (likelihood), >= 0
     memory_mb: int  # working memory of the search, beside the vectors
     max_pairs: int  # more pairs than this mean that a floor is too low, >= 1
@@ -54,8 +54,8 @@ class Params:
         for model in self.models:
             if model not in self.thresholds:
                 raise ValueError(f"thresholds: none for {model!r}; there are {sorted(self.thresholds)}")
-        if min(self.max_tokens, self.max_pairs) < 1 or min(self.sample, self.excess_nats) < 0:
-            raise ValueError("max_tokens and max_pairs must be >= 1, sample and excess_nats >= 0")
+        if min(self.max_new_tokens, self.max_pairs) < 1 or min(self.sample, self.excess_nats) < 0:
+            raise ValueError("max_new_tokens and max_pairs must be >= 1, sample and excess_nats >= 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +250,7 @@ def main() -> None:
                 [(texts[a], texts[b]) for a, b in pairs],
                 judge(),
                 prompt=prompt,
-                max_tokens=params.max_tokens,
+                max_tokens=params.max_new_tokens,
                 excess_nats=params.excess_nats,
                 progress=f"dedup judge {params.judge}",
             )

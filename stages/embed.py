@@ -19,6 +19,7 @@ import numpy as np
 from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, read_jsonl, write_array, write_json
+from stages.lib.core.tracked import check_declared
 from stages.lib.embedding.embedders import Embedder, open_embedder
 
 CORPORA = {"all": Path("data/chunks/chunks.jsonl"), "deduplicated": Path("data/chunks/chunks_dedu.jsonl")}
@@ -117,6 +118,8 @@ def main() -> None:
         raise ValueError(f"usage: python -m stages.embed MODEL, one of {params.models}; found {sys.argv[1:]}")
     name = sys.argv[1]
     watch = Stopwatch(f"embed_{name}")
+    query_files = {instruction: OUT / f"{name}_{instruction}_query.npy" for instruction in params.instructions}
+    check_declared(query_files.values(), "embed.instructions")
     chunks = read_jsonl(CORPORA[params.corpus], required=("id", "text"))
     questions = read_jsonl(SELECTED, required=("id", "question", "chunk"))
     if not chunks:
@@ -127,7 +130,7 @@ def main() -> None:
     write_array(OUT / f"{name}_chunks.npy", chunk_vectors)
     write_json(OUT / f"{name}_chunks_ids.json", [chunk["id"] for chunk in chunks])
     for instruction, vectors in query_vectors.items():
-        write_array(OUT / f"{name}_{instruction}_query.npy", vectors)
+        write_array(query_files[instruction], vectors)
     write_json(OUT / f"{name}_query_ids.json", [question["id"] for question in questions])
     write_metrics(f"embed_{name}", metrics, headline)
     watch.write(computed=embedder.computed)

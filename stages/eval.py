@@ -66,9 +66,9 @@ class Params:
     temperature: float  # 0: greedy
     batch_size: int  # conversations computed together
     dtype: str  # of the weights: float32, bfloat16
-    embedding: str  # name under models:, whose cosine compares reply and reference
+    similarity_model: str  # name under models:, whose cosine compares reply and reference
     judge: str  # name under models:; its judge_method says how it judges
-    judge_tokens: int  # of a verdict with its rationale (rating)
+    judge_max_new_tokens: int  # of a verdict with its rationale (rating)
     judge_margin: float  # nats a token of the reference from which an answer wins (likelihood), >= 0
     forgetting: dict[str, Any]  # general text: a `kind` (hub, files, packages) and fields
     forgetting_texts: int  # documents of it
@@ -81,8 +81,8 @@ class Params:
             raise ValueError(f"systems: {self.systems}: begin with base, which the others are compared with, each once")
         if self.questions and self.questions < FLOOR:
             raise ValueError(f"questions: {self.questions} is below {FLOOR}; 0 asks all of the test split")
-        if min(self.max_new_tokens, self.batch_size, self.judge_tokens, self.bootstrap_samples) < 1:
-            raise ValueError("max_new_tokens, batch_size, judge_tokens and bootstrap_samples must be >= 1")
+        if min(self.max_new_tokens, self.batch_size, self.judge_max_new_tokens, self.bootstrap_samples) < 1:
+            raise ValueError("max_new_tokens, batch_size, judge_max_new_tokens and bootstrap_samples must be >= 1")
         if self.temperature < 0 or self.judge_margin < 0:
             raise ValueError("temperature and judge_margin must not be negative")
         if self.forgetting_texts < 2 or self.forgetting_tokens < 2:
@@ -110,7 +110,7 @@ def judge_pairs(params: Params, pairs: Mapping[str, Sequence[Pair]]) -> tuple[st
             progress = f"judge {system} against base"
             if method == "rating":
                 verdicts[system] = judge_by_rating(
-                    asked, model, prompt=prompt, max_tokens=params.judge_tokens, progress=progress
+                    asked, model, prompt=prompt, max_tokens=params.judge_max_new_tokens, progress=progress
                 )
             else:
                 verdicts[system] = judge_by_likelihood(
@@ -144,7 +144,7 @@ def similarities(
     params: Params, replies: Mapping[str, Sequence[Reply]], records: Sequence[Record]
 ) -> dict[str, list[float]]:
     """System -> cosine of each reply and its reference, by the embedding model; an empty reply is worth 0."""
-    with open_embedder(params.embedding) as embedder:
+    with open_embedder(params.similarity_model) as embedder:
         references = embedder.encode_documents([record["answer"] for record in records])
         found = {}
         for system, said in replies.items():

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -19,7 +19,7 @@ from stages.lib.cache.place import cache_dir
 from stages.lib.cache.training_directory import deciding, training_directory
 from stages.lib.core.hashes import file_sha256
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
-from stages.lib.core.params import load
+from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_jsonl
 from stages.lib.gpt.checkpoints import WEIGHTS, CheckpointStore, TokenizerFacts, load_model, read_config
 from stages.lib.gpt.model import GPT
@@ -34,7 +34,7 @@ from stages.lib.training.distributed import World, open_world, start_processes
 from stages.lib.training.precision import matmul_peak
 from stages.lib.training.trackers import open_trackers
 from stages.lib.training.training import Speed, Training
-from stages.lib.training.training_params import DECIDE, DECIDE_NOT, TrainingParams
+from stages.lib.training.training_params import DECIDE, DECIDE_NOT, Tracker, TrainingParams
 
 BASE_DIR = Path("models/gpt/best")
 MODEL_DIR = Path("models/gpt-instruct")
@@ -43,20 +43,45 @@ OUTPUT_DIR = Path("data/finetune")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Params(TrainingParams):
-    """Section `finetune` of params.yaml: the training loop's knobs and these."""
+class Params:
+    """Section `finetune` of params.yaml."""
 
     sources: list[dict[str, Any]]  # each a `kind` (instructions, spam, docstrings) and the fields of its dataclass
     loss_on: LossOn  # all: prompt and answer; output: the answer alone
-    held_out_fraction: float  # of the examples, for validation, between 0 and 1
+    val_fraction: float  # of the examples, for validation, between 0 and 1
+    steps: int  # optimizer steps, >= 1
+    batch_tokens: int  # tokens a step over all processes; a multiple of context x micro_batch x processes
+    micro_batch: int  # examples a forward pass; what does not fit at once is accumulated
+    lr: float  # peak learning rate (of Muon's matrices too, whose updates are scaled to AdamW's)
+    warmup_fraction: float  # of the steps, linear, 0..1
+    min_lr_fraction: float  # of lr, where the cosine ends, 0..1
+    optimizer: Literal["adamw", "muon"]  # muon: the matrices of the blocks, adamw the rest
+    beta1: float  # 0..1
+    beta2: float  # 0..1
+    eps: float
+    weight_decay: float  # of matrices; vectors (norms, biases) have none
+    clip: float  # global gradient norm at most; 0: no clipping
+    precision: Literal["auto", "float32", "bfloat16"]  # auto: bf16 autocast where a probe finds it faster
+    compile: bool  # torch.compile of the training and validation pass
+    processes: int  # 0: one a GPU; over 1: the stage starts itself again under torchrun
+    parallel: Literal["ddp", "fsdp"]  # fsdp: weights and moments divided over the processes
+    eval_every: int  # steps between validations
+    checkpoint_every: int  # steps between checkpoints, besides those at a new best
+    log_every: int  # steps between rows of the curve
+    trackers: list[Tracker]  # besides the curve
+    seed: int
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        self.training()
         if not self.sources:
             raise ValueError("sources: no source is named")
-        if not 0 < self.held_out_fraction < 1:
-            raise ValueError(f"held_out_fraction: {self.held_out_fraction} is not between 0 and 1")
+        if not 0 < self.val_fraction < 1:
+            raise ValueError(f"val_fraction: {self.val_fraction} is not between 0 and 1")
         self.parsed_sources()
+
+    def training(self) -> TrainingParams:
+        """What the training loop is told. Raises `ValueError` naming the key."""
+        return pick(TrainingParams, self)
 
     def parsed_sources(self) -> list[Source]:
         """The typed sources. Raises `ValueError` naming the key."""
@@ -128,7 +153,7 @@ def encode(params: Params, examples: list[Example], tokenizer: Tokenizer, contex
     """
     sides: dict[bool, list[Example]] = {True: [], False: []}
     for example in examples:
-        sides[is_held_out(example, params.held_out_fraction)].append(example)
+        sides[is_held_out(example, params.val_fraction)].append(example)
     train = InstructionBatches(sides[False], tokenizer, context, params.loss_on, seed=params.seed)
     choices: tuple[LossOn, ...] = ("all", "output")
     held = {on: InstructionBatches(sides[True], tokenizer, context, on, shuffle=False) for on in choices}
@@ -143,7 +168,7 @@ def begin(params: Params, data: Data, world: World, facts: TokenizerFacts) -> Tr
     """
     validation = data.held_out[params.loss_on]
     # `sources` is in the examples' own hashes.
-    decisive = deciding(params, ("loss_on", "held_out_fraction", *DECIDE), ("sources", *DECIDE_NOT))
+    decisive = deciding(params, ("loss_on", "val_fraction", *DECIDE), ("sources", *DECIDE_NOT))
     directory = training_directory(
         "finetune",
         decisive,
@@ -154,7 +179,9 @@ def begin(params: Params, data: Data, world: World, facts: TokenizerFacts) -> Tr
     )
     model, _ = load_model(BASE_DIR)
     store = CheckpointStore(directory)
-    return Training(model, params, world, store, facts, decisive=decisive, val_sequences=validation.per_epoch)
+    return Training(
+        model, params.training(), world, store, facts, decisive=decisive, val_sequences=validation.per_epoch
+    )
 
 
 def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:

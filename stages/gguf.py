@@ -27,7 +27,6 @@ from stages.lib.gguf.release_gate import (
     Thresholds,
     closeness,
     closeness_faults,
-    end_tokens,
     log_probs,
     make_windows,
     run_checks,
@@ -35,7 +34,7 @@ from stages.lib.gguf.release_gate import (
 )
 from stages.lib.gguf.tensors import load_tensors
 from stages.lib.gguf.writing import write_gguf
-from stages.lib.weights.base import ADAPTER_CONFIG
+from stages.lib.weights.base import ADAPTER_CONFIG, end_tokens
 from stages.lib.weights.models import Dtype
 
 MODELS_DIR = Path("models")
@@ -53,8 +52,8 @@ class Params:
     held_out: str  # JSONL with `messages` or `text`, which the model was not trained on
     held_out_tokens: int  # tokens of it that the gate reads, >= window
     window: int  # tokens read at once, >= 2
-    prompts: int  # held-out conversations that llama.cpp replies to, beside two short ones, >= 1
-    reply_tokens: int  # of a reply, >= 1
+    conversations: int  # held-out conversations that llama.cpp replies to, beside two short ones, >= 1
+    max_new_tokens: int  # of a reply, >= 1
     runtime_threads: int  # of llama.cpp; 1 where others use the machine, too: it gets many times slower otherwise
     max_mean_kl: float  # nats a token, KL(16-bit || quantized)
     min_top_agreement: float  # share of tokens with the same most likely successor, 0..1
@@ -71,8 +70,8 @@ class Params:
             raise ValueError("types: no type is named")
         if self.window < 2 or self.held_out_tokens < self.window:
             raise ValueError(f"held_out_tokens: {self.held_out_tokens} is less than a window of {self.window}")
-        if self.prompts < 1 or self.reply_tokens < 1 or self.min_stopped < 0 or self.runtime_threads < 1:
-            raise ValueError("min_stopped must be >= 0; prompts, reply_tokens and runtime_threads >= 1")
+        if self.conversations < 1 or self.max_new_tokens < 1 or self.min_stopped < 0 or self.runtime_threads < 1:
+            raise ValueError("min_stopped must be >= 0; conversations, max_new_tokens and runtime_threads >= 1")
         for name in ("min_top_agreement", "min_runtime_agreement", "min_greedy_agreement"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is not in 0..1")
@@ -155,7 +154,7 @@ def export(params: Params, source: Merged, held: HeldOut, directory: Path, watch
         watch.lap(f"compare_{file_type}")
         tried[file_type] = {"bytes": written.bytes, **written.description, **found}
         if not faults:
-            longest = max(map(len, held.prompts), default=0) + params.reply_tokens
+            longest = max(map(len, held.prompts), default=0) + params.max_new_tokens
             with LlamaRuntime(file, max(512, longest + 8), params.runtime_threads) as runtime:
                 models = {"file": quantized, "reference": reference}
                 ran = run_checks(
@@ -165,7 +164,7 @@ def export(params: Params, source: Merged, held: HeldOut, directory: Path, watch
                     texts=held.texts[:8],
                     models=models,
                     ends=ends,
-                    reply_tokens=params.reply_tokens,
+                    max_new_tokens=params.max_new_tokens,
                 )
             faults = runtime_faults(ran, limits, chat)
             tried[file_type]["runtime"] = ran
@@ -221,7 +220,7 @@ def main() -> None:
     check_installed()
     records = read_jsonl(Path(params.held_out))
     source = open_model(params)
-    held = read_held_out(records, source.tokenizer, params.held_out, params.prompts, params.window // 4)
+    held = read_held_out(records, source.tokenizer, params.held_out, params.conversations, params.window // 4)
     watch.lap("merge")
     temporary = OUTPUT_DIR.with_name(f".{OUTPUT_DIR.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # of a killed run

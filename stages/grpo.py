@@ -8,26 +8,27 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from stages.lib.adapters.lora import Lora, load_unsloth
 from stages.lib.adapters.model_card import model_card, publish, source_of
 from stages.lib.adapters.one_answer import check_classes
 from stages.lib.adapters.resuming import prune_finished
+from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
-from stages.lib.core.params import load
+from stages.lib.core.params import load, pick
 from stages.lib.core.records import read_jsonl, write_csv, write_jsonl
-from stages.lib.grpo.format_gain import CONTENT, FORM, gain_line, measure_replies
+from stages.lib.grpo.format_gain import CONTENT, FORM, gain_line, gains, measure_replies, reply_rows
 from stages.lib.grpo.reasoning_prompts import Split, choose_shots, make_split
 from stages.lib.grpo.reward_audit import audit_rewards, check_audit
 from stages.lib.grpo.reward_curve import draw_rewards, reward_rows
 from stages.lib.grpo.rewards import AnswerSimilarity, Encoder, Floats, Name, Reward, build_rewards
-from stages.lib.grpo.settings import GRPOParams, curve_rows
-from stages.lib.statistics.bootstrap import compare
+from stages.lib.grpo.settings import GradientCheckpointing, GRPOSettings, LossType, ScaleRewards, curve_rows
 from stages.lib.weights.base import base_directory, base_identity, load_base, load_tokenizer
 from stages.lib.weights.models import load_model_entry, locate, resolved_dtype, weights_identity
 
@@ -36,47 +37,91 @@ CURVE = Path("metrics/grpo_curve.csv")
 OUT = Path("data/grpo")
 # What decides the adapter, up to the order of summation; another value is another training. What does not may change
 # between a kill and the next run.
-DECIDE = (
-    *("base", "backend", "dtype", "max_prompt_tokens", "weights", "steps", "prompts_per_step", "generations"),
-    *("max_completion_tokens", "lr", "warmup_fraction", "lr_schedule", "loss_type", "beta", "epsilon", "iterations"),
-    *("scale_rewards", "mask_truncated", "temperature", "lora_rank", "lora_alpha", "lora_dropout", "target_modules"),
-    *("weight_decay", "clip", "seed", "train_prompts", "shots", "length_words", "similarity_model"),
-)
-DECIDE_NOT = (
-    *("micro_batch", "gradient_checkpointing", "batch_size", "checkpoint_every", "bootstrap_samples"),
-    *("audit_prompts", "audit_replies", "audit_tolerance", "test_prompts"),
-)
+DECIDE = """
+    base backend dtype max_prompt_length reward_weights steps prompts_per_step num_generations max_new_tokens lr
+    warmup_fraction lr_scheduler_type loss_type beta epsilon num_iterations scale_rewards
+    mask_truncated_completions temperature r lora_alpha lora_dropout target_modules weight_decay clip seed
+    train_limit shots length_words similarity_model
+""".split()
+DECIDE_NOT = """
+    micro_batch gradient_checkpointing eval_batch_size checkpoint_every bootstrap_samples audit_prompts
+    audit_replies audit_tolerance test_limit
+""".split()
 PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers", "sentence-transformers")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Params(GRPOParams):
-    """Section `grpo` of params.yaml: the training's knobs and these."""
+class Params:
+    """Section `grpo` of params.yaml."""
 
-    train_prompts: int  # of the train split, the first so many; 0: all
+    base: str  # a name of models:
+    backend: Literal["hf", "unsloth"]  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
+    dtype: Literal["float32", "bfloat16", "float16", "auto"]  # of the base's weights; auto: bfloat16 with CUDA or AMX
+    steps: int  # optimizer steps, >= 1
+    prompts_per_step: int  # groups a step, >= 1
+    num_generations: int  # replies a group, >= 2
+    micro_batch: int  # replies a forward pass; divides num_generations x prompts_per_step
+    max_new_tokens: int  # of a reply at most; what is longer is cut
+    max_prompt_length: int  # tokens; longer prompts, examples included, are dropped
     shots: int  # worked examples from the train split in every prompt, for base and tuned alike
+    train_limit: int  # prompts of the train split, the first so many; 0: all
+    temperature: float  # of sampling, above 0
+    r: int  # rank of the adapter, >= 1
+    lora_alpha: int  # its update is scaled by lora_alpha / r
+    lora_dropout: float  # of the adapter's input, 0 <= lora_dropout < 1
+    target_modules: list[str]  # adapted linear layers; []: all but the output layer
+    lr: float  # peak learning rate
+    lr_scheduler_type: LrSchedulerType  # constant_with_warmup, linear or cosine
+    warmup_fraction: float  # of the steps, 0..1
+    weight_decay: float
+    clip: float  # global gradient norm at most; 0: no clipping
+    loss_type: LossType  # grpo, bnpo, dr_grpo, dapo, cispo, luspo or sapo: how the token losses are averaged
+    beta: float  # weight of the KL divergence from the base; 0: neither computed nor logged
+    epsilon: float  # clipping of the probability ratio, above 0
+    num_iterations: int  # optimizer steps on the same replies, >= 1
+    scale_rewards: ScaleRewards  # group, batch or none: what advantages are divided by the deviation of
+    mask_truncated_completions: bool  # leave replies that were cut out of the loss
+    gradient_checkpointing: GradientCheckpointing  # none, full: less memory, but a prompt is computed once a reply
+    reward_weights: dict[Name, float]  # format, overlap, similarity, grounded, length; 0 leaves a reward out
     length_words: list[int]  # the reply's least and most words for the full length reward
     similarity_model: str  # a sentence-transformers model of models:
     audit_prompts: int  # of the val split, that the base replies to; worthless replies are tried on all of it
     audit_replies: int  # of the base a prompt
     audit_tolerance: float  # share of prompts, 0..1, on which a worthless reply may beat the reference
-    test_prompts: int  # of the test split, the first so many; 0: all
+    test_limit: int  # prompts of the test split, the first so many; 0: all
+    eval_batch_size: int  # replies computed together outside training
     bootstrap_samples: int
+    checkpoint_every: int  # steps between checkpoints, a multiple of num_iterations
+    seed: int
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("train_prompts", "shots", "test_prompts"):
+        for name in ("train_limit", "shots", "test_limit"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is negative")
-        for name in ("max_prompt_tokens", "audit_prompts", "audit_replies", "bootstrap_samples"):
+        for name in ("max_prompt_length", "audit_prompts", "audit_replies", "eval_batch_size", "bootstrap_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is below 1")
-        if min(self.weights.values(), default=-1) < 0 or sum(self.weights.values()) == 0:
-            raise ValueError(f"weights: {self.weights}: none may be negative, one must be above 0")
+        if min(self.reward_weights.values(), default=-1) < 0 or sum(self.reward_weights.values()) == 0:
+            raise ValueError(f"reward_weights: {self.reward_weights}: none may be negative, one must be above 0")
         if len(self.length_words) != 2 or not 0 < self.length_words[0] <= self.length_words[1]:
             raise ValueError(f"length_words: {self.length_words} is not [least, most]")
         if not 0 <= self.audit_tolerance < 1:
             raise ValueError(f"audit_tolerance: {self.audit_tolerance} is not in 0..1")
+        self.lora(), self.schedule()  # which check their own ranges
+        if self.checkpoint_every % self.settings().num_iterations:
+            raise ValueError(f"checkpoint_every: {self.checkpoint_every} is not a multiple of num_iterations")
+
+    def lora(self) -> Lora:
+        """The adapter."""
+        return pick(Lora, self)
+
+    def schedule(self) -> Schedule:
+        """How the optimizer steps."""
+        return pick(Schedule, self)
+
+    def settings(self) -> GRPOSettings:
+        """What a step samples, and how its loss is made."""
+        return pick(GRPOSettings, self)
 
 
 def read_splits(params: Params, tokenizer: Any) -> dict[str, Split]:
@@ -90,11 +135,11 @@ def read_splits(params: Params, tokenizer: Any) -> dict[str, Split]:
     shots = choose_shots(records["train"], params.shots)
     splits = {}
     for name, lines in records.items():
-        splits[name] = make_split(lines, shots, tokenizer, params.max_prompt_tokens)
+        splits[name] = make_split(lines, shots, tokenizer, params.max_prompt_length)
         if not splits[name].samples:
             raise ValueError(
                 f"{QAR}/qar_{name}.jsonl: none of {len(lines)} records can be asked ({splits[name].counts}); raise "
-                f"grpo.max_prompt_tokens, lower grpo.shots, or add data"
+                f"grpo.max_prompt_length, lower grpo.shots, or add data"
             )
     answers = [sample.answer for sample in splits["train"].samples]
     check_classes(answers, [], f"{QAR}/qar_train.jsonl")
@@ -128,37 +173,6 @@ def kept_replies(directory: Path, asked: Sequence[Any], ask: Callable[[], list[s
     return [line["reply"] for line in read_jsonl(path, required=["reply"])]
 
 
-def gains(base: Mapping[str, Floats], tuned: Mapping[str, Floats], samples: int, seed: int) -> dict[str, Any]:
-    """Base, tuned and the paired difference of each measure, with its 95% bootstrap interval and p."""
-    names = list(base)
-    differences = [compare(tuned[name][:, None], base[name], samples, seed) for name in names]
-    return {
-        name: {
-            "base": float(base[name].mean()),
-            "tuned": float(tuned[name].mean()),
-            "gain": float(found.difference[0]),
-            "low": float(found.low[0]),
-            "high": float(found.high[0]),
-            "p": float(found.p[0]),
-        }
-        for name, found in zip(names, differences, strict=True)
-    }
-
-
-def reply_rows(
-    split: Split, replies: Mapping[str, Sequence[str]], measures: Mapping[str, Mapping[str, Floats]]
-) -> list[dict[str, Any]]:
-    """A row a test question: what each system (base, tuned) replied, and what it was measured as."""
-    rows = []
-    for i, sample in enumerate(split.samples):
-        row: dict[str, Any] = {"id": sample.id, "question": sample.question, "reference": sample.reference}
-        row |= {system: found[i] for system, found in replies.items()}
-        for system, found in measures.items():
-            row |= {f"{system}_{name}": float(values[i]) for name, values in found.items()}
-        rows.append(row)
-    return rows
-
-
 def adapter_directory(params: Params, inputs: Sequence[str]) -> Path:
     """Where this training's checkpoints and the base's replies lie: a hash of what decides them.
 
@@ -166,7 +180,7 @@ def adapter_directory(params: Params, inputs: Sequence[str]) -> Path:
     """
     from stages.lib.grpo.run import train  # loads torch
 
-    code = code_identity(read_splits, load_encoder, build_rewards, load_base, train)
+    code = code_identity(read_splits, load_encoder, build_rewards, load_base, load_unsloth, train)
     return training_directory("grpo", deciding(params, DECIDE, DECIDE_NOT), inputs, code, PACKAGES)
 
 
@@ -186,7 +200,7 @@ def audit_base(
     tokens = [tokens for tokens in asked.tokens for _ in range(params.audit_replies)]
     audit = audit_rewards(
         rewards,
-        params.weights,
+        params.reward_weights,
         samples,
         reply(tokens, params.temperature),
         references=references.samples,
@@ -204,14 +218,15 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     """
     from stages.lib.grpo.run import ask, train  # loads torch
 
-    params = replace(params, dtype=resolved_dtype(params.dtype))
+    dtype = resolved_dtype(params.dtype)
+    params = replace(params, dtype=dtype)
     place = base_directory(params.base)
     tokenizer = load_tokenizer(place)
     splits = read_splits(params, tokenizer)
     train_set, audit_set, test_set = (
-        splits["train"].first(params.train_prompts),
+        splits["train"].first(params.train_limit),
         splits["val"].first(params.audit_prompts),
-        splits["test"].first(params.test_prompts),
+        splits["test"].first(params.test_limit),
     )
     identity = base_identity(params.base)
     data = {name: file_sha256(QAR / f"qar_{name}.jsonl") for name in splits}
@@ -219,15 +234,26 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     directory = adapter_directory(params, [identity, encoder, *data.values()])
     encode = load_encoder(params.similarity_model)
     low, high = params.length_words
-    rewards = build_rewards(params.weights, encode, (low, high))
-    model, tokenizer = load_base(params.base, params.dtype)
+    rewards = build_rewards(params.reward_weights, encode, (low, high))
+    model, tokenizer = load_base(params.base, dtype)
     watch.lap("load")
+
+    def replies(model: Any, asked: Sequence[Sequence[int]], temperature: float) -> list[str]:
+        return ask(
+            model,
+            tokenizer,
+            asked,
+            max_new_tokens=params.max_new_tokens,
+            temperature=temperature,
+            seed=params.seed,
+            batch_size=params.eval_batch_size,
+        )
 
     def base_replies(asked: Sequence[Sequence[int]], temperature: float) -> list[str]:
         return kept_replies(
             directory,
-            [code_identity(ask), params.batch_size, temperature, asked],
-            lambda: ask(model, tokenizer, asked, params, temperature=temperature),
+            [code_identity(ask), params.eval_batch_size, temperature, asked],
+            lambda: replies(model, asked, temperature),
         )
 
     audit = audit_base(params, rewards, audit_set, splits["val"], base_replies)
@@ -237,37 +263,30 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     if params.backend == "unsloth":
         del model
         gc.collect()
-        model = None
+        length = params.max_prompt_length + params.max_new_tokens
+        full = params.gradient_checkpointing == "full"
+        model = load_unsloth(place, dtype, params.lora(), max_length=length, seed=params.seed, full=full)
     trained = train(
         model,
         tokenizer,
         prompts=train_set.prompts,
         samples=train_set.samples,
         rewards=rewards,
-        params=params,
+        reward_weights=params.reward_weights,
+        settings=params.settings(),
+        schedule=params.schedule(),
+        lora=params.lora() if params.backend == "hf" else None,
         directory=directory,
     )
     watch.lap("train")
-    after = ask(trained.model, tokenizer, test_set.tokens, params, temperature=0.0)
+    after = replies(trained.model, test_set.tokens, 0.0)
     watch.lap("tuned")
 
     similarity = AnswerSimilarity(encode)
     by_base, by_tuned = (measure_replies(test_set.samples, found, similarity) for found in (before, after))
     measures = gains(by_base, by_tuned, params.bootstrap_samples, params.seed)
     rows = curve_rows(trained.history, list(rewards))
-    rewarded = [row["reward"] for row in rows if "reward" in row]
-    quarter = -(-len(rewarded) // 4)
-    metrics = {
-        "counts": {name: split.counts for name, split in splits.items()},
-        "dtype": params.dtype,
-        "steps": len(rows),
-        "reward_first_quarter": float(np.mean(rewarded[:quarter])),
-        "reward_last_quarter": float(np.mean(rewarded[-quarter:])),
-        "test_prompts": len(test_set.samples),
-        "format_gain": {name: measures[name] for name in FORM},
-        "content_gain": {name: measures[name] for name in CONTENT},
-        "audit": audit,
-    }
+    metrics = results(params, splits, rows, len(test_set.samples), measures) | {"audit": audit}
     card = model_card(
         title=f"{params.base}-grpo",
         base=params.base,
@@ -281,7 +300,7 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     publish(Path("models") / f"{params.base}-grpo", trained.model, tokenizer, facts, card)
     prune_finished(directory)
     measured = {"base": by_base, "tuned": by_tuned}
-    write_csv(OUT / "replies.csv", reply_rows(test_set, {"base": before, "tuned": after}, measured))
+    write_csv(OUT / "replies.csv", reply_rows(test_set.samples, {"base": before, "tuned": after}, measured))
     publish_curve(rows, list(rewards), params)
     write_metrics("grpo", metrics, headline)
     watch.write(resumed_from_step=trained.resumed_from, steps=len(rows))
@@ -290,12 +309,34 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     print(ending("grpo", questions, "questions", made, Path("models") / f"{params.base}-grpo"))
 
 
+def results(
+    params: Params,
+    splits: Mapping[str, Split],
+    rows: Sequence[Mapping[str, float]],
+    asked: int,
+    measures: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The metrics of the training and of what it gained on the test questions `asked`."""
+    rewarded = [row["reward"] for row in rows if "reward" in row]
+    quarter = -(-len(rewarded) // 4)
+    return {
+        "counts": {name: split.counts for name, split in splits.items()},
+        "dtype": params.dtype,
+        "steps": len(rows),
+        "reward_first_quarter": float(np.mean(rewarded[:quarter])),
+        "reward_last_quarter": float(np.mean(rewarded[-quarter:])),
+        "test_prompts": asked,
+        "format_gain": {name: measures[name] for name in FORM},
+        "content_gain": {name: measures[name] for name in CONTENT},
+    }
+
+
 def publish_curve(rows: Sequence[Mapping[str, float]], names: Sequence[str], params: Params) -> None:
     """The training step by step: all columns in a table, the rewards in long format for `dvc plots`, and a picture."""
     write_csv(CURVE, rows)
     write_csv(OUT / "rewards.csv", reward_rows(rows, names))
     caption = (
-        f"GRPO on {params.base}: {params.prompts_per_step} x {params.generations} replies a step, lr {params.lr:g}"
+        f"GRPO on {params.base}: {params.prompts_per_step} x {params.num_generations} replies a step, lr {params.lr:g}"
     )
     draw_rewards(OUT / "curve.png", rows, names, caption)
 

@@ -61,8 +61,8 @@ class Params:
     true_premise_share: float  # questions in the form of false premises that are true
     edge_cases: list[Literal["rules", "generator"]]  # who writes them; a model of 135M cannot
     generator: str  # name under models:; writes the questions on abstracts, and edge cases
-    max_tokens: int  # of a reply, >= 1
-    max_question_tokens: int  # of the rest of a question after its opening (fact_first), >= 1
+    max_new_tokens: int  # of a reply, >= 1
+    question_max_new_tokens: int  # of the rest of a question after its opening (fact_first), >= 1
     facts_per_chunk: int  # facts of an abstract that are tried, one after the other (fact_first), >= 1
     temperature: float  # 0: greedy
     abstracts: list[dict[str, Any]]  # patterns, title_key, text_key, id_key, limit
@@ -83,8 +83,10 @@ class Params:
             )
         if not 0 < self.near_duplicate <= 1:
             raise ValueError(f"near_duplicate: {self.near_duplicate} is not in 0..1")
-        if min(self.max_context_chars, self.max_tokens, self.max_question_tokens, self.facts_per_chunk) < 1:
-            raise ValueError("max_context_chars, max_tokens, max_question_tokens and facts_per_chunk must be >= 1")
+        if min(self.max_context_chars, self.max_new_tokens, self.question_max_new_tokens, self.facts_per_chunk) < 1:
+            raise ValueError(
+                "max_context_chars, max_new_tokens, question_max_new_tokens and facts_per_chunk must be >= 1"
+            )
         if not self.edge_cases and shares != [0, 0, 0]:
             raise ValueError("edge_cases: nobody is named, and shares are; name rules or generator, or set shares to 0")
         self.abstract_files()

@@ -39,7 +39,7 @@ class Params:
     """Section `judge` of params.yaml."""
 
     judges: list[str]  # names under models:; each judges each generator's questions in a stage of its own
-    max_tokens: int  # of a rationale with its score (rating), >= 1
+    max_new_tokens: int  # of a rationale with its score (rating), >= 1
     expected_scores: bool  # also the expectation over the tokens 1..5 (rating; needs log-probabilities)
     validity_pairs: int  # items that are made wrong in each way, to check (and to calibrate likelihood) by, >= 1
     seed: int  # of the draw of these items
@@ -48,8 +48,8 @@ class Params:
         """Checks the ranges."""
         if not self.judges:
             raise ValueError("judges: no judge is named")
-        if self.max_tokens < 1 or self.validity_pairs < 1:
-            raise ValueError("max_tokens and validity_pairs must be >= 1")
+        if self.max_new_tokens < 1 or self.validity_pairs < 1:
+            raise ValueError("max_new_tokens and validity_pairs must be >= 1")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def judge_by_rating(
 ) -> Judged:
     """Asks for ratings of items and probes; the expected score, where there is one, is what the check compares."""
     asked = _plan(items, probes)
-    sampling = Sampling(max_tokens=params.max_tokens)
+    sampling = Sampling(max_tokens=params.max_new_tokens)
     by_criterion = {criterion: prompts[CRITIQUE_PROMPTS[criterion]] for criterion in CRITERIA}
     ratings = rate(
         [part[-1] for part in asked],

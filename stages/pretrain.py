@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -19,7 +19,7 @@ from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.place import cache_dir
 from stages.lib.cache.training_directory import deciding, training_directory
 from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
-from stages.lib.core.params import load
+from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_text
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts, load_model
 from stages.lib.gpt.generate import generate
@@ -38,7 +38,7 @@ from stages.lib.training.memory import Load, check_memory
 from stages.lib.training.precision import Precision, matmul_peak
 from stages.lib.training.trackers import open_trackers
 from stages.lib.training.training import Speed, Training
-from stages.lib.training.training_params import DECIDE, DECIDE_NOT, TrainingParams
+from stages.lib.training.training_params import DECIDE, DECIDE_NOT, Tracker, TrainingParams
 
 SHARDS_DIR = Path("data/shards")
 MODELS_DIR = Path("models/gpt")
@@ -46,12 +46,12 @@ CURVE = Path("metrics/pretrain_curve.csv")
 PICTURE = Path("data/pretrain/curve.png")
 SAMPLES = Path("data/pretrain/samples.md")
 SHAPE = ("context", "n_layer", "n_head", "d_model", "position", "norm", "activation", "bias", "dropout")  # of the model
-MADE_AFTERWARDS = ("eval_windows", "hellaswag", "hellaswag_limit", "hellaswag_every", "prompts", "sample_tokens")
+MADE_AFTERWARDS = ("eval_windows", "hellaswag", "hellaswag_limit", "hellaswag_every", "prompts", "max_new_tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Params(TrainingParams):
-    """Section `pretrain` of params.yaml: the training loop's knobs and these."""
+class Params:
+    """Section `pretrain` of params.yaml."""
 
     init_from: str  # weights to start from: a checkpoint's or Hugging Face directory, hub:ORG/NAME@REVISION; "": random
     context: int  # tokens a window
@@ -64,22 +64,47 @@ class Params(TrainingParams):
     bias: bool  # of linear layers and layer norms
     dropout: float  # 0..1
     vocab_multiple: int  # the embedding's rows are the tokenizer's ids, rounded up to this (GPT-2: 50,304)
+    steps: int  # optimizer steps, >= 1
+    batch_tokens: int  # tokens a step over all processes; a multiple of context x micro_batch x processes
+    micro_batch: int  # sequences a forward pass; what does not fit at once is accumulated
+    lr: float  # peak learning rate (of Muon's matrices too, whose updates are scaled to AdamW's)
+    warmup_fraction: float  # of the steps, linear, 0..1
+    min_lr_fraction: float  # of lr, where the cosine ends, 0..1
+    optimizer: Literal["adamw", "muon"]  # muon: the matrices of the blocks, adamw the rest
+    beta1: float  # 0..1
+    beta2: float  # 0..1
+    eps: float
+    weight_decay: float  # of matrices; vectors (norms, biases) have none
+    clip: float  # global gradient norm at most; 0: no clipping
+    precision: Literal["auto", "float32", "bfloat16"]  # auto: bf16 autocast where a probe finds it faster
+    compile: bool  # torch.compile of the training and validation pass
+    processes: int  # 0: one a GPU; over 1: the stage starts itself again under torchrun
+    parallel: Literal["ddp", "fsdp"]  # fsdp: weights and moments divided over the processes
+    eval_every: int  # steps between validations
     eval_windows: int  # validation windows a validation; 0: all
+    checkpoint_every: int  # steps between checkpoints, besides those at a new best
+    log_every: int  # steps between rows of the curve
+    trackers: list[Tracker]  # besides the curve
     hellaswag: str  # a JSONL file of the upstream schema, or hub; empty: not scored
     hellaswag_limit: int  # items; 0: all
     hellaswag_every: int  # steps between scorings in training, told to the trackers; 0: only the best at the end
     prompts: list[str]  # samples are written to these
-    sample_tokens: int  # a sample at most
+    max_new_tokens: int  # of a sample at most
+    seed: int
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.vocab_multiple < 1 or self.eval_windows < 0 or self.sample_tokens < 0:
-            raise ValueError("vocab_multiple is at least 1, eval_windows and sample_tokens at least 0")
+        self.training()
+        if self.vocab_multiple < 1 or self.eval_windows < 0 or self.max_new_tokens < 0:
+            raise ValueError("vocab_multiple is at least 1, eval_windows and max_new_tokens at least 0")
         if self.hellaswag_limit < 0 or self.hellaswag_every < 0:
             raise ValueError("hellaswag_limit and hellaswag_every are at least 0")
         if self.hellaswag_every and self.parallel == "fsdp":
             raise ValueError("hellaswag_every: with parallel fsdp no process has the whole model; score at the end")
         self.config(1)
+
+    def training(self) -> TrainingParams:
+        """What the training loop is told. Raises `ValueError` naming the key."""
+        return pick(TrainingParams, self)
 
     def config(self, vocab_size: int) -> GPTConfig:
         """The shape of a model for a tokenizer with so many ids."""
@@ -159,7 +184,7 @@ def begin(params: Params, data: Data, world: World) -> Training:
     if params.init_from:
         initial_model(params.init_from, model, tokenizer)
     store = CheckpointStore(directory)
-    return Training(model, params, world, store, facts, decisive=decisive, val_sequences=data.val_sequences)
+    return Training(model, params.training(), world, store, facts, decisive=decisive, val_sequences=data.val_sequences)
 
 
 def check_card(params: Params, config: GPTConfig, world: World, precision: Precision) -> None:
@@ -225,7 +250,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         training.store.publish(which, MODELS_DIR / which)
     training.store.prune_finished()
     best, _ = load_model(MODELS_DIR / "best", world.device)
-    write_text(SAMPLES, write_samples(best, tokenizer, params.prompts, params.sample_tokens, params.seed))
+    write_text(SAMPLES, write_samples(best, tokenizer, params.prompts, params.max_new_tokens, params.seed))
     watch.lap("samples")
     hellaswag = score(best, tokenizer, items, world.device) | {"dropped": dict(unusable)} if items else {}
     watch.lap("hellaswag")

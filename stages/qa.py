@@ -27,8 +27,8 @@ class Params:
     """Section `qa` of params.yaml."""
 
     generators: list[str]  # names under models:; each runs as a stage of its own
-    max_tokens: int  # of a reply with question and answer (direct), >= 1
-    max_question_tokens: int  # of the rest of a question after its opening (fact_first), >= 1
+    max_new_tokens: int  # of a reply with question and answer (direct), >= 1
+    question_max_new_tokens: int  # of the rest of a question after its opening (fact_first), >= 1
     facts_per_chunk: int  # facts of a chunk that are tried, one after the other (fact_first), >= 1
     temperature: float  # 0: greedy
     seed: int  # of sampling, where temperature > 0
@@ -38,8 +38,8 @@ class Params:
         """Checks the ranges."""
         if not self.generators:
             raise ValueError("generators: no generator is named")
-        if min(self.max_tokens, self.max_question_tokens, self.facts_per_chunk) < 1:
-            raise ValueError("max_tokens, max_question_tokens and facts_per_chunk must be >= 1")
+        if min(self.max_new_tokens, self.question_max_new_tokens, self.facts_per_chunk) < 1:
+            raise ValueError("max_new_tokens, question_max_new_tokens and facts_per_chunk must be >= 1")
         if not 0 < self.duplicate_similarity <= 1:
             raise ValueError(f"duplicate_similarity: {self.duplicate_similarity} is not in 0..1")
 

@@ -5,15 +5,11 @@ each validation sample; after the last one it measures them again, and says by h
 on from its last checkpoint in .cache/qlora/.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
-import numpy.typing as npt
 
 from stages.lib.adapters.lora import (
     Checkpointing,
@@ -26,20 +22,20 @@ from stages.lib.adapters.lora import (
 from stages.lib.adapters.model_card import model_card, publish
 from stages.lib.adapters.one_answer import check_classes
 from stages.lib.adapters.resuming import last_whole_checkpoint, prune_finished
+from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, summed, write_metrics
-from stages.lib.core.params import load
-from stages.lib.core.records import Record, read_jsonl, write_csv, write_json
+from stages.lib.core.params import load, pick
+from stages.lib.core.records import Record, read_jsonl, write_csv
 from stages.lib.lora import sft
 from stages.lib.lora.batches import Rows, padded_tokens, plan_steps
-from stages.lib.lora.masks import Sample, encode_conversation, end_of_turn_ids
+from stages.lib.lora.masks import Sample, encode_conversation
 from stages.lib.lora.memory import GB, Load, Shape, available_bytes, check_memory, read_shape
 from stages.lib.lora.preflight import check_packing, check_supervision, show_sample
-from stages.lib.lora.validation_losses import sample_losses
-from stages.lib.statistics.bootstrap import bootstrap_intervals
-from stages.lib.weights.base import base_directory, base_identity, load_tokenizer
+from stages.lib.lora.validation_losses import before_losses, fall, sample_losses
+from stages.lib.weights.base import base_directory, base_identity, end_tokens, load_tokenizer
 from stages.lib.weights.models import Dtype, load_model_entry, resolved_dtype
 
 DATA_DIR = Path("data/instruct")
@@ -47,14 +43,14 @@ MODELS_DIR = Path("models")
 CURVE = Path("metrics/qlora_curve.csv")
 # What decides the adapter, up to the order of summation; another value is another training. What does not may change
 # between a kill and the next run, so also how a step's samples are cut into micro-batches.
-DECIDE = (
-    *("base", "backend", "compute_dtype", "r", "alpha", "dropout", "target_modules", "lr", "scheduler"),
-    *("warmup_fraction", "weight_decay", "clip", "epochs", "steps", "max_length", "packing", "train_limit", "seed"),
-)
-DECIDE_NOT = (
-    *("batch_size", "accumulation", "checkpointing", "val_limit", "checkpoint_every", "memory_share"),
-    "bootstrap_samples",
-)
+DECIDE = """
+    base backend dtype r lora_alpha lora_dropout target_modules lr lr_scheduler_type warmup_fraction
+    weight_decay clip epochs steps max_length packing train_limit seed
+""".split()
+DECIDE_NOT = """
+    micro_batch gradient_accumulation_steps gradient_checkpointing val_limit checkpoint_every memory_share
+    bootstrap_samples
+""".split()
 PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "tokenizers")
 
 
@@ -64,23 +60,23 @@ class Params:
 
     base: str  # a chat model under models:
     backend: Literal["hf", "unsloth"]  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
-    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"]  # auto: bfloat16 with CUDA or AMX
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]  # of the computation; auto: bfloat16 with CUDA or AMX
     r: int  # rank of the adapter, >= 1
-    alpha: int  # its update is scaled by alpha / r
-    dropout: float  # of the adapter's input, 0..1
+    lora_alpha: int  # its update is scaled by lora_alpha / r
+    lora_dropout: float  # of the adapter's input, 0 <= lora_dropout < 1
     target_modules: list[str]  # adapted linear layers; []: all but the output layer
     lr: float  # peak learning rate
-    scheduler: Literal["cosine", "linear", "constant_with_warmup"]
+    lr_scheduler_type: LrSchedulerType  # cosine, linear or constant_with_warmup
     warmup_fraction: float  # of the steps, 0..1
     weight_decay: float
-    clip: float  # global gradient norm at most
+    clip: float  # global gradient norm at most; 0: no clipping
     epochs: float  # passes over the training samples; without effect where steps is given
     steps: int  # optimizer steps; 0: by epochs
-    batch_size: int  # samples computed at once, on average; batch_size x accumulation make a step
-    accumulation: int  # micro-batches a step
+    micro_batch: int  # samples a forward pass, on average; x gradient_accumulation_steps = a step
+    gradient_accumulation_steps: int  # micro-batches a step
     max_length: int  # tokens a sample at most; longer ones are dropped and counted
     packing: bool  # join the samples of a micro-batch into one row: nothing is padded
-    checkpointing: Checkpointing  # what a layer computes again: none, selective (elementwise), full (all)
+    gradient_checkpointing: Checkpointing  # what a layer computes again: none, selective (elementwise), full (all)
     train_limit: int  # training samples at most, 0: all
     val_limit: int  # validation samples at most, 0: all
     checkpoint_every: int  # steps between checkpoints
@@ -89,30 +85,30 @@ class Params:
     seed: int
 
     def __post_init__(self) -> None:
-        for name in ("r", "alpha", "batch_size", "accumulation", "max_length", "checkpoint_every", "bootstrap_samples"):
+        for name in ("micro_batch", "gradient_accumulation_steps", "max_length", "bootstrap_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is below 1")
-        for name in ("dropout", "warmup_fraction", "memory_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is not in 0..1")
-        for name in ("steps", "train_limit", "val_limit", "weight_decay", "clip"):
+        if not 0 <= self.memory_share <= 1:
+            raise ValueError(f"memory_share: {self.memory_share} is not in 0..1")
+        for name in ("steps", "train_limit", "val_limit"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is negative")
-        if not self.lr > 0:
-            raise ValueError(f"lr: {self.lr} is not above 0")
         if not (self.steps or self.epochs > 0):
             raise ValueError("epochs or steps must be above 0")
+        self.lora(), self.schedule()  # which check their own ranges
 
-    @property
     def lora(self) -> Lora:
         """The adapter."""
-        return Lora(r=self.r, alpha=self.alpha, dropout=self.dropout, target_modules=self.target_modules)
+        return pick(Lora, self)
+
+    def schedule(self) -> Schedule:
+        """How the optimizer steps."""
+        return pick(Schedule, self)
 
     @property
-    def schedule(self) -> sft.Schedule:
-        """How the optimizer steps."""
-        names = ("lr", "scheduler", "warmup_fraction", "weight_decay", "clip", "checkpoint_every", "seed")
-        return sft.Schedule(**{name: getattr(self, name) for name in names})
+    def sequences(self) -> int:
+        """Samples a step."""
+        return self.micro_batch * self.gradient_accumulation_steps
 
     def count_steps(self, samples: int) -> int:
         """Optimizer steps over so many samples.
@@ -120,11 +116,11 @@ class Params:
         Raises:
             ValueError: there are too few samples for one step.
         """
-        steps = self.steps or int(self.epochs * samples) // (self.batch_size * self.accumulation)
+        steps = self.steps or int(self.epochs * samples) // self.sequences
         if steps < 1:
             raise ValueError(
-                f"{samples} training samples x {self.epochs} epochs make no step of batch_size {self.batch_size} x "
-                f"accumulation {self.accumulation}: lower one of them, or raise epochs"
+                f"{samples} training samples x {self.epochs} epochs make no step of micro_batch {self.micro_batch} x "
+                f"gradient_accumulation_steps {self.gradient_accumulation_steps}: lower one of them, or raise epochs"
             )
         return steps
 
@@ -145,20 +141,6 @@ def encode(
         else:
             samples.append(sample)
     return samples, check_counts(len(records), len(samples), {key: n for key, n in dropped.items() if n})
-
-
-def fall(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], params: Params) -> dict[str, Any]:
-    """By how much the samples' losses fell: paired, with a 95% bootstrap interval."""
-    difference = before - after
-    low, high = bootstrap_intervals(difference[:, None], params.bootstrap_samples, params.seed)
-    return {
-        "val_loss_before": float(before.mean()),
-        "val_loss_after": float(after.mean()),
-        "val_loss_fall": float(difference.mean()),
-        "val_loss_fall_low": float(low[0]),
-        "val_loss_fall_high": float(high[0]),
-        "val_samples_improved": int((difference > 0).sum()),
-    }
 
 
 @dataclass(frozen=True)
@@ -198,7 +180,7 @@ def prepare(params: Params) -> Prepared:
     val, val_counts = encode(records["val"], tokenizer, params.max_length, params.val_limit)
     if train and not val:
         raise ValueError(f"{files['val']}: no validation sample of at most max_length {params.max_length} tokens")
-    ends = end_of_turn_ids(tokenizer, generation_config(place))
+    ends = end_tokens(tokenizer, generation_config(place))
     kept = {sample.id for sample in train}
     learned = [record for record in records["train"] if str(record["id"]) in kept]
     answers = [record["messages"][-1]["content"] for record in learned]
@@ -206,8 +188,8 @@ def prepare(params: Params) -> Prepared:
     supervision = check_supervision(train, ends, tokenizer)
     check_supervision(val, ends, tokenizer)
     lengths = [len(sample.input_ids) for sample in train]
-    sequences = params.batch_size * params.accumulation
-    plan = plan_steps(lengths, sequences, params.accumulation, params.count_steps(len(train)), params.seed)
+    steps = params.count_steps(len(train))
+    plan = plan_steps(lengths, params.sequences, params.gradient_accumulation_steps, steps, params.seed)
     print(show_sample(train[plan[0][0][0]], tokenizer, color=sys.stdout.isatty()), flush=True)
     data_hash = ledger_key([file_sha256(path) for path in files.values()])
     counts = {"train": train_counts, "val": val_counts, **supervision, "data_sha256": data_hash, "steps": len(plan)}
@@ -217,8 +199,8 @@ def prepare(params: Params) -> Prepared:
 def adapter_directory(params: Params, data_hash: str) -> Path:
     """Where the checkpoints lie: a hash of what decides the training's result."""
     decisive = deciding(params, DECIDE, DECIDE_NOT) | {
-        "sequences": params.batch_size * params.accumulation,
-        "compute_dtype": resolved_dtype(params.compute_dtype),
+        "sequences": params.sequences,
+        "dtype": resolved_dtype(params.dtype),
     }
     code = code_identity(base_directory, load_tokenizer, encode, plan_steps, open_model, train)
     return training_directory("qlora", decisive, [data_hash, base_identity(params.base)], code, PACKAGES)
@@ -237,12 +219,12 @@ def check_longest(params: Params, data: Prepared, shape: Shape, dtype: Dtype) ->
         length=max(lengths[i] for i in largest),
         supervised=sum(data.train[i].supervised for i in largest),
         dtype=dtype,
-        checkpointing=params.checkpointing,
+        checkpointing=params.gradient_checkpointing,
     )
     free, where = available_bytes()
     total = sum(check_memory(shape, need, int(params.memory_share * free), where).values())
     print(
-        f"qlora: {len(data.train)} samples, {len(data.plan)} steps of {params.batch_size * params.accumulation}, "
+        f"qlora: {len(data.train)} samples, {len(data.plan)} steps of {params.sequences}, "
         f"{dtype}; the largest micro-batch is {need.rows} x {need.length} tokens, about {total / GB:.2f} GB in all "
         f"({where} has {free / GB:.2f} free)",
         flush=True,
@@ -259,9 +241,9 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     data = prepare(params)
     pad_id = data.tokenizer.pad_token_id
     watch.lap("data")
-    shape = read_shape(data.place, params.lora)
+    shape = read_shape(data.place, params.lora())
     directory = adapter_directory(params, data.data_hash)
-    dtype = resolved_dtype(params.compute_dtype)
+    dtype = resolved_dtype(params.dtype)
     estimated, largest = check_longest(params, data, shape, dtype)
     model = open_model(params, data.place, dtype)
     if params.packing:
@@ -276,13 +258,13 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     after = sample_losses(tuned, data.val, pad_id, batch_tokens)
     watch.lap("validate")
 
-    result = fall(before, after, params)
+    result = fall(before, after, params.bootstrap_samples, params.seed)
     write_adapter(params, data, tuned, dtype, result)
     prune_finished(directory)
     write_csv(CURVE, rows)
     write_metrics(
         "qlora",
-        {**data.counts, "compute_dtype": dtype, "final_train_loss": rows[-1]["train_loss"], **result},
+        {**data.counts, "dtype": dtype, "final_train_loss": rows[-1]["train_loss"], **result},
         headline,
     )
     watch.lap("write")
@@ -313,7 +295,7 @@ def train(params: Params, data: Prepared, model: Any, directory: Path) -> tuple[
         data.tokenizer,
         data.train,
         data.plan,
-        schedule=params.schedule,
+        schedule=params.schedule(),
         directory=directory,
         packing=params.packing,
     )
@@ -328,7 +310,7 @@ def write_adapter(params: Params, data: Prepared, model: Any, dtype: Dtype, resu
         source=load_model_entry(params.base).source,
         method="LoRA on a base in NF4 with double quantization; the loss is on the assistant's words alone.",
         data={"training samples": len(data.train), "validation samples": len(data.val), "SHA-256": data.data_hash},
-        params=asdict(params) | {"compute_dtype": dtype, "steps": len(data.plan)},
+        params=asdict(params) | {"dtype": dtype, "steps": len(data.plan)},
         metrics=result,
     )
     facts = {"base": params.base, "base_identity": base_identity(params.base), "data_sha256": data.data_hash}
@@ -345,26 +327,11 @@ def generation_config(place: Path) -> Any:
 def open_model(params: Params, place: Path, dtype: Dtype) -> Any:
     """The base in 4 bits with a fresh adapter."""
     if params.backend == "unsloth":
-        full = params.checkpointing == "full"
-        return load_unsloth(place, dtype, params.lora, max_length=params.max_length, seed=params.seed, full=full)
-    model = add_lora(load_quantized(place, dtype), params.lora, params.seed)
-    set_checkpointing(model, params.checkpointing)
+        full = params.gradient_checkpointing == "full"
+        return load_unsloth(place, dtype, params.lora(), max_length=params.max_length, seed=params.seed, full=full)
+    model = add_lora(load_quantized(place, dtype), params.lora(), params.seed)
+    set_checkpointing(model, params.gradient_checkpointing)
     return model
-
-
-def before_losses(
-    directory: Path, model: Any, val: Sequence[Sample], pad_id: int, batch_tokens: int
-) -> npt.NDArray[np.float64]:
-    """The validation samples' losses with the fresh adapter; a resumed training reads those of its beginning."""
-    kept = directory / f"before_{code_identity(sample_losses)[:16]}.json"
-    names = [sample.id for sample in val]
-    if kept.is_file():
-        content = json.loads(kept.read_text(encoding="utf-8"))
-        if content["ids"] == names:
-            return np.array(content["losses"])
-    losses = sample_losses(model, val, pad_id, batch_tokens)
-    write_json(kept, {"ids": names, "losses": losses.tolist()})
-    return losses
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:

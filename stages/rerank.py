@@ -63,11 +63,14 @@ class Params:
     depth: Depth
     dense_weight: DenseWeight
     fusion: Fusion  # how the two scores come to one scale where dense_weight > 0
+    rrf_k: int  # constant of fusion reciprocal_rank: the greater, the less the first ranks stand out
     late_interaction_idf: bool  # weigh a question's tokens by how rare they are among the chunks
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
             raise ValueError(f"top_k {self.top_k} is below 1")
+        if self.rrf_k < 0:
+            raise ValueError(f"rrf_k {self.rrf_k} is below 0")
         for method, depth in asdict(self.depth).items():
             if depth < 1:
                 raise ValueError(f"depth.{method} {depth} is below 1")
@@ -91,6 +94,7 @@ class Settings:
     depth: int
     dense_weight: float
     fusion: Fusion
+    rrf_k: int
 
 
 def rerank(
@@ -129,7 +133,8 @@ def _candidates(chunks: list[str], dense: np.ndarray, scores: np.ndarray, settin
     depth = len(scores)
     final = scores
     if settings.dense_weight > 0:
-        final = fuse(scores, dense[:depth], settings.dense_weight, settings.fusion).round(FUSED_DECIMALS)
+        final = fuse(scores, dense[:depth], settings.dense_weight, settings.fusion, rrf_k=settings.rrf_k)
+        final = final.round(FUSED_DECIMALS)
     order = [*np.argsort(-final, kind="stable").tolist(), *range(depth, len(chunks))]
     return [
         {
@@ -194,6 +199,7 @@ def main() -> None:
         depth=asdict(params.depth)[entry.rerank_method],
         dense_weight=asdict(params.dense_weight)[entry.rerank_method],
         fusion=params.fusion,
+        rrf_k=params.rrf_k,
     )
     with ExitStack() as stack:
         if entry.rerank_method in ASKING_METHODS:

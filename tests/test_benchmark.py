@@ -22,7 +22,7 @@ from stages.lib.ranking.report import tabulate
 from stages.lib.search.bm25 import BM25
 from tests.params_of import params_of, section
 
-SMALL = {"top_k": [1, 3], "headline_k": 3, "dimensions": [4, 8, 64], "depth": 10, "bootstrap_samples": 200}
+SMALL = {"cutoffs": [1, 3], "headline_k": 3, "dimensions": [4, 8, 64], "depth": 10, "bootstrap_samples": 200}
 PARAMS = section("benchmark", **SMALL)
 TREC = {"mrr": "recip_rank", "map": "map", "ndcg_at_10": "ndcg_cut_10", "accuracy_at_1": "success_1"}
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
@@ -248,14 +248,14 @@ def test_the_grid_is_checked(project: Path, section: str, content: dict[str, Any
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"top_k": [3, 1]}, "top_k: .* ascending"),
-        ({"top_k": []}, "top_k: .* positive"),
+        ({"cutoffs": [3, 1]}, "cutoffs: .* ascending"),
+        ({"cutoffs": []}, "cutoffs: .* positive"),
         ({"dimensions": [0, 4]}, "dimensions: .* positive"),
-        ({"headline_k": 2}, "headline_k: 2 is not one of top_k"),
+        ({"headline_k": 2}, "headline_k: 2 is not one of cutoffs"),
         ({"depth": 5}, "depth: 5 is less"),
         ({"bm25_b": 1.5}, "bm25_b 1.5: out of range"),
         ({"bootstrap_samples": 10}, "too few"),
-        ({"top_ks": [1]}, "top_ks: unknown key .did you mean 'top_k'"),
+        ({"cutoff": [1]}, "cutoff: unknown key .did you mean 'cutoffs'"),
         ({"seed": "0"}, "seed: expected int"),
     ],
 )
@@ -277,7 +277,7 @@ def assert_equal_to_trec_eval(inputs: benchmark.Inputs, params: benchmark.Params
     """Each dense and truncated row of the benchmark against trec_eval's own code on the raw cosines."""
     pytrec_eval = pytest.importorskip("pytrec_eval", reason="pytrec_eval-terrier (extra dev) is not installed")
     evaluator = pytrec_eval.RelevanceEvaluator(inputs.relevant.qrels, {"recip_rank", "map", "ndcg_cut_10", "success_1"})
-    names = measure_names(params.top_k)
+    names = measure_names(params.cutoffs)
     index = BM25(inputs.texts, k1=params.bm25_k1, b=params.bm25_b)
     asked = [question["id"] for question in inputs.questions]
     checked = 0
@@ -355,7 +355,7 @@ def test_real_judgments_and_real_vectors_equal_trec_eval(
     params = params_of(
         benchmark.Params,
         "benchmark",
-        top_k=[1, 10],
+        cutoffs=[1, 10],
         headline_k=10,
         dimensions=[32, 128, 384, 512],
         bootstrap_samples=100,
@@ -364,7 +364,7 @@ def test_real_judgments_and_real_vectors_equal_trec_eval(
     rows = {
         row["system"]: row
         for row in tabulate(
-            benchmark.build_systems(inputs, params), params.top_k, params.bootstrap_samples, params.seed
+            benchmark.build_systems(inputs, params), params.cutoffs, params.bootstrap_samples, params.seed
         )
     }
     assert rows["minilm-l6_base"]["mrr"] > least_mrr

@@ -51,7 +51,7 @@ def shards_and_params(place: Path) -> None:
     for i in range(0, len(text), 1000):
         (place / f"documents/{i:06d}.md").write_text(text[i : i + 1000])
     sources = [{"kind": "files", "patterns": ["documents/*.md"]}]
-    shape = {"context": 32, "n_layer": 2, "n_head": 2, "d_model": 32, "prompts": ["The"], "sample_tokens": 5}
+    shape = {"context": 32, "n_layer": 2, "n_head": 2, "d_model": 32, "prompts": ["The"], "max_new_tokens": 5}
     loop = {"steps": 20, "batch_tokens": 256, "eval_every": 10, "eval_windows": 8, "checkpoint_every": 10}
     sections = {
         "shard": PARAMS["shard"] | {"sources": sources, "val_fraction": 0.2, "workers": 1},
@@ -77,7 +77,7 @@ def chats(place: Path) -> None:
     """A tiny chat model and records to teach it."""
     base = write_tiny_base(place / "documents/tiny")
     entry = {"source": f"path:{base.relative_to(place)}", "backend": "transformers"}
-    small = {"base": "tiny", "compute_dtype": "float32", "steps": 4, "checkpoint_every": 2, "bootstrap_samples": 50}
+    small = {"base": "tiny", "dtype": "float32", "steps": 4, "checkpoint_every": 2, "bootstrap_samples": 50}
     section = PARAMS["qlora"] | small | {"memory_share": 1.0}
     (place / "params.yaml").write_text(yaml.safe_dump({"models": {"tiny": entry}, "qlora": section}))
     write_jsonl(place / "data/instruct/synthetic_qa_train.jsonl", [chat_record(i) for i in range(8)])
@@ -88,9 +88,14 @@ def reasoning(place: Path) -> None:
     """The same model, and questions to reason about."""
     chats(place)
     models = yaml.safe_load((place / "params.yaml").read_text())["models"] | {"minilm-l6": MINILM}
-    small = {"base": "tiny", "dtype": "float32", "steps": 2, "generations": 4, "micro_batch": 4, "shots": 0}
-    few = {"max_completion_tokens": 6, "audit_prompts": 1, "test_prompts": 1, "bootstrap_samples": 50, "beta": 0.1}
-    section = PARAMS["grpo"] | small | few | {"temperature": 1.0, "weights": PARAMS["grpo"]["weights"] | {"length": 0}}
+    small = {"base": "tiny", "dtype": "float32", "steps": 2, "num_generations": 4, "micro_batch": 4, "shots": 0}
+    few = {"max_new_tokens": 6, "audit_prompts": 1, "test_limit": 1, "bootstrap_samples": 50, "beta": 0.1}
+    section = (
+        PARAMS["grpo"]
+        | small
+        | few
+        | {"temperature": 1.0, "reward_weights": PARAMS["grpo"]["reward_weights"] | {"length": 0}}
+    )
     (place / "params.yaml").write_text(yaml.safe_dump({"models": models, "grpo": section}))
     for name, numbers in (("train", range(6)), ("val", range(6, 8)), ("test", range(8, 9))):
         write_jsonl(place / f"data/instruct/qar_{name}.jsonl", [reasoned(number) for number in numbers])

@@ -29,7 +29,7 @@ def params(**changes: Any) -> Params:
         "models": ["small"],
         "thresholds": {"small": Thresholds(automatic=0.995, floor=0.97), "big": Thresholds(automatic=0.9, floor=0.8)},
         "judge": "nobody",
-        "max_tokens": 10,
+        "max_new_tokens": 10,
         "excess_nats": 3.0,
         "memory_mb": 500,
         "max_pairs": 1000,

@@ -86,7 +86,7 @@ def test_every_float_survives_the_override_writer(tmp_path: Path, written: str) 
             "prompts",
             ["on", "1:30", "0x1F", "2001-12-14", ""],
         ),
-        ("grpo.weights={format:1e-3}", "grpo", "weights", {"format": 1e-3}),
+        ("grpo.reward_weights={format:1e-3}", "grpo", "reward_weights", {"format": 1e-3}),
         ("benchmark.top_k=[1,5]", "benchmark", "top_k", [1, 5]),
     ],
 )

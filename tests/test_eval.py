@@ -2,9 +2,11 @@
 
 import csv
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -14,7 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from stages import eval as stage
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
+from stages.lib.evaluation.conversation_replies import Reply
 from stages.lib.evaluation.held_out import choose_questions, prompt_of
+from stages.lib.evaluation.systems import Answers
 from stages.lib.weights.base import base_identity
 from tests.lib.conftest import tiny_directory
 from tests.params_of import models, section
@@ -29,9 +33,9 @@ SECTION: dict[str, Any] = section("eval") | {
     "temperature": 0.0,
     "batch_size": 4,
     "dtype": "float32",
-    "embedding": "minilm-l6",
+    "similarity_model": "minilm-l6",
     "judge": "tiny",
-    "judge_tokens": 20,
+    "judge_max_new_tokens": 20,
     "judge_margin": 0.0,
     "forgetting": {"kind": "files", "patterns": ["text/*.txt"]},
     "forgetting_texts": 3,
@@ -152,7 +156,6 @@ def test_an_adapter_of_another_base_is_refused_before_anything_is_asked(project:
 
 def test_a_truncated_gguf_is_refused(project: Path) -> None:
     import gguf
-    import numpy as np
 
     write_params(systems=["base", "gguf"])
     with pytest.raises(ValueError, match=r"expected one \.gguf file"):
@@ -198,3 +201,35 @@ def test_a_record_without_an_answer_turn_is_named() -> None:
 def test_params_are_checked(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_mapping(stage.Params, SECTION | change, "eval")
+
+
+def test_forgetting_is_what_a_system_lost_against_the_base() -> None:
+    losses = np.linspace(2.0, 3.0, 20)
+    answers = {
+        "base": Answers(replies=[], losses=losses),
+        "qlora": Answers(replies=[], losses=losses + 0.2),
+        "gguf": Answers(replies=[], losses=None),
+    }
+    table: dict[str, dict[str, dict[str, Any]]] = {"base": {}, "qlora": {}, "gguf": {}}
+    absent = stage.add_forgetting(table, answers, from_mapping(stage.Params, SECTION, "eval"))
+    found = table["qlora"]["forgetting"]
+    assert found["ratio"] == pytest.approx(np.exp(0.2))
+    assert found["perplexity"] > found["perplexity_before"] == pytest.approx(np.exp(losses.mean()))
+    assert "forgetting" not in table["base"]
+    assert list(absent) == ["gguf.forgetting"]
+
+
+def test_a_reply_is_compared_with_its_own_reference_and_an_empty_one_is_worth_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Letters:
+        """Texts with the same first letter are the same; a blank is like "a"."""
+
+        def encode_documents(self, texts: list[str]) -> Any:
+            return np.array([[1.0, 0.0] if text[0] in " a" else [0.6, 0.8] for text in texts])
+
+    monkeypatch.setattr(stage, "open_embedder", lambda name: nullcontext(Letters()))
+    records = [{"answer": "a"}, {"answer": "b"}, {"answer": "a"}, {"answer": "a"}]
+    replies = [Reply(text=text, tokens=1, finished=True) for text in ("all", "any", "", " \n")]
+    found = stage.similarities(from_mapping(stage.Params, SECTION, "eval"), {"base": replies}, records)
+    assert found == {"base": [1.0, 0.6, 0.0, 0.0]}

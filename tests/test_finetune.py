@@ -174,7 +174,7 @@ def test_nothing_to_learn_from(project: Path) -> None:
         ({"sources": []}, "sources: no source is named"),
         ({"sources": [{"kind": "x"}]}, r"sources\[0\]\.kind: 'x' is not allowed"),
         ({"loss_on": "prompt"}, "loss_on: 'prompt' is not allowed"),
-        ({"held_out_fraction": 1.0}, r"held_out_fraction: 1\.0 is not between 0 and 1"),
+        ({"val_fraction": 1.0}, r"val_fraction: 1\.0 is not between 0 and 1"),
         ({"epochs": 3}, "epochs: unknown key"),
     ],
 )

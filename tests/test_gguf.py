@@ -27,8 +27,8 @@ PARAMS: dict[str, Any] = section("gguf") | {
     "held_out": "held.jsonl",
     "held_out_tokens": 256,
     "window": 128,
-    "prompts": 1,
-    "reply_tokens": 8,
+    "conversations": 1,
+    "max_new_tokens": 8,
     "runtime_threads": 1,
     "max_mean_kl": 0.05,
     "min_top_agreement": 0.9,
@@ -191,7 +191,7 @@ def test_smollm2_at_8_bits_passes_and_stops(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("LLMILL_CACHE", str(Path(".cache").absolute()))  # the weights are converted once
     monkeypatch.chdir(tmp_path)
     section = PARAMS | {"model": "smollm2-135m", "types": ["Q8_0"], "min_stopped": 1}
-    limits = {"max_mean_kl": 0.01, "min_top_agreement": 0.95, "min_greedy_agreement": 0.9, "reply_tokens": 16}
+    limits = {"max_mean_kl": 0.01, "min_top_agreement": 0.95, "min_greedy_agreement": 0.9, "max_new_tokens": 16}
     Path("params.yaml").write_text(yaml.safe_dump({"models": models(), "gguf": section | limits}))
     Path("held.jsonl").write_text("\n".join(json.dumps(chat_record(i)) for i in range(12)))
     stage.main()

@@ -52,8 +52,8 @@ PARAMS: dict[str, Any] = section("instruct") | {
     "true_premise_share": 0.05,
     "edge_cases": ["rules"],
     "generator": "tiny",
-    "max_tokens": 50,
-    "max_question_tokens": 20,
+    "max_new_tokens": 50,
+    "question_max_new_tokens": 20,
     "facts_per_chunk": 1,
     "temperature": 0.0,
 }
@@ -214,7 +214,7 @@ def test_too_few_documents_for_a_side_is_an_error_that_says_what_to_do(at_work: 
         ({"unanswerable_share": -0.1}, "unanswerable_share"),
         ({"unanswerable_share": 0.9}, "less than 1 together"),
         ({"near_duplicate": 0.0}, "near_duplicate"),
-        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
         ({"edge_cases": []}, "edge_cases: nobody"),
         ({"edge_cases": ["magic"]}, "'magic' is not allowed"),
         ({"abstracts": [{"patterns": ["a"], "tittle_key": "b"}]}, "did you mean 'title_key'"),
@@ -338,3 +338,8 @@ def test_pubmedqa_qasa_and_scidqa_go_through(at_work: Path) -> None:
     assert all("\xa0" not in record["context"] for record in refused)
     contexts = [{normalised(r["context"]) for r in read_set("synthetic_qa")[split] if r["context"]} for split in SPLITS]
     assert not contexts[0] & contexts[1] and not contexts[0] & contexts[2] and not contexts[1] & contexts[2]
+
+
+def test_each_kind_of_edge_case_has_its_own_share() -> None:
+    shares = from_mapping(Params, PARAMS, "instruct").shares
+    assert shares == {"unanswerable": 0.2, "false_premise": 0.15, "true_premise": 0.05}

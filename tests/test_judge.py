@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import stages.judge
-from stages.judge import CRITERIA, CRITIQUE_PROMPTS, Params, main
+from stages.judge import CRITERIA, CRITIQUE_PROMPTS, Judged, Params, main, make_metrics
 from stages.lib.core.metrics import read_results
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
+from stages.lib.judging.validity import PROBES, Item, Probe
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry
 from tests.params_of import params_of
@@ -72,7 +73,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prompts.yaml").write_text((ROOT / "prompts.yaml").read_text())
     (tmp_path / "params.yaml").write_text(
-        "models: {}\njudge:\n  judges: [j]\n  max_tokens: 99\n  expected_scores: true\n  validity_pairs: 8\n  seed: 0\n"
+        "models: {}\njudge:\n  judges: [j]\n  max_new_tokens: 99\n  expected_scores: true\n"
+        "  validity_pairs: 8\n  seed: 0\n"
     )
     colours = ["red", "blue", "green", "grey", "black", "white", "pink", "brown", "cyan", "teal", "gold", "lime"]
     chunks = [
@@ -198,8 +200,31 @@ def test_the_params_and_prompts_of_the_project_are_valid() -> None:
         assert '"score"' in filled and '"rationale"' in filled
 
 
-@pytest.mark.parametrize("wrong", [{"judges": []}, {"max_tokens": 0}, {"validity_pairs": 0}])
+@pytest.mark.parametrize("wrong", [{"judges": []}, {"max_new_tokens": 0}, {"validity_pairs": 0}])
 def test_params_out_of_range(wrong: dict[str, Any]) -> None:
-    good: dict[str, Any] = {"judges": ["j"], "max_tokens": 9, "expected_scores": True, "validity_pairs": 1, "seed": 0}
+    good: dict[str, Any] = {
+        "judges": ["j"],
+        "max_new_tokens": 9,
+        "expected_scores": True,
+        "validity_pairs": 1,
+        "seed": 0,
+    }
     with pytest.raises(ValueError):
         Params(**(good | wrong))
+
+
+def test_wrong_items_are_compared_with_the_items_that_they_were_made_from() -> None:
+    """An item that could not be made wrong in this way says nothing about it."""
+    item = Item(question="q", answer="a", context="c", document="d")
+    kinds = sorted({kind for kinds in PROBES.values() for kind in kinds})
+    probes = [Probe(kind=kind, index=index, item=item) for kind in kinds for index in (2, 3)]
+    measures: dict[str, list[float | None]] = {criterion: [1.0, 1.0, 5.0, 4.0, 1.0] for criterion in CRITERIA}
+    wrong: dict[tuple[str, str], list[float | None]] = {
+        (criterion, kind): [3.0, 2.0] for criterion in PROBES for kind in PROBES[criterion]
+    }
+    scored: Record = {f"{criterion}_score": 4.0 for criterion in CRITERIA} | {"failure": None}
+    params = Params(judges=["j"], max_new_tokens=9, expected_scores=True, validity_pairs=2, seed=0)
+    found = make_metrics("rating", Judged([scored] * 5, measures, wrong), probes, params)
+    for criterion, kinds_of in PROBES.items():
+        for kind in kinds_of:
+            assert found["validity"][criterion][kind] == {"auc": 1.0, "low": 1.0, "high": 1.0, "pairs": 2}

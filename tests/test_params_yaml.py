@@ -2,10 +2,15 @@
 
 import dataclasses
 import importlib
+import typing
 from pathlib import Path
 
 import pytest
 
+from stages.lib.adapters.lora import Lora
+from stages.lib.adapters.schedule import Schedule
+from stages.lib.grpo.settings import GRPOSettings
+from stages.lib.training.training_params import TrainingParams
 from tests.params_of import params_of
 
 ROOT = Path(__file__).parent.parent
@@ -25,3 +30,26 @@ def test_a_stages_params_have_no_default_but_params_yaml(name: str) -> None:
     assert not second, f"stages/{name}.py gives {second} a default; params.yaml is where a value stands"
     if name in OWN_SECTION:
         assert params_of(params, name)  # and params.yaml has them all
+
+
+@pytest.mark.parametrize("name", OWN_SECTION)
+def test_a_stages_script_shows_all_its_params(name: str) -> None:
+    """A person who opens the script sees each knob: nothing comes by inheritance from the library."""
+    params = importlib.import_module(f"stages.{name}").Params
+    assert set(params.__annotations__) == {field.name for field in dataclasses.fields(params)}
+    assert params.__bases__ == (object,)
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        ("pretrain", [TrainingParams]),
+        ("finetune", [TrainingParams]),
+        ("qlora", [Lora, Schedule]),
+        ("grpo", [Lora, Schedule, GRPOSettings]),
+    ],
+)
+def test_what_a_library_takes_has_the_types_of_the_params(name: str, groups: list[type]) -> None:
+    own = typing.get_type_hints(importlib.import_module(f"stages.{name}").Params)
+    for group in groups:
+        assert typing.get_type_hints(group).items() <= own.items()

@@ -48,7 +48,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "eval_windows": 8,
         "checkpoint_every": 10,
         "prompts": ["The model", ""],
-        "sample_tokens": 20,
+        "max_new_tokens": 20,
     },
 }
 
@@ -147,7 +147,7 @@ def resumed_from(place: Path) -> int:
         {"log_every": 7},
         {"micro_batch": 2},
         {"checkpoint_every": 33},
-        {"prompts": ["A"], "sample_tokens": 3, "hellaswag_limit": 5},
+        {"prompts": ["A"], "max_new_tokens": 3, "hellaswag_limit": 5},
     ],
 )
 def test_what_does_not_decide_the_weights_trains_nothing_anew(

@@ -142,10 +142,10 @@ def test_pretraining_fits_into_the_profiles_card(name: str) -> None:
     )
     card = CARDS[name.removesuffix("-long")]
     check_memory(load, int(0.9 * card), name)  # raises where it does not fit
-    pretrain.sequences(pretrain.context, 1)
+    pretrain.training().sequences(pretrain.context, 1)
     if name in ("a100", "h100"):
         assert (load.config.vocab_size, pretrain.batch_tokens, pretrain.steps) == (50_304, 524_288, 19_073)
-    from_mapping(FinetuneParams, params["finetune"], where=name).sequences(pretrain.context, 1)
+    from_mapping(FinetuneParams, params["finetune"], where=name).training().sequences(pretrain.context, 1)
 
 
 @pytest.fixture

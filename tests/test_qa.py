@@ -22,8 +22,8 @@ from tests.params_of import params_of
 ROOT = Path(__file__).parent.parent
 PARAMS = Params(
     generators=["tiny"],
-    max_tokens=99,
-    max_question_tokens=20,
+    max_new_tokens=99,
+    question_max_new_tokens=20,
     facts_per_chunk=2,
     temperature=0.0,
     seed=0,
@@ -203,7 +203,7 @@ def test_the_params_of_the_project_are_valid() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"generators": []}, {"max_tokens": 0}, {"facts_per_chunk": 0}, {"duplicate_similarity": 1.5}]
+    "wrong", [{"generators": []}, {"max_new_tokens": 0}, {"facts_per_chunk": 0}, {"duplicate_similarity": 1.5}]
 )
 def test_params_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
@@ -215,7 +215,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prompts.yaml").write_text((ROOT / "prompts.yaml").read_text())
     (tmp_path / "params.yaml").write_text(
-        "models: {}\nqa:\n  generators: [tiny]\n  max_tokens: 99\n  max_question_tokens: 20\n  facts_per_chunk: 2\n"
+        "models: {}\nqa:\n  generators: [tiny]\n  max_new_tokens: 99\n  question_max_new_tokens: 20\n"
+        "  facts_per_chunk: 2\n"
         "  temperature: 0.0\n  seed: 0\n  duplicate_similarity: 0.85\n"
     )
     return tmp_path

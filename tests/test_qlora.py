@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,27 +17,28 @@ from stages import qlora
 from stages.lib.core.metrics import read_results
 from stages.lib.core.records import write_jsonl
 from stages.lib.lora import sft
-from tests.lib.lora.tiny_chat import chat_record, params_text, write_tiny_base
+from stages.lib.lora.validation_losses import fall
+from tests.lib.lora.tiny_chat import chat_record, params_text, tiny_tokenizer, write_tiny_base
 from tests.params_of import section
 
 SECTION = section("qlora") | {
     "base": "tiny",
     "backend": "hf",
-    "compute_dtype": "float32",
+    "dtype": "float32",
     "r": 4,
-    "alpha": 8,
-    "dropout": 0.1,
+    "lora_alpha": 8,
+    "lora_dropout": 0.1,
     "lr": 1.0e-2,
     "warmup_fraction": 0.1,
     "weight_decay": 0.0,
     "clip": 1.0,
     "epochs": 2.0,
     "steps": 8,
-    "batch_size": 2,
-    "accumulation": 2,
+    "micro_batch": 2,
+    "gradient_accumulation_steps": 2,
     "max_length": 200,
     "packing": False,
-    "checkpointing": "selective",
+    "gradient_checkpointing": "selective",
     "train_limit": 0,
     "val_limit": 0,
     "checkpoint_every": 2,
@@ -144,7 +146,7 @@ def adapter(project: Path) -> dict[str, Any]:
 def test_another_cut_into_micro_batches_is_the_same_training(
     project: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_params(project, base, dropout=0.0)
+    write_params(project, base, lora_dropout=0.0)
     qlora.main()
     whole = adapter(project)
     shutil.rmtree(project / ".cache")
@@ -152,7 +154,9 @@ def test_another_cut_into_micro_batches_is_the_same_training(
         stop_after(patch, 4)
         qlora.main()
     # What the memory check advises: fewer samples at once, and more of these micro-batches.
-    write_params(project, base, dropout=0.0, batch_size=1, accumulation=4, checkpointing="full")
+    write_params(
+        project, base, lora_dropout=0.0, micro_batch=1, gradient_accumulation_steps=4, gradient_checkpointing="full"
+    )
     qlora.main()
     assert json.loads((project / "timings/qlora.json").read_text())["resumed_from_step"] == 4
     for name, tensor in adapter(project).items():
@@ -181,7 +185,7 @@ def test_a_finished_training_keeps_its_adapter_alone(project: Path) -> None:
         ({"memory_share": 1.0e-9}, "the longest micro-batch .* needs about"),
         ({"target_modules": ["nothing"]}, "target_modules"),
         ({"lr": 0.0}, "lr: 0.0 is not above 0"),
-        ({"steps": 0, "epochs": 0.1, "batch_size": 8}, "make no step of batch_size 8"),
+        ({"steps": 0, "epochs": 0.1, "micro_batch": 8}, "make no step of micro_batch 8"),
     ],
 )
 def test_says_what_is_wrong(project: Path, base: Path, changed: dict[str, object], message: str) -> None:
@@ -200,12 +204,35 @@ def test_a_set_of_one_class_is_refused(project: Path) -> None:
 
 
 def test_packing_learns_the_same(project: Path, base: Path) -> None:
-    write_params(project, base, dropout=0.0, steps=2)
+    write_params(project, base, lora_dropout=0.0, steps=2)
     qlora.main()
     padded = (project / "metrics/qlora_curve.csv").read_text()
-    write_params(project, base, dropout=0.0, steps=2, packing=True, checkpointing="full")
+    write_params(project, base, lora_dropout=0.0, steps=2, packing=True, gradient_checkpointing="full")
     qlora.main()
     rows = [[float(cell) for cell in line.split(",")] for line in padded.splitlines()[1:]]
     packed = [line.split(",") for line in (project / "metrics/qlora_curve.csv").read_text().splitlines()[1:]]
     for expected, found in zip(rows, packed, strict=True):
         assert [float(cell) for cell in found] == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_sample_that_just_fits_is_kept() -> None:
+    records = [chat_record(number) for number in range(3)]
+    lengths = [len(sample.input_ids) for sample in qlora.encode(records, tiny_tokenizer(), 10_000, 0)[0]]
+    assert len(set(lengths)) == 3
+    kept, counts = qlora.encode(records, tiny_tokenizer(), max(lengths), 0)
+    assert (len(kept), counts) == (3, {"in": 3, "kept": 3, "dropped": {}})
+    kept, counts = qlora.encode(records, tiny_tokenizer(), max(lengths) - 1, 1)
+    assert (len(kept), counts) == (1, {"in": 3, "kept": 1, "dropped": {"over_limit": 2}})
+    assert qlora.encode(records, tiny_tokenizer(), max(lengths) - 1, 0)[1]["dropped"] == {"too_long": 1}
+
+
+def test_a_fall_is_what_the_losses_lost() -> None:
+    before = np.linspace(2.0, 5.0, 40)
+    after = before - 0.5
+    after[0] = before[0] + 1.0
+    found = fall(before, after, 500, seed=0)
+    assert found["val_loss_fall"] == pytest.approx(before.mean() - after.mean()) == pytest.approx(0.5 - 1.5 / 40)
+    assert found["val_loss_before"] > found["val_loss_after"]
+    assert found["val_samples_improved"] == 39
+    # Paired: losses are 3 apart, what they fell by is not.
+    assert 0.3 < found["val_loss_fall_low"] < found["val_loss_fall"] < found["val_loss_fall_high"] <= 0.5

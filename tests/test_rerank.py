@@ -20,7 +20,7 @@ CORPUS = Corpus(ids=["a", "b", "c", "d", "e"], texts=["text a", "text b", "text 
 QUESTIONS: list[dict[str, Any]] = [{"id": "q1", "question": "first?"}, {"id": "q2", "question": "second?"}]
 VECTORS = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1], [-1, 0]], dtype=np.float32)
 FOUND = exact_top_k(np.array([[1, 0], [0, 1]], dtype=np.float32), VECTORS, 4, CORPUS.ids)  # q1: a b c d, q2: d c b a/e
-SETTINGS = Settings(depth=3, dense_weight=0.0, fusion="z_score")
+SETTINGS = Settings(depth=3, dense_weight=0.0, fusion="z_score", rrf_k=60)
 
 
 class ByText:
@@ -102,6 +102,14 @@ def test_dense_weight_one_is_the_dense_order_and_between_both_count() -> None:
     assert [found[name]["model_score"] for name in "abcd"] == scores.tolist()
 
 
+def test_rrf_k_reaches_the_fusion() -> None:
+    settings = replace(SETTINGS, depth=4, dense_weight=0.5, fusion="reciprocal_rank", rrf_k=1)
+    records, _ = rerank.rerank(QUESTIONS, CORPUS, FOUND, reranker=ByText(TABLE), settings=settings, progress="")
+    found = {one["chunk"]: one["rerank_score"] for one in records[0]["candidates"]}
+    expected = [(1 / 5 + 1 / 2) / 2, (1 / 3 + 1 / 3) / 2, (1 / 2 + 1 / 4) / 2, (1 / 4 + 1 / 5) / 2]
+    assert [found[name] for name in "abcd"] == pytest.approx(expected, abs=1e-6)
+
+
 def test_depth_beyond_the_corpus() -> None:
     settings = replace(SETTINGS, depth=50)
     records, metrics = rerank.rerank(QUESTIONS, CORPUS, FOUND, reranker=ByText(TABLE), settings=settings, progress="")
@@ -116,6 +124,7 @@ PARAMS: dict[str, Any] = {
     "depth": {"cross_encoder": 4, "yes_no": 4, "late_interaction": 3, "likelihood": 2},
     "dense_weight": {"cross_encoder": 0.0, "yes_no": 0.0, "late_interaction": 0.0, "likelihood": 0.5},
     "fusion": "z_score",
+    "rrf_k": 60,
     "late_interaction_idf": True,
 }
 
@@ -127,6 +136,7 @@ PARAMS: dict[str, Any] = {
         ({"depth": {**PARAMS["depth"], "yes_no": 0}}, r"depth\.yes_no 0"),
         ({"dense_weight": {**PARAMS["dense_weight"], "likelihood": 1.5}}, r"dense_weight\.likelihood 1\.5"),
         ({"fusion": "sum"}, "z_score"),
+        ({"rrf_k": -1}, "rrf_k -1"),
         ({"topk": 3}, "did you mean 'top_k'"),
         ({"depth": {"yes_no": 1}}, "missing cross_encoder"),
     ],

@@ -16,9 +16,30 @@ class Lora:
     """What is trained."""
 
     r: int  # rank, >= 1
-    alpha: int  # the update is scaled by alpha / r
-    dropout: float  # of the adapter's input, 0..1
+    lora_alpha: int  # the update is scaled by lora_alpha / r
+    lora_dropout: float  # of the adapter's input, 0 <= lora_dropout < 1
     target_modules: list[str]  # names of linear layers; empty: all but the output layer
+
+    def __post_init__(self) -> None:
+        for name in ("r", "lora_alpha"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is below 1")
+        if not 0 <= self.lora_dropout < 1:
+            raise ValueError(f"lora_dropout: {self.lora_dropout} is not in 0..1")
+
+
+def lora_config(lora: Lora) -> Any:
+    """peft's LoraConfig."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=lora.target_modules or "all-linear",
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
 
 
 def load_quantized(directory: Path, dtype: Dtype) -> Any:
@@ -73,19 +94,11 @@ def add_lora(model: Any, lora: Lora, seed: int) -> Any:
         ValueError: `target_modules` names no layer of the model.
     """
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
     torch.manual_seed(seed)
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules or "all-linear",
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
     try:
-        tuned = get_peft_model(model, config)
+        tuned = get_peft_model(model, lora_config(lora))
     except ValueError as error:
         raise ValueError(f"target_modules {lora.target_modules}: {error}") from error
     return in_float32(tuned)
@@ -120,8 +133,8 @@ def load_unsloth(directory: Path, dtype: Dtype, lora: Lora, *, max_length: int, 
     return FastLanguageModel.get_peft_model(
         model,
         r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
         target_modules=lora.target_modules or default,
         bias="none",
         use_gradient_checkpointing="unsloth" if full else False,

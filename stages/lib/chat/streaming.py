@@ -8,9 +8,10 @@ from typing import Any
 
 import httpx
 
-from stages.lib.evaluation.conversation_replies import end_tokens, prompt_tokens
+from stages.lib.evaluation.conversation_replies import prompt_tokens
 from stages.lib.evaluation.systems import check_gguf
 from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
+from stages.lib.weights.base import end_tokens
 from stages.lib.weights.models import ModelEntry
 
 Messages = list[dict[str, str]]
@@ -44,7 +45,7 @@ class TransformersStream:
                 f"{self._limit - self._max_new_tokens}: /reset begins a new one"
             )
         ids = torch.tensor([prompt], device=self._model.device)
-        ends = sorted(end_tokens(self._model, self._tokenizer))
+        ends = sorted(end_tokens(self._tokenizer, self._model.generation_config))
         streamer = TextIteratorStreamer(
             self._tokenizer, skip_prompt=True, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )

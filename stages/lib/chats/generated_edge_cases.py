@@ -26,7 +26,7 @@ class Settings(Protocol):
     """What a stage's params tell of asking."""
 
     @property
-    def max_tokens(self) -> int:
+    def max_new_tokens(self) -> int:
         """Of a reply, >= 1."""
 
     @property
@@ -136,7 +136,7 @@ def _parts(reply: Reply, keys: Sequence[str]) -> dict[str, str] | str:
 
 
 def _request(text: str, schema: dict[str, Any], settings: Settings) -> GenerateRequest:
-    sampling = Sampling(max_tokens=settings.max_tokens, temperature=settings.temperature, seed=settings.seed)
+    sampling = Sampling(max_tokens=settings.max_new_tokens, temperature=settings.temperature, seed=settings.seed)
     return GenerateRequest(prompt=Prompt(text=text), sampling=sampling, schema=schema)
 
 

@@ -70,7 +70,7 @@ def check_counts(total: int, kept: int, dropped: dict[str, int]) -> dict[str, An
 
 
 def ending(stage: str, counts: Mapping[str, Any], unit: str, made: str, place: Path | str) -> str:
-    """The last line of a stage: "chunk: 9 documents -> 8 kept; dropped 1 too_long; 30 chunks in data/chunks".
+    """One line: "chunk: 1,264 documents -> 508 kept; dropped 712 short_docstring; 1,234 chunks in data/chunks".
 
     Args:
         stage: with its loop values: "judge JUDGE GENERATOR".

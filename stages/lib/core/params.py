@@ -30,6 +30,40 @@ T = TypeVar("T")
 
 PARAMS_FILE = Path("params.yaml")
 PROMPTS_FILE = Path("prompts.yaml")
+# What keys were called before, by section: who brings an old one is told the name of today (docs/params.md says why).
+RENAMED: dict[str, dict[str, str]] = {
+    "pretrain": {"sample_tokens": "max_new_tokens"},
+    "finetune": {"held_out_fraction": "val_fraction"},
+    "dedup": {"max_tokens": "max_new_tokens"},
+    "qa": {"max_tokens": "max_new_tokens", "max_question_tokens": "question_max_new_tokens"},
+    "judge": {"max_tokens": "max_new_tokens"},
+    "benchmark": {"top_k": "cutoffs"},
+    "instruct": {"max_tokens": "max_new_tokens", "max_question_tokens": "question_max_new_tokens"},
+    "qlora": {
+        "compute_dtype": "dtype",
+        "alpha": "lora_alpha",
+        "dropout": "lora_dropout",
+        "scheduler": "lr_scheduler_type",
+        "batch_size": "micro_batch",
+        "accumulation": "gradient_accumulation_steps",
+        "checkpointing": "gradient_checkpointing",
+    },
+    "eval": {"embedding": "similarity_model", "judge_tokens": "judge_max_new_tokens"},
+    "grpo": {
+        "generations": "num_generations",
+        "max_completion_tokens": "max_new_tokens",
+        "max_prompt_tokens": "max_prompt_length",
+        "train_prompts": "train_limit",
+        "test_prompts": "test_limit",
+        "lora_rank": "r",
+        "lr_schedule": "lr_scheduler_type",
+        "iterations": "num_iterations",
+        "mask_truncated": "mask_truncated_completions",
+        "weights": "reward_weights",
+        "batch_size": "eval_batch_size",
+    },
+    "gguf": {"prompts": "conversations", "reply_tokens": "max_new_tokens"},
+}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -135,6 +169,10 @@ def from_mapping(cls: type[T], content: Any, where: str) -> T:
         raise ValueError(f"{where}: expected a mapping, found {content!r}")
     fields = {field.name: field for field in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)
+    places = [f"{where}.{key}" for key in content if key not in fields]
+    renamed = [f"{place}: is called {now} now" for place in places if (now := new_name(place))]
+    if renamed:
+        raise ValueError("\n".join(renamed))
     for key in content:
         if key not in fields:
             close = get_close_matches(str(key), fields, n=1)
@@ -152,6 +190,22 @@ def from_mapping(cls: type[T], content: Any, where: str) -> T:
         return cls(**values)
     except ValueError as error:  # a range check in __post_init__
         raise ValueError(f"{where}: {error}") from error
+
+
+def new_name(place: str) -> str | None:
+    """Today's name of the key at `place` (`qlora.alpha`, or `params.yaml: qlora.alpha`); None: it is no old name."""
+    section, _, key = place.rpartition(" ")[2].partition(".")
+    return RENAMED.get(section, {}).get(key)
+
+
+def pick(cls: type[T], params: Any) -> T:
+    """Those of a stage's params that `cls` has as its fields, by their names: what a library takes of them.
+
+    Raises:
+        ValueError: a value out of range (from `cls`).
+    """
+    assert dataclasses.is_dataclass(cls), cls
+    return cls(**{field.name: getattr(params, field.name) for field in dataclasses.fields(cls)})
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

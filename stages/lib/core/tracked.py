@@ -39,6 +39,30 @@ def check_tracked(paths: Iterable[Path], named_by: str) -> None:
         raise ValueError(f"{named_by}: {_complaint(missing, stage, deps)}")
 
 
+def check_declared(paths: Iterable[Path], named_by: str) -> None:
+    """Checks that dvc.yaml declares what the running stage will write: DVC neither keeps nor restores anything else.
+
+    Args:
+        paths: files whose names come from params.
+        named_by: the key that names them, for the message.
+
+    Raises:
+        ValueError: one is no output of the stage.
+    """
+    stage = running_stage()
+    body = (read_yaml(GRAPH_FILE).get("stages") or {}).get(stage) if stage and GRAPH_FILE.is_file() else None
+    if body is None:
+        return
+    # A loop's item may be any name.
+    outs = ["[^/]+".join(map(re.escape, re.split(r"\$\{[^}]*\}", str(out)))) for out in body.get("outs") or []]
+    for path in paths:
+        if not any(re.fullmatch(f"{out}(/.*)?", str(path)) for out in outs):
+            raise ValueError(
+                f"{named_by}: {path} is no output of stage {stage} in {GRAPH_FILE}, so DVC would lose it; add it to "
+                "its outs, with ${item. ...} where the loop's name stands"
+            )
+
+
 def running_stage() -> str | None:
     """NAME where this process is `python -m stages.NAME`."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)

@@ -16,6 +16,7 @@ from stages.lib.decoding import grouped_attention
 from stages.lib.llm import chat_text
 from stages.lib.llm.protocol import Sampling
 from stages.lib.llm.transformers_generation import Row, generate_rows, plan_batches
+from stages.lib.weights.base import end_tokens
 
 Conversation = Sequence[Mapping[str, str]]  # {"role", "content"} turns, the last one not the assistant's
 
@@ -102,13 +103,6 @@ def decode(tokenizer: Any, prompt: Sequence[int], tokens: Sequence[int]) -> str:
     return str(tokenizer.decode([*head, *tokens], **options)[len(tokenizer.decode(head, **options)) :])
 
 
-def end_tokens(model: Any, tokenizer: Any) -> set[int]:
-    """The tokens that end a turn, by the model's generation config and by the tokenizer."""
-    ends = getattr(model.generation_config, "eos_token_id", None)
-    ends = ends if isinstance(ends, list) else [ends]
-    return {int(end) for end in [*ends, tokenizer.eos_token_id] if end is not None}
-
-
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Puts the model into evaluation mode, and back into the one it was in."""
@@ -152,7 +146,7 @@ def _rows(
             rows,
             max_tokens=[sampling.max_tokens for sampling in samplings],
             size=batch_size,
-            ends=end_tokens(model, tokenizer),
+            ends=end_tokens(tokenizer, model.generation_config),
         ):
             pass  # the rows grow in place
     finally:
@@ -167,7 +161,7 @@ def _transformers(
     samplings: Sequence[Sampling],
     batch_size: int,
 ) -> Written:
-    ends = end_tokens(model, tokenizer)
+    ends = end_tokens(tokenizer, model.generation_config)
     written: dict[int, tuple[list[int], bool]] = {}
     # One random state serves a whole batch here: to keep replies apart from their neighbours, sample one by one.
     size = 1 if samplings[0].temperature else batch_size

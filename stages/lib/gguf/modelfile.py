@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from stages.lib.gguf.vocabulary import template_text
+from stages.lib.weights.base import end_tokens
 
 SYSTEM, FIRST, REPLY, SECOND = "qsystemq", "qfirstq", "qreplyq", "qsecondq"
 MAX_CONTEXT = 8192  # tokens; Ollama reserves memory for all of them
@@ -113,7 +114,7 @@ def make_modelfile(file_name: str, tokenizer: Any, context: int, end_of_turn: in
         lines.append(f'TEMPLATE """{template}"""')
     except ValueError as error:
         lines.append(f"# No TEMPLATE: {error}")
-    stops = {end_of_turn, tokenizer.eos_token_id} - {None}
+    stops = end_tokens(tokenizer, None, end_of_turn)
     return "\n".join([*lines, *(f'PARAMETER stop "{tokenizer.decode([stop])}"' for stop in sorted(stops))]) + "\n"
 
 

@@ -90,13 +90,6 @@ def closeness_faults(found: dict[str, float], limits: Thresholds) -> list[str]:
     return faults
 
 
-def end_tokens(tokenizer: Any, config: Any, end_of_turn: int | None) -> set[int]:
-    """All tokens at which a reply is over."""
-    eos = config.eos_token_id
-    ids = {tokenizer.eos_token_id, end_of_turn, *(eos if isinstance(eos, list) else [eos])}
-    return {int(i) for i in ids if i is not None}
-
-
 def run_checks(
     runtime: LlamaRuntime,
     tokenizer: Any,
@@ -105,7 +98,7 @@ def run_checks(
     texts: Sequence[str],
     models: dict[str, Any],
     ends: set[int],
-    reply_tokens: int,
+    max_new_tokens: int,
 ) -> dict[str, Any]:
     """What the file does in llama.cpp.
 
@@ -119,7 +112,7 @@ def run_checks(
         for text in texts
         if (fault := first_difference(tokenizer(text)["input_ids"], runtime.tokens(text), tokenizer))
     ]
-    replies = [runtime.greedy(prompt, reply_tokens) for prompt in prompts]
+    replies = [runtime.greedy(prompt, max_new_tokens) for prompt in prompts]
     found: dict[str, Any] = {
         "template_faults": faults,
         "text_faults": text_faults,

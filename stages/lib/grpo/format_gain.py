@@ -12,6 +12,7 @@ import numpy as np
 
 from stages.lib.answers.likeness import token_f1
 from stages.lib.grpo.rewards import AnswerSimilarity, Floats, Sample, format_reward, lenient_answer
+from stages.lib.statistics.bootstrap import compare
 
 FORM, CONTENT = ("format",), ("answer_f1", "answer_similarity")
 
@@ -27,6 +28,37 @@ def measure_replies(
         "answer_f1": np.array([token_f1(a, s.answer) for s, a in zip(samples, answers, strict=True)]),
         "answer_similarity": np.array(similarity.answers(samples, answers)),
     }
+
+
+def gains(base: Mapping[str, Floats], tuned: Mapping[str, Floats], samples: int, seed: int) -> dict[str, Any]:
+    """Base, tuned and the paired difference of each measure, with its 95% bootstrap interval and p."""
+    names = list(base)
+    differences = [compare(tuned[name][:, None], base[name], samples, seed) for name in names]
+    return {
+        name: {
+            "base": float(base[name].mean()),
+            "tuned": float(tuned[name].mean()),
+            "gain": float(found.difference[0]),
+            "low": float(found.low[0]),
+            "high": float(found.high[0]),
+            "p": float(found.p[0]),
+        }
+        for name, found in zip(names, differences, strict=True)
+    }
+
+
+def reply_rows(
+    samples: Sequence[Sample], replies: Mapping[str, Sequence[str]], measures: Mapping[str, Mapping[str, Floats]]
+) -> list[dict[str, Any]]:
+    """A row a test question: what each system (base, tuned) replied, and what it was measured as."""
+    rows = []
+    for i, sample in enumerate(samples):
+        row: dict[str, Any] = {"id": sample.id, "question": sample.question, "reference": sample.reference}
+        row |= {system: found[i] for system, found in replies.items()}
+        for system, found in measures.items():
+            row |= {f"{system}_{name}": float(values[i]) for name, values in found.items()}
+        rows.append(row)
+    return rows
 
 
 def gain_line(measures: Mapping[str, Any]) -> str:

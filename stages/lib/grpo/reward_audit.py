@@ -124,8 +124,8 @@ def check_audit(audit: Mapping[str, Any], tolerance: float) -> None:
         raise ValueError(
             "the reward audit failed: training would be drawn to replies without worth.\n  "
             + "\n  ".join(audit["failures"])
-            + "\nLower that reward's weight or set it to 0 (grpo.weights), raise those that the reply fails, or check "
-            "the references: a content reward that gives them nothing cannot tell good from bad "
+            + "\nLower that reward's weight or set it to 0 (grpo.reward_weights), raise those that the reply fails, or "
+            "check the references: a content reward that gives them nothing cannot tell good from bad "
             f"(grpo.audit_tolerance is {tolerance:g})"
         )
 

@@ -155,7 +155,7 @@ def score(name: str, reward: Reward, samples: Sequence[Sample], replies: Sequenc
         if not math.isfinite(value):
             raise ValueError(
                 f"reward {name!r} is {value} for sample {sample.id!r}, reply {reply[:200]!r}: a reward is a finite "
-                f"number; correct it, or set grpo.weights.{name} to 0"
+                f"number; correct it, or set grpo.reward_weights.{name} to 0"
             )
     return values
 

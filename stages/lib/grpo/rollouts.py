@@ -7,7 +7,7 @@ LoRA weights are merged into a copy of the layers so that a token costs no more 
 Shapes: U distinct prompts, B replies, P tokens of the longest prompt, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -40,7 +40,7 @@ def sample_replies(
     *,
     max_tokens: int,
     temperature: float,
-    ends: Sequence[int],
+    ends: Collection[int],
     seed: int,
     batch: int = 0,
 ) -> list[list[int]]:

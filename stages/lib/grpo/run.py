@@ -13,22 +13,22 @@ from typing import Any
 
 import torch
 
-from stages.lib.adapters.lora import Lora, load_unsloth
+from stages.lib.adapters.lora import Lora, lora_config
 from stages.lib.adapters.resuming import train_on
+from stages.lib.adapters.schedule import Schedule
 from stages.lib.decoding import grouped_attention
 from stages.lib.grpo.rewards import Name, Reward, Sample
 from stages.lib.grpo.rollouts import sample_replies
 from stages.lib.grpo.settings import (
-    GRPOParams,
+    GRPOSettings,
     Message,
-    lora_config,
     prompt_order,
     training_set,
     trl_config,
     trl_reward,
 )
 from stages.lib.grpo.temporary_merge import MergedLayers
-from stages.lib.weights.base import base_directory
+from stages.lib.weights.base import end_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,24 +41,29 @@ class Trained:
 
 
 def ask(
-    model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], params: GRPOParams, *, temperature: float
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    batch_size: int,
 ) -> list[str]:
-    """The model's replies to token prompts, as texts."""
+    """The model's replies to token prompts, as texts; `batch_size` of them are computed together."""
     plain = getattr(model, "get_base_model", lambda: model)()
     attention = plain.config._attn_implementation
     plain.set_attn_implementation(grouped_attention.NAME)
-    ends = plain.generation_config.eos_token_id
-    ends = ends if isinstance(ends, list) else [ends]
     try:
         with MergedLayers(plain).swapped_in():
             replies = sample_replies(
                 plain.eval(),
                 prompts,
-                max_tokens=params.max_completion_tokens,
+                max_tokens=max_new_tokens,
                 temperature=temperature,
-                ends=[end for end in {*ends, tokenizer.eos_token_id} if end is not None],
-                seed=params.seed,
-                batch=params.batch_size,
+                ends=end_tokens(tokenizer, plain.generation_config),
+                seed=seed,
+                batch=batch_size,
             )
     finally:
         plain.set_attn_implementation(attention)
@@ -72,54 +77,42 @@ def train(
     prompts: Sequence[list[Message]],
     samples: Sequence[Sample],
     rewards: Mapping[Name, Reward],
-    params: GRPOParams,
+    reward_weights: Mapping[Name, float],
+    settings: GRPOSettings,
+    schedule: Schedule,
+    lora: Lora | None,
     directory: Path,
 ) -> Trained:
     """Trains a LoRA on the model to the end, from the last whole checkpoint in `directory` on.
 
+    `lora`: the adapter to put on; None: the model is unsloth's, which has one.
+
     Raises:
-        ValueError: a reward that is NaN, a loss that is not finite, a full disk, or unsloth without a GPU.
+        ValueError: a reward that is NaN, a loss that is not finite, a full disk.
     """
-    if params.backend == "unsloth":
-        assert params.dtype != "auto"
-        lora = Lora(
-            r=params.lora_rank,
-            alpha=params.lora_alpha,
-            dropout=params.lora_dropout,
-            target_modules=params.target_modules,
-        )
-        length = params.max_prompt_tokens + params.max_completion_tokens
-        model = load_unsloth(
-            base_directory(params.base),
-            params.dtype,
-            lora,
-            max_length=length,
-            seed=params.seed,
-            full=params.gradient_checkpointing,
-        )
+    if lora is None:
         trainer_class = importlib.import_module("trl").GRPOTrainer  # unsloth has put its own in TRL's place
-        peft_config = None
     else:
         from stages.lib.grpo.shared_prompt_trainer import SharedPromptTrainer  # TRL, seconds of import
 
         trainer_class = SharedPromptTrainer
-        peft_config = lora_config(params)
     from transformers import PrinterCallback
 
-    order = prompt_order(len(prompts), params.steps * params.prompts_per_step, params.seed)
+    order = prompt_order(len(prompts), settings.steps * settings.prompts_per_step, schedule.seed)
     trainer = trainer_class(
         model=model,
         reward_funcs=[trl_reward(name, reward) for name, reward in rewards.items()],
         args=trl_config(
-            params,
+            settings,
+            schedule,
             directory,
             use_cpu=not torch.cuda.is_available(),
-            reward_weights=[params.weights[name] for name in rewards],
+            reward_weights=[reward_weights[name] for name in rewards],
         ),
         train_dataset=training_set([prompts[i] for i in order], [samples[i] for i in order]),
         processing_class=tokenizer,
-        peft_config=peft_config,
-        callbacks=[step_printer(params.steps)],
+        peft_config=lora_config(lora) if lora else None,
+        callbacks=[step_printer(settings.steps)],
     )
     trainer.remove_callback(PrinterCallback)
     resumed_from = train_on(trainer, directory)

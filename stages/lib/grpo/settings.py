@@ -7,122 +7,76 @@ from typing import Any, Literal
 
 import numpy as np
 
+from stages.lib.adapters.schedule import Schedule, trainer_settings
 from stages.lib.grpo.rewards import Name, Reward, Sample, score
 
 LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "luspo", "sapo"]
+ScaleRewards = Literal["group", "batch", "none"]
+GradientCheckpointing = Literal["none", "full"]
 Message = dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GRPOParams:
-    """The knobs of the training, flat in params.yaml."""
+class GRPOSettings:
+    """What a step of GRPO samples and how its loss is made; the units stand in stages/grpo.py."""
 
-    base: str  # a name of models:
-    backend: Literal["hf", "unsloth"]  # unsloth: CUDA only
-    dtype: Literal["float32", "bfloat16", "float16", "auto"]  # of the base's weights; auto: bfloat16 with CUDA or AMX
-    max_prompt_tokens: int  # longer prompts, examples included, are dropped
-    weights: dict[Name, float]  # of the rewards format, overlap, similarity, grounded, length; 0 leaves one out
-    steps: int  # optimizer steps
-    prompts_per_step: int  # groups a step
-    generations: int  # replies a group, at least 2
-    micro_batch: int  # replies a forward pass, a multiple or a divisor of generations
-    max_completion_tokens: int  # a reply at most; what is longer is cut
-    lr: float  # peak
-    warmup_fraction: float  # of the steps, 0..1
-    lr_schedule: Literal["constant_with_warmup", "linear", "cosine"]
-    loss_type: LossType  # how the token losses are averaged
-    beta: float  # weight of the KL divergence from the base; 0: neither computed nor logged
-    epsilon: float  # clipping of the probability ratio
-    iterations: int  # optimizer steps on the same replies
-    scale_rewards: Literal["group", "batch", "none"]  # what advantages are divided by the deviation of
-    mask_truncated: bool  # leave replies that were cut out of the loss
-    temperature: float  # of sampling
-    lora_rank: int
-    lora_alpha: int
-    lora_dropout: float  # 0..1
-    target_modules: list[str]  # names of linear layers; empty: all but the output layer
-    weight_decay: float
-    clip: float  # global gradient norm at most
-    gradient_checkpointing: bool  # less memory; the prompt is then computed once a reply in training
-    batch_size: int  # replies computed together outside training
-    checkpoint_every: int  # steps between checkpoints, a multiple of iterations
-    seed: int
+    steps: int
+    prompts_per_step: int
+    num_generations: int
+    micro_batch: int
+    max_new_tokens: int
+    temperature: float
+    loss_type: LossType
+    beta: float
+    epsilon: float
+    num_iterations: int
+    scale_rewards: ScaleRewards
+    mask_truncated_completions: bool
+    gradient_checkpointing: GradientCheckpointing
 
     def __post_init__(self) -> None:
-        for name in ("steps", "prompts_per_step", "micro_batch", "max_completion_tokens", "iterations", "lora_rank"):
+        for name in ("steps", "prompts_per_step", "micro_batch", "max_new_tokens", "num_iterations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is below 1")
-        if self.generations < 2:
-            raise ValueError(f"generations: {self.generations}: a group needs 2 replies to be compared")
-        if (self.generations * self.prompts_per_step) % self.micro_batch:
+        if self.num_generations < 2:
+            raise ValueError(f"num_generations: {self.num_generations}: a group needs 2 replies to be compared")
+        if self.replies % self.micro_batch:
             raise ValueError(
-                f"micro_batch: {self.micro_batch} does not divide {self.generations} generations x "
+                f"micro_batch: {self.micro_batch} does not divide {self.num_generations} num_generations x "
                 f"{self.prompts_per_step} prompts_per_step"
             )
-        if self.checkpoint_every < 1 or self.checkpoint_every % self.iterations:
-            raise ValueError(f"checkpoint_every: {self.checkpoint_every} is not a multiple of iterations")
-        for name in ("lr", "temperature", "epsilon"):
+        for name in ("temperature", "epsilon"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not above 0")
-        for name in ("warmup_fraction", "lora_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is not in 0..1")
         if self.beta < 0:
             raise ValueError(f"beta: {self.beta} is negative")
 
+    @property
+    def replies(self) -> int:
+        """Replies a step."""
+        return self.num_generations * self.prompts_per_step
 
-def trl_config(params: GRPOParams, directory: Path, use_cpu: bool, **changes: Any) -> Any:
+
+def trl_config(settings: GRPOSettings, schedule: Schedule, directory: Path, use_cpu: bool, **changes: Any) -> Any:
     """TRL's GRPOConfig for the knobs; `changes` for what a test or benchmark sets otherwise."""
     from trl import GRPOConfig
 
-    rows = params.generations * params.prompts_per_step
-    settings: dict[str, Any] = {
-        "output_dir": str(directory),
-        "use_cpu": use_cpu,
-        "bf16": False,  # the weights' own dtype decides
-        "report_to": [],
-        "disable_tqdm": True,
-        "per_device_train_batch_size": params.micro_batch,
-        "gradient_accumulation_steps": rows // params.micro_batch,
-        "num_generations": params.generations,
-        "max_completion_length": params.max_completion_tokens,
-        "max_steps": params.steps,
+    own = {
+        "per_device_train_batch_size": settings.micro_batch,
+        "gradient_accumulation_steps": settings.replies // settings.micro_batch,
+        "num_generations": settings.num_generations,
+        "max_completion_length": settings.max_new_tokens,
         "shuffle_dataset": False,  # prompt_order has done it
-        "learning_rate": params.lr,
-        "warmup_steps": round(params.warmup_fraction * params.steps),
-        "lr_scheduler_type": params.lr_schedule,
-        "loss_type": params.loss_type,
-        "beta": params.beta,
-        "epsilon": params.epsilon,
-        "num_iterations": params.iterations,
-        "scale_rewards": params.scale_rewards,
-        "mask_truncated_completions": params.mask_truncated,
-        "temperature": params.temperature,
-        "weight_decay": params.weight_decay,
-        "max_grad_norm": params.clip,
-        "gradient_checkpointing": params.gradient_checkpointing,
-        "logging_steps": 1,
-        "save_strategy": "steps",
-        "save_steps": params.checkpoint_every,
-        "save_total_limit": 2,
-        "dataloader_pin_memory": not use_cpu,
-        "seed": params.seed,
+        "loss_type": settings.loss_type,
+        "beta": settings.beta,
+        "epsilon": settings.epsilon,
+        "num_iterations": settings.num_iterations,
+        "scale_rewards": settings.scale_rewards,
+        "mask_truncated_completions": settings.mask_truncated_completions,
+        "temperature": settings.temperature,
+        "gradient_checkpointing": settings.gradient_checkpointing == "full",
     }
-    return GRPOConfig(**{**settings, **changes})
-
-
-def lora_config(params: GRPOParams) -> Any:
-    """peft's LoraConfig for the knobs."""
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=params.lora_rank,
-        lora_alpha=params.lora_alpha,
-        lora_dropout=params.lora_dropout,
-        target_modules=params.target_modules or "all-linear",
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
+    return GRPOConfig(**(trainer_settings(schedule, settings.steps, directory, use_cpu) | own | changes))
 
 
 def training_set(prompts: Sequence[list[Message]], samples: Sequence[Sample]) -> Any:

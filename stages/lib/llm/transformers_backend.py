@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from stages.lib.llm import chat_text
 from stages.lib.llm.hf_prompts import HuggingFacePrompts
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
+from stages.lib.weights.base import end_tokens
 from stages.lib.weights.models import ModelEntry
 
 if TYPE_CHECKING:  # torch loads with the weights, not before
@@ -129,9 +130,7 @@ class TransformersBackend:
 
     @cached_property
     def _ends(self) -> set[int]:
-        ends = self.model.generation_config.eos_token_id
-        ends = ends if isinstance(ends, list) else [ends]
-        return {end for end in [*ends, self.prompts.tokenizer.eos_token_id] if end is not None}
+        return end_tokens(self.prompts.tokenizer, self.model.generation_config)
 
     def _stop(self, prompt: list[int], tokens: list[int], request: GenerateRequest) -> int:
         return chat_text.first_stop(self.prompts.reply(prompt, tokens, request), request.sampling.stop)

@@ -25,7 +25,9 @@ def plan_steps(lengths: Sequence[int], sequences: int, micro_batches: int, steps
         ValueError: there are fewer samples than a step has micro-batches.
     """
     if len(lengths) < micro_batches:
-        raise ValueError(f"{len(lengths)} training samples for {micro_batches} micro-batches: lower accumulation")
+        raise ValueError(
+            f"{len(lengths)} training samples for {micro_batches} micro-batches: lower gradient_accumulation_steps"
+        )
     generator = np.random.default_rng(seed)
     order: list[int] = []
     while len(order) < steps * sequences:

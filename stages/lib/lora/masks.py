@@ -27,13 +27,6 @@ class Sample:
         return sum(label != IGNORED for label in self.labels[1:])
 
 
-def end_of_turn_ids(tokenizer: Any, generation_config: Any) -> set[int]:
-    """The tokens at which generation stops."""
-    ends = generation_config.eos_token_id if generation_config is not None else None
-    ends = ends if isinstance(ends, list) else [ends]
-    return {end for end in [*ends, tokenizer.eos_token_id] if end is not None}
-
-
 def render(tokenizer: Any, messages: Sequence[Message], where: str, prompt: bool = False) -> str:
     """The conversation as the chat template writes it; `prompt`: followed by the assistant's generation prompt.
 

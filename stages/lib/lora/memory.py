@@ -127,7 +127,8 @@ def check_memory(shape: Shape, load: Load, free: int, place: str) -> dict[str, i
     """The estimate's parts, if their sum is at most the free bytes.
 
     Raises:
-        ValueError: it is not; says which of checkpointing, batch_size (with accumulation) and max_length to lower.
+        ValueError: it is not; says what to change: gradient_checkpointing, micro_batch (with
+            gradient_accumulation_steps) or max_length.
     """
     parts = estimate(shape, load)
     total = sum(parts.values())
@@ -149,12 +150,15 @@ def advice(shape: Shape, load: Load, free: int) -> str:
 
     for rows in range(load.rows - 1, 0, -1):
         if fits(replace(load, rows=rows, supervised=-(-load.supervised * rows // load.rows))):
-            return f"lower batch_size to {rows} and raise accumulation by as much (the result stays the same)"
+            return (
+                f"lower micro_batch to {rows} and raise gradient_accumulation_steps by as much "
+                "(the result stays the same)"
+            )
     one = replace(load, rows=1, supervised=-(-load.supervised // load.rows))
     if load.checkpointing != "full" and fits(replace(one, checkpointing="full")):
-        return "set checkpointing: full and batch_size: 1, and raise accumulation by as much"
+        return "set gradient_checkpointing: full and micro_batch: 1, and raise gradient_accumulation_steps by as much"
     shortest = replace(one, checkpointing="full")
     for length in range(load.length, 0, -32):
         if fits(replace(shortest, length=length, supervised=min(shortest.supervised, length))):
-            return f"set checkpointing: full, batch_size: 1 and lower max_length to {length}"
+            return f"set gradient_checkpointing: full, micro_batch: 1 and lower max_length to {length}"
     return "not even one token fits: take a smaller base"

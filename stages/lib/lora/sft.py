@@ -6,27 +6,14 @@ the random numbers. Only what this very run wrote under .cache/ is read back, wi
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from stages.lib.adapters.lora import in_float32
 from stages.lib.adapters.resuming import train_on
+from stages.lib.adapters.schedule import Schedule, trainer_settings
 from stages.lib.lora.batches import Rows, collate
 from stages.lib.lora.masks import Sample
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """How the optimizer steps."""
-
-    lr: float  # peak learning rate
-    scheduler: Literal["cosine", "linear", "constant_with_warmup"]
-    warmup_fraction: float  # of the steps, 0..1
-    weight_decay: float
-    clip: float  # global gradient norm at most
-    checkpoint_every: int  # steps
-    seed: int
 
 
 def make_trainer(
@@ -56,32 +43,16 @@ def make_trainer(
         for step in plan
         for members in step
     ]
-    cuda = torch.cuda.is_available()
     config = SFTConfig(
-        output_dir=str(directory),
+        **trainer_settings(schedule, len(plan), directory, use_cpu=not torch.cuda.is_available()),
         per_device_train_batch_size=1,  # a row is a whole micro-batch
         gradient_accumulation_steps=micro_batches,
         train_sampling_strategy="sequential",
-        max_steps=len(plan),
-        learning_rate=schedule.lr,
-        lr_scheduler_type=schedule.scheduler,
-        warmup_steps=round(schedule.warmup_fraction * len(plan)),
-        weight_decay=schedule.weight_decay,
-        max_grad_norm=schedule.clip,
-        seed=schedule.seed,
-        use_cpu=not cuda,
-        bf16=False,  # no autocast: the base computes in its own dtype, the adapter in float32
         fp16=False,
         gradient_checkpointing=False,  # lora.set_checkpointing has chosen
-        dataloader_pin_memory=cuda,
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
-        logging_steps=1,
         logging_nan_inf_filter=False,
-        save_steps=schedule.checkpoint_every,
-        save_total_limit=2,
-        disable_tqdm=True,
-        report_to=[],
     )
     pad_id = tokenizer.pad_token_id
 

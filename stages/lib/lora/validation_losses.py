@@ -1,13 +1,18 @@
 """The loss of each validation sample by itself, so that before and after can be compared in pairs."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from stages.lib.cache.code_identity import code_identity
+from stages.lib.core.records import write_json
 from stages.lib.lora.batches import collate
 from stages.lib.lora.masks import Sample
+from stages.lib.statistics.bootstrap import bootstrap_intervals
 
 
 def sample_losses(model: Any, samples: Sequence[Sample], pad_id: int, batch_tokens: int) -> npt.NDArray[np.float64]:
@@ -38,3 +43,32 @@ def sample_losses(model: Any, samples: Sequence[Sample], pad_id: int, batch_toke
             losses[members] = (sums / rows.bincount(minlength=len(members))).double().cpu().numpy()
     model.train(training)
     return losses
+
+
+def before_losses(
+    directory: Path, model: Any, val: Sequence[Sample], pad_id: int, batch_tokens: int
+) -> npt.NDArray[np.float64]:
+    """The validation samples' losses with the fresh adapter; a resumed training reads those of its beginning."""
+    kept = directory / f"before_{code_identity(sample_losses)[:16]}.json"
+    names = [sample.id for sample in val]
+    if kept.is_file():
+        content = json.loads(kept.read_text(encoding="utf-8"))
+        if content["ids"] == names:
+            return np.array(content["losses"])
+    losses = sample_losses(model, val, pad_id, batch_tokens)
+    write_json(kept, {"ids": names, "losses": losses.tolist()})
+    return losses
+
+
+def fall(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], samples: int, seed: int) -> dict[str, Any]:
+    """By how much the samples' losses fell: paired, with a 95% interval from `samples` bootstrap samples."""
+    difference = before - after
+    low, high = bootstrap_intervals(difference[:, None], samples, seed)
+    return {
+        "val_loss_before": float(before.mean()),
+        "val_loss_after": float(after.mean()),
+        "val_loss_fall": float(difference.mean()),
+        "val_loss_fall_low": float(low[0]),
+        "val_loss_fall_high": float(high[0]),
+        "val_samples_improved": int((difference > 0).sum()),
+    }

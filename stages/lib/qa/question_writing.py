@@ -42,11 +42,11 @@ class Settings(Protocol):
     """What a stage's params tell of asking."""
 
     @property
-    def max_tokens(self) -> int:
+    def max_new_tokens(self) -> int:
         """Of a reply with question and answer (direct), >= 1."""
 
     @property
-    def max_question_tokens(self) -> int:
+    def question_max_new_tokens(self) -> int:
         """Of the rest of a question after its opening (fact_first), >= 1."""
 
     @property
@@ -76,7 +76,7 @@ def ask_directly(chunks: Sequence[Record], prompt: str, model: LanguageModel, pa
     requests = [
         GenerateRequest(
             prompt=Prompt(text=fill(prompt, context=chunk["text"])),
-            sampling=Sampling(max_tokens=params.max_tokens, temperature=params.temperature, seed=params.seed),
+            sampling=Sampling(max_tokens=params.max_new_tokens, temperature=params.temperature, seed=params.seed),
             schema=SCHEMA,
         )
         for chunk in chunks
@@ -166,7 +166,7 @@ def _fact_request(prompt: str, chunk: Record, fact: Fact, opening: Opening, para
     return GenerateRequest(
         prompt=Prompt(text=text, chat=False, answer_prefix=f" {opening.text}"),
         sampling=Sampling(
-            max_tokens=params.max_question_tokens, temperature=params.temperature, seed=params.seed, stop=("\n",)
+            max_tokens=params.question_max_new_tokens, temperature=params.temperature, seed=params.seed, stop=("\n",)
         ),
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from stages.lib.search.fusion import reciprocal_rank_fusion
 from stages.lib.search.top_k import exact_top_k
 
 Ranking = npt.NDArray[np.int64]
@@ -82,14 +83,12 @@ def put_first(candidates: Ranking, dense: Ranking) -> Ranking:
 def fuse_rankings(
     first: Sequence[Ranking], second: Sequence[Ranking], documents: int, k: int, depth: int
 ) -> list[Ranking]:
-    """Reciprocal rank fusion of two systems' rankings of N documents, query by query (Cormack et al., SIGIR 2009).
+    """Reciprocal rank fusion of two systems' rankings of N documents, query by query; no more than `depth` each.
 
-    A document's score is the sum of 1 / (k + rank) over the rankings that hold it; one that neither holds is left out.
+    A document that neither ranking holds is left out.
     """
     fused = []
     for pair in zip(first, second, strict=True):
-        scores = np.zeros(documents)  # (N,)
-        for ranking in pair:
-            scores[ranking] += 1.0 / (k + np.arange(1, len(ranking) + 1))
+        scores = reciprocal_rank_fusion(pair, documents, k)  # (N,)
         fused.append(rank_scores(scores.astype(np.float32), depth, retrieved=scores > 0))
     return fused

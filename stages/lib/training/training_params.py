@@ -1,4 +1,4 @@
-"""What pretraining and finetuning have in common in params.yaml; each stage's `Params` adds its own."""
+"""What the loop of pretraining and finetuning is told; each stage's `Params` has these knobs among its own."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,11 +6,13 @@ from typing import Literal
 Tracker = Literal["dvclive", "wandb"]
 # What decides the weights (best among them by eval_every), up to the order of summation; another value is another
 # training. What does not may change between a kill and the next run.
-DECIDE = (
-    *("steps", "batch_tokens", "lr", "warmup_fraction", "min_lr_fraction", "optimizer", "beta1", "beta2", "eps"),
-    *("weight_decay", "clip", "precision", "eval_every", "seed"),
-)
-DECIDE_NOT = ("micro_batch", "compile", "processes", "parallel", "checkpoint_every", "log_every", "trackers")
+DECIDE = """
+    steps batch_tokens lr warmup_fraction min_lr_fraction optimizer beta1 beta2 eps weight_decay clip precision
+    eval_every seed
+""".split()
+DECIDE_NOT = """
+    micro_batch compile processes parallel checkpoint_every log_every trackers
+""".split()
 
 
 @dataclass(frozen=True, kw_only=True)

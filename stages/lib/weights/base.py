@@ -45,6 +45,17 @@ def load_tokenizer(directory: Path) -> Any:
     return tokenizer
 
 
+def end_tokens(tokenizer: Any, config: Any = None, *others: int | None) -> set[int]:
+    """The tokens that end a reply: the tokenizer's, those of the config, and `others` that are not None.
+
+    `config`: what has `eos_token_id` as None, a number or a list of them, such as a model's generation_config; None:
+    there is none.
+    """
+    ends = getattr(config, "eos_token_id", None)
+    ends = ends if isinstance(ends, list | tuple) else [ends]
+    return {int(end) for end in (tokenizer.eos_token_id, *ends, *others) if end is not None}
+
+
 def load_base(name: str, dtype: "str | torch.dtype" = "float32") -> tuple[Any, Any]:
     """Model, in eval mode and on the GPU if there is one, and tokenizer of `models.<name>`.
 

@@ -17,7 +17,7 @@ FILES = {
         """A model."""
         import math
         from work import table
-        from work.shapes import Shape
+        from work.shapes import Edge, Shape
 
         SCALE = 4
         UNUSED = 1
@@ -30,6 +30,7 @@ FILES = {
             """Doc."""
 
             width: int
+            edge: Edge
             depth: int = 2
 
             def forward(self, shape: Shape) -> float:
@@ -40,7 +41,7 @@ FILES = {
                 return self.step(shape) * table.ROWS[0]()
 
             def step(self, shape: Shape) -> float:
-                return math.sqrt(shape.area())
+                return math.sqrt(shape.area() + self.edge.length())
 
             def draw(self) -> None:
                 picture()
@@ -63,6 +64,7 @@ FILES = {
             pass
 
         ROWS = [one]
+        ROWS += [register]
     """,
     "shapes": """
         class Shape:
@@ -70,6 +72,10 @@ FILES = {
 
             def area(self) -> float:
                 return self.side ** 2
+
+        class Edge:
+            def length(self) -> float:
+                return 1.0
     """,
     "train": """
         from work.model import Model, picture
@@ -119,9 +125,11 @@ MATTERS = [
     ("model", "self.width < 0", "self.width < 1"),
     ("model", 'register("model"', 'register("other"'),  # what importing the module does
     ("table", "[one]", "[other]"),  # a function in a table
+    ("table", "ROWS += [register]", "ROWS += []"),  # the second statement that binds it
     ("table", "rounded(1.5)", "rounded(2.5)"),
     ("table", "import floor as", "import ceil as"),  # another's function by the same name
     ("shapes", "** 2", "** 3"),  # named in an annotation alone
+    ("shapes", "return 1.0", "return 2.0"),  # the type of a field without a default
 ]
 MATTERS_NOT = [
     ("model", "# a comment", "# another"),

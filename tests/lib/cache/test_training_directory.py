@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from stages.finetune import Params as FinetuneParams
 from stages.lib.cache.training_directory import deciding, training_directory
 from stages.lib.training.training_params import DECIDE, DECIDE_NOT, TrainingParams
 
@@ -22,7 +21,6 @@ def test_every_param_is_on_one_side() -> None:
         with pytest.raises(AssertionError, match="put on one side"):
             deciding(Params(), *sides)
     assert sorted([*DECIDE, *DECIDE_NOT]) == sorted(TrainingParams.__dataclass_fields__)
-    assert set(TrainingParams.__dataclass_fields__) < set(FinetuneParams.__dataclass_fields__)
 
 
 def test_its_name_changes_with_all_that_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

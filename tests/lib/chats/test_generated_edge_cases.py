@@ -26,7 +26,7 @@ ITEM = Item(
 
 @dataclass(frozen=True)
 class Settings:
-    max_tokens: int = 50
+    max_new_tokens: int = 50
     temperature: float = 0.0
     seed: int = 3
 

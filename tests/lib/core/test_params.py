@@ -1,10 +1,11 @@
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from stages.lib.core.params import fill, from_mapping, load, load_prompts, parse_yaml, read_yaml
+from stages.lib.core.params import fill, from_mapping, load, load_prompts, parse_yaml, read_names, read_param, read_yaml
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class Params:
     sources: list[Source] = dataclasses.field(default_factory=list)
     limits: dict[str, float] = dataclasses.field(default_factory=dict)
     seed: int | None = None
+    switch: Literal[0, 1] = 0
 
     def __post_init__(self) -> None:
         if self.chars <= 0:
@@ -47,6 +49,7 @@ def test_loads_a_section(tmp_path: Path) -> None:
         ({"chars": 1, "sources": {"kind": "hub"}}, r"p\.sources: expected a list"),
         ({"chars": 1, "sources": [{"kind": "web"}]}, r"p\.sources\[0\]\.kind: 'web' is not allowed; one of"),
         ({"chars": 1, "limits": {"m": "x"}}, r"p\.limits\.m: expected float"),
+        ({"chars": 1, "switch": True}, r"p\.switch: True is not allowed; one of \[0, 1\]"),
         ({"chars": 0}, "p: chars must be above 0"),
         ([1], "p: expected a mapping"),
     ],
@@ -145,3 +148,23 @@ def test_fill_puts_each_value_in_once_and_leaves_json_alone() -> None:
     assert filled == 'Context: holds {question} Question: why? Reply {"a": 1}'
     with pytest.raises(ValueError, match=r"lacks the placeholder \{answer\}"):
         fill(template, answer="x")
+
+
+def test_every_key_and_prompt_that_is_read_is_announced(tmp_path: Path) -> None:
+    """What is not announced, the comparison with dvc.yaml cannot see."""
+    seen: list[tuple[object, ...]] = []
+    listening = True
+    sys.addaudithook(lambda event, args: seen.append(args) if listening and event == "llmill.read" else None)
+    params, prompts = tmp_path / "params.yaml", tmp_path / "prompts.yaml"
+    params.write_text("chunk: {chars: 5, seed: 1}\nqa: {generators: [a]}\n")
+    prompts.write_text("one: text\ntwo: text\n")
+    load(Params, "chunk", params)
+    assert seen == [(str(params), "chunk.chars"), (str(params), "chunk.seed")]
+    seen.clear()
+    assert read_param("chunk.seed", params) == 1
+    assert read_names("qa.generators", params) == ["a"]
+    assert seen == [(str(params), "chunk.seed"), (str(params), "qa.generators")]
+    seen.clear()
+    load_prompts(["two"], prompts)
+    assert seen == [(str(prompts), "two")]
+    listening = False

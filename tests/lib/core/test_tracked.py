@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from stages.lib.core import tracked
-from stages.lib.core.tracked import check_tracked, stage_deps, untracked
+from stages.lib.core.tracked import check_declared, check_tracked, stage_deps, untracked
 from stages.lib.hellaswag.items import load_items
 from stages.lib.reading.hub import HubSource, read_hub
 from stages.lib.reading.patterns import matched_files
@@ -189,3 +189,32 @@ def test_a_stage_refuses_a_source_until_it_is_a_dep_whose_change_dvc_notices(pro
     assert "chunk" not in stale(project)
     (papers / "a.md").write_text("A page about dropout.\n" * 40)
     assert "chunk" in stale(project)
+
+
+def test_outputs_named_by_params_are_declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    outs = ["data/${item.model}_base.npy", "data/all"]
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"embed": {"cmd": "x", "outs": outs}}}))
+    monkeypatch.setattr(tracked, "running_stage", lambda: "embed")
+    check_declared([Path("data/minilm-l6_base.npy"), Path("data/all/x.npy")], "embed.instructions")
+    with pytest.raises(ValueError, match=r"embed\.instructions: data/minilm-l6_new\.npy is no output of stage embed"):
+        check_declared([Path("data/minilm-l6_base.npy"), Path("data/minilm-l6_new.npy")], "embed.instructions")
+    monkeypatch.setattr(tracked, "running_stage", lambda: None)
+    check_declared([Path("anything")], "a function used alone")
+
+
+def test_embed_refuses_an_instruction_that_dvc_does_not_know(tmp_path: Path) -> None:
+    outs = ["data/embeddings/${item.model}_base_query.npy"]
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"embed": {"cmd": "x", "outs": outs}}}))
+    section = {"models": ["m"], "instructions": {"base": "", "law": "Find statutes"}, "corpus": "all"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"embed": section}))
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.embed", "m"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "embed.instructions: data/embeddings/m_law_query.npy is no output of stage embed" in done.stderr

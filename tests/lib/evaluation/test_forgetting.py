@@ -50,3 +50,6 @@ def test_ratio_with_interval() -> None:
     worse = forgetting(before, before + 0.1, 500, 0)
     assert worse["ratio"] == pytest.approx(math.exp(0.1))
     assert worse["p"] < 0.01
+    assert worse["ratio_low"] == pytest.approx(worse["ratio"]) == worse["ratio_high"]  # paired: each lost as much
+    assert worse["perplexity_before"] == pytest.approx(math.exp(before.mean()))
+    assert worse["perplexity"] == pytest.approx(math.exp(before.mean() + 0.1))

@@ -85,3 +85,10 @@ def test_the_gguf_package_reads_the_bytes_to_about_the_same_weights(chosen: Type
     assert data.nbytes == stored_bytes(rows.shape, chosen)
     back = gguf.quants.dequantize(data, chosen)
     assert np.sqrt(((back - rows) ** 2).mean()) < error
+
+
+def test_float16_is_rounded_to_the_nearest_and_ties_to_even() -> None:
+    rows = np.array([[1 + 0.75 / 1024, 1 + 1.5 / 1024, 1 + 0.5 / 1024, -(1 + 0.75 / 1024)]], dtype=np.float32)
+    found = quantize(rows, Type.F16)
+    assert found.dtype == np.float16
+    assert found.tolist() == [[1 + 1 / 1024, 1 + 2 / 1024, 1.0, -(1 + 1 / 1024)]]

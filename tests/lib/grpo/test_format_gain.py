@@ -1,6 +1,8 @@
 """Form and content are measured apart."""
 
-from stages.lib.grpo.format_gain import gain_line, measure_replies
+import numpy as np
+
+from stages.lib.grpo.format_gain import gain_line, gains, measure_replies
 from stages.lib.grpo.rewards import AnswerSimilarity
 from tests.lib.grpo.test_rewards import SAMPLE, letters
 
@@ -17,3 +19,10 @@ def test_a_right_answer_without_the_separator_has_its_content() -> None:
 def test_one_line_tells_it() -> None:
     line = gain_line({"format": {"base": 0.25, "tuned": 0.5, "gain": 0.25, "low": -0.1, "high": 0.6}})
     assert line == "format 0.250 -> 0.500 (+0.250, 95% -0.100 to +0.600)"
+
+
+def test_gains_are_paired() -> None:
+    base, tuned = np.arange(50.0), np.arange(50.0) + 1
+    found = gains({"f": base}, {"f": tuned}, 200, 0)["f"]
+    assert (found["gain"], found["low"], found["high"]) == (1, 1, 1)  # unpaired, the interval would be wide
+    assert found["p"] < 0.01

@@ -1,6 +1,8 @@
 """Prompts with worked examples before the question."""
 
-from stages.lib.grpo.reasoning_prompts import Split, choose_shots, instruction_of, make_prompt
+from typing import Any
+
+from stages.lib.grpo.reasoning_prompts import Split, choose_shots, instruction_of, make_prompt, make_split
 from tests.lib.grpo.test_rewards import SAMPLE
 from tests.test_grpo import record
 
@@ -36,3 +38,29 @@ def test_a_split_is_cut() -> None:
     split = Split([SAMPLE] * 3, [[]] * 3, [[1]] * 3)
     assert len(split.first(2).samples) == 2
     assert len(split.first(0).samples) == 3
+
+
+class Words:
+    """A tokenizer that has a token for each word, one for each role, and one for the turn that is to come."""
+
+    def apply_chat_template(self, messages: Any, *, add_generation_prompt: bool, return_dict: bool) -> Any:
+        assert return_dict
+        words = [word for message in messages for word in (message["role"], *message["content"].split())]
+        return {"input_ids": list(range(len(words) + add_generation_prompt))}
+
+
+def test_worked_examples_are_not_asked() -> None:
+    records = [record(number) for number in range(4)]
+    shots = choose_shots(records, 1)
+    split = make_split(records, shots, Words(), max_tokens=10_000)
+    assert [sample.id for sample in split.samples] == [one["id"] for one in records if one is not shots[0]]
+    assert split.counts == {"in": 4, "kept": 3, "dropped": {"worked_example": 1}}
+    assert all(shots[0]["text"] in [message["content"] for message in prompt] for prompt in split.prompts)
+    other = make_split([record(7)], shots, Words(), max_tokens=10_000)  # of another split: nothing is left out
+    assert other.counts == {"in": 1, "kept": 1, "dropped": {}}
+
+
+def test_a_prompt_that_just_fits_is_asked() -> None:
+    one = record(1, messages=[{"role": "user", "content": "three words here"}])
+    assert make_split([one], [], Words(), max_tokens=5).tokens == [[0, 1, 2, 3, 4]]  # role, words, generation prompt
+    assert make_split([one], [], Words(), max_tokens=4).counts["dropped"] == {"prompt_too_long": 1}

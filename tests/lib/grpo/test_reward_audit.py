@@ -78,7 +78,7 @@ def test_a_reward_that_a_worthless_reply_tops_fails(
     audit = audited({name: each(reward)})
     with pytest.raises(ValueError, match=rf"reward audit failed(.|\n)*reward '{name}' is topped by '{kind}") as error:
         check_audit(audit, 0.1)
-    assert "grpo.weights" in str(error.value)
+    assert "grpo.reward_weights" in str(error.value)
 
 
 def test_a_total_can_be_topped_where_no_content_reward_is() -> None:

@@ -133,7 +133,9 @@ def test_weights_choose_and_sum() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_reward_that_is_no_number_is_named(value: float) -> None:
-    with pytest.raises(ValueError, match=r"reward 'overlap' is (nan|inf) for sample 's1', reply 'two'.*grpo\.weights"):
+    with pytest.raises(
+        ValueError, match=r"reward 'overlap' is (nan|inf) for sample 's1', reply 'two'.*grpo\.reward_weights"
+    ):
         score("overlap", lambda samples, replies: [0.0, value], [SAMPLE] * 2, ["one", "two"])
 
 
@@ -145,3 +147,35 @@ def test_a_reward_with_too_few_numbers_is_named() -> None:
 def test_the_lenient_answer() -> None:
     assert lenient_answer("a ##### b ##### c ") == "c"
     assert lenient_answer(" all of it ") == "all of it"
+
+
+def test_what_the_question_says_proves_nothing() -> None:
+    asked = replace(SAMPLE, question="Was it so that engineers closed the bridge for repairs?")
+
+    def grounded(reasoning: str) -> float:
+        return grounded_reward(asked, f"{reasoning} ##### 1988")
+
+    # Five of its n-grams stand in the context, and all of these in the question as well.
+    assert grounded("Engineers closed the bridge for repairs because of pigeons nesting there.") == 0
+    assert grounded("Engineers closed the bridge for repairs in March 1988.") == 1
+    # Its own are "for repairs in", which the text has, and two that it lacks.
+    assert grounded("Engineers closed the bridge for repairs in May 1988.") == pytest.approx(1 / 3)
+
+
+def test_nothing_is_like_an_empty_answer() -> None:
+    """Also for encoders that have a vector for a text without letters."""
+
+    def ones(texts: Sequence[str]) -> Floats:
+        return np.ones((len(texts), 1))
+
+    similarity = AnswerSimilarity(ones)
+    assert similarity.answers([SAMPLE, SAMPLE], ["", "in May"]) == [0, 1]
+    assert similarity.answers([replace(SAMPLE, answer="")] * 2, ["in May", ""]) == [0, 0]
+    assert similarity([SAMPLE] * 3, ["", "because #####", "##### in May"]) == [0, 0, 0]
+
+
+def test_unlike_answers_have_no_similarity_below_0() -> None:
+    def opposite(texts: Sequence[str]) -> Floats:
+        return np.array([[1.0 if text == SAMPLE.answer else -1.0] for text in texts])
+
+    assert AnswerSimilarity(opposite).answers([SAMPLE], ["anything else"]) == [0]

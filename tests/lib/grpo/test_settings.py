@@ -1,11 +1,13 @@
 """The training's knobs, its curve, and rewards as TRL calls them."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stages.lib.adapters.lora import lora_config
 from stages.lib.core.records import csv_text
-from stages.lib.grpo.settings import curve_rows, prompt_order, trl_reward
+from stages.lib.grpo.settings import curve_rows, prompt_order, trl_config, trl_reward
 from tests.lib.grpo.test_shared_prompt_trainer import params
 
 
@@ -13,9 +15,9 @@ from tests.lib.grpo.test_shared_prompt_trainer import params
     ("changes", "message"),
     [
         ({"steps": 0}, "steps: 0 is below 1"),
-        ({"generations": 1}, "generations: 1: a group needs 2"),
-        ({"micro_batch": 3}, "micro_batch: 3 does not divide 4 generations x 1"),
-        ({"iterations": 3}, "checkpoint_every: 10 is not a multiple of iterations"),
+        ({"num_generations": 1}, "num_generations: 1: a group needs 2"),
+        ({"micro_batch": 3}, "micro_batch: 3 does not divide 4 num_generations x 1"),
+        ({"num_iterations": 3}, "checkpoint_every: 10 is not a multiple of num_iterations"),
         ({"lr": 0.0}, r"lr: 0\.0 is not above 0"),
         ({"lora_dropout": 1.0}, r"lora_dropout: 1\.0 is not in 0\.\.1"),
         ({"beta": -0.1}, r"beta: -0\.1 is negative"),
@@ -60,3 +62,39 @@ def test_every_pass_holds_every_prompt_once_in_another_order() -> None:
     assert len(order) == 25
     assert prompt_order(10, 12, seed=1) == order[:12]
     assert prompt_order(10, 25, seed=2) != order
+
+
+@pytest.mark.parametrize(
+    ("knobs", "expected"),
+    [
+        ({"lr": 0.25}, {"learning_rate": 0.25}),
+        ({"lr_schedule": "cosine"}, {"lr_scheduler_type": "cosine"}),
+        ({"beta": 0.125}, {"beta": 0.125}),
+        ({"epsilon": 0.125}, {"epsilon": 0.125}),
+        ({"weight_decay": 0.125}, {"weight_decay": 0.125}),
+        ({"clip": 0.125}, {"max_grad_norm": 0.125}),
+        ({"temperature": 0.5}, {"temperature": 0.5}),
+        ({"loss_type": "dr_grpo"}, {"loss_type": "dr_grpo"}),
+        ({"scale_rewards": "none"}, {"scale_rewards": "none"}),
+        ({"mask_truncated_completions": True}, {"mask_truncated_completions": True}),
+        ({"mask_truncated_completions": False}, {"mask_truncated_completions": False}),
+        ({"seed": 77}, {"seed": 77}),
+        ({"steps": 40, "warmup_fraction": 0.2}, {"max_steps": 40, "warmup_steps": 8}),
+        ({"num_iterations": 2}, {"num_iterations": 2}),
+        ({"max_new_tokens": 33}, {"max_completion_length": 33}),
+        (
+            {"prompts_per_step": 3, "num_generations": 4, "micro_batch": 2},
+            {"num_generations": 4, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 6},
+        ),
+    ],
+)
+def test_a_knob_reaches_the_trainer(knobs: dict[str, Any], expected: dict[str, Any], tmp_path: Path) -> None:
+    chosen = params(**knobs)
+    found = trl_config(chosen.settings(), chosen.schedule(), tmp_path, use_cpu=True)
+    assert {name: getattr(found, name) for name in expected} == expected
+
+
+def test_the_adapter_is_as_large_as_asked() -> None:
+    found = lora_config(params(r=3, lora_alpha=7, lora_dropout=0.25, target_modules=["q_proj"]).lora())
+    assert (found.r, found.lora_alpha, found.lora_dropout, found.target_modules) == (3, 7, 0.25, {"q_proj"})
+    assert lora_config(params(target_modules=[]).lora()).target_modules == "all-linear"

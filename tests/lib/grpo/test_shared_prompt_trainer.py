@@ -7,8 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from stages.grpo import Params
+from stages.lib.adapters.lora import lora_config
 from stages.lib.grpo.rewards import Sample
-from stages.lib.grpo.settings import GRPOParams, lora_config, training_set, trl_config, trl_reward
+from stages.lib.grpo.settings import training_set, trl_config, trl_reward
 from stages.lib.grpo.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
 from tests.params_of import params_of
 
@@ -25,27 +27,27 @@ MASK = (IDS != 1).long()
 LENGTH = 5  # reply columns; the last is padding in every row
 
 
-def params(**changes: Any) -> GRPOParams:
+def params(**changes: Any) -> Params:
     settings: dict[str, Any] = {
         "base": "tiny",
         "steps": 2,
         "prompts_per_step": 1,
-        "generations": 4,
+        "num_generations": 4,
         "micro_batch": 4,
-        "max_completion_tokens": 6,
+        "max_new_tokens": 6,
         "lr": 1.0e-3,
         "temperature": 1.0,
         "backend": "hf",
         "dtype": "auto",
-        "gradient_checkpointing": False,
-        "lora_rank": 16,
+        "gradient_checkpointing": "none",
+        "r": 16,
         "lora_alpha": 32,
-        "max_prompt_tokens": 512,
+        "max_prompt_length": 512,
         "beta": 0.0,
         "checkpoint_every": 10,
-        "weights": {"length": 1.0},
+        "reward_weights": {"length": 1.0},
     }
-    return params_of(GRPOParams, "grpo", **(settings | changes))
+    return params_of(Params, "grpo", **(settings | changes))
 
 
 def make_trainer(directory: Path, place: Path, **changes: Any) -> SharedPromptTrainer:
@@ -56,10 +58,10 @@ def make_trainer(directory: Path, place: Path, **changes: Any) -> SharedPromptTr
     trainer = SharedPromptTrainer(
         model=AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32),
         reward_funcs=[reward],
-        args=trl_config(knobs, place, use_cpu=True, save_strategy="no"),
+        args=trl_config(knobs.settings(), knobs.schedule(), place, use_cpu=True, save_strategy="no"),
         train_dataset=training_set(prompts, samples),
         processing_class=AutoTokenizer.from_pretrained(directory),
-        peft_config=lora_config(knobs),
+        peft_config=lora_config(knobs.lora()),
     )
     torch.manual_seed(2)
     for name, parameter in trainer.model.named_parameters():
@@ -88,7 +90,7 @@ def test_shared_prompts_give_the_same_numbers_and_gradients(tiny_directory: Path
     assert max(float(gradient.abs().max()) for gradient in found["whole"][2].values()) > 1e-3
 
 
-@pytest.mark.parametrize("changes", [{}, {"beta": 0.1}, {"gradient_checkpointing": True}, {"iterations": 2}])
+@pytest.mark.parametrize("changes", [{}, {"beta": 0.1}, {"gradient_checkpointing": "full"}, {"num_iterations": 2}])
 def test_it_trains_and_logs(tiny_directory: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     trainer = make_trainer(tiny_directory, tmp_path, **changes)
@@ -101,7 +103,7 @@ def test_it_trains_and_logs(tiny_directory: Path, tmp_path: Path, changes: dict[
     assert len(rows) == 2
     assert all(("kl" in row) == ("beta" in changes) and row["entropy"] > 0 for row in rows)
     drawn = [row["completions/mean_length"] for row in rows if "reward" in row]
-    assert len(drawn) == 2 // changes.get("iterations", 1)
+    assert len(drawn) == 2 // changes.get("num_iterations", 1)
     assert all(0 < length <= 6 for length in drawn)
 
 

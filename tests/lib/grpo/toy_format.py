@@ -7,32 +7,32 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from stages.grpo import Params
 from stages.lib.grpo.rewards import Sample, format_reward
 from stages.lib.grpo.run import ask, train
-from stages.lib.grpo.settings import GRPOParams
 from tests.params_of import params_of
 
 WORDS = ["<end>", "#####", *(f"w{i}" for i in range(30))]
 PARAMS = params_of(
-    GRPOParams,
+    Params,
     "grpo",
     base="toy",
     steps=250,
     prompts_per_step=8,  # with 4, a prompt may settle on a wrong answer: 82% to 99% by the seed; so 95% to 99%
-    generations=16,
+    num_generations=16,
     micro_batch=128,
-    max_completion_tokens=5,
+    max_new_tokens=5,
     lr=7.0e-3,
-    lora_rank=16,
+    r=16,
     lora_alpha=32,
     temperature=1.0,
     backend="hf",
     dtype="auto",
-    gradient_checkpointing=False,
-    max_prompt_tokens=512,
+    gradient_checkpointing="none",
+    max_prompt_length=512,
     beta=0.0,
-    weights={"format": 1.0},
-    batch_size=256,
+    reward_weights={"format": 1.0},
+    eval_batch_size=256,
     checkpoint_every=250,
 )
 
@@ -62,7 +62,7 @@ def learn_format(place: Path) -> tuple[float, float, float]:
     tokens = [tokenizer.apply_chat_template(prompt, return_dict=True)["input_ids"] for prompt in prompts] * 20
 
     def in_format(model: LlamaForCausalLM) -> float:
-        replies = ask(model, tokenizer, tokens, PARAMS, temperature=1.0)
+        replies = ask(model, tokenizer, tokens, max_new_tokens=5, temperature=1.0, seed=PARAMS.seed, batch_size=256)
         return sum(format_reward(samples[0], reply) for reply in replies) / len(replies)
 
     before = in_format(model)
@@ -75,7 +75,10 @@ def learn_format(place: Path) -> tuple[float, float, float]:
         rewards={
             "format": lambda samples, replies: [format_reward(s, r) for s, r in zip(samples, replies, strict=True)]
         },
-        params=PARAMS,
+        reward_weights=PARAMS.reward_weights,
+        settings=PARAMS.settings(),
+        schedule=PARAMS.schedule(),
+        lora=PARAMS.lora(),
         directory=place / "run",
     )
     return before, in_format(trained.model), time.perf_counter() - start

@@ -29,7 +29,7 @@ def test_the_largest_group_is_the_least_possible() -> None:
 
 
 def test_too_few_samples_are_refused() -> None:
-    with pytest.raises(ValueError, match="lower accumulation"):
+    with pytest.raises(ValueError, match="lower gradient_accumulation_steps"):
         plan_steps([3], sequences=2, micro_batches=2, steps=1, seed=0)
 
 

@@ -14,20 +14,20 @@ def test_counts_the_weights(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     directory = write_tiny_base(tmp_path / "tiny")
-    shape = read_shape(directory, Lora(r=4, alpha=4, dropout=0.0, target_modules=[]))
+    shape = read_shape(directory, Lora(r=4, lora_alpha=4, lora_dropout=0.0, target_modules=[]))
     model = AutoModelForCausalLM.from_pretrained(directory)
     assert shape.linear + shape.other == model.num_parameters()
     assert shape.targets == 7 and shape.layers == 2
 
 
 def test_says_what_to_lower(tmp_path: Path) -> None:
-    shape = read_shape(write_tiny_base(tmp_path / "tiny"), Lora(r=4, alpha=4, dropout=0.0, target_modules=[]))
+    shape = read_shape(write_tiny_base(tmp_path / "tiny"), Lora(r=4, lora_alpha=4, lora_dropout=0.0, target_modules=[]))
     total = sum(estimate(shape, LOAD).values())
     assert sum(check_memory(shape, LOAD, total, "here").values()) == total
-    with pytest.raises(ValueError, match=r"8 x 4096 tokens.*here has .* free: lower batch_size to 7"):
+    with pytest.raises(ValueError, match=r"8 x 4096 tokens.*here has .* free: lower micro_batch to 7"):
         check_memory(shape, LOAD, total - 1, "here")
     one = sum(estimate(shape, replace(LOAD, rows=1, supervised=1000, checkpointing="full")).values())
-    with pytest.raises(ValueError, match="checkpointing: full and batch_size: 1"):
+    with pytest.raises(ValueError, match="gradient_checkpointing: full and micro_batch: 1"):
         check_memory(shape, LOAD, one, "here")
     with pytest.raises(ValueError, match="lower max_length to"):
         check_memory(shape, LOAD, one - 1, "here")

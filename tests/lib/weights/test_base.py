@@ -1,13 +1,14 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stages.lib.adapters.lora import Lora, add_lora
 from stages.lib.adapters.model_card import publish
-from stages.lib.weights.base import base_directory, base_identity, check_adapter, load_adapter, load_base
+from stages.lib.weights.base import base_directory, base_identity, check_adapter, end_tokens, load_adapter, load_base
 from tests.lib.lora.tiny_chat import params_text, write_tiny_base
 
 
@@ -19,7 +20,7 @@ def adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     second_entry = params_text(second, "second").partition("\n")[2]
     Path("params.yaml").write_text(params_text(first, "first") + second_entry)
     model, tokenizer = load_base("first")
-    tuned = add_lora(model, Lora(r=2, alpha=2, dropout=0.0, target_modules=["q_proj"]), seed=0)
+    tuned = add_lora(model, Lora(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=["q_proj"]), seed=0)
     publish(tmp_path / "adapter", tuned, tokenizer, facts(), "# card")
     return tmp_path / "adapter"
 
@@ -62,7 +63,7 @@ def test_a_damaged_adapter_is_refused(adapter: Path) -> None:
 def test_a_failed_publication_leaves_nothing(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(adapter)
     model, tokenizer = load_base("first")
-    tuned = add_lora(model, Lora(r=2, alpha=2, dropout=0.0, target_modules=["q_proj"]), seed=0)
+    tuned = add_lora(model, Lora(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=["q_proj"]), seed=0)
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -71,3 +72,28 @@ def test_a_failed_publication_leaves_nothing(adapter: Path, monkeypatch: pytest.
     with pytest.raises(ValueError, match=r"No space left on device.*make room"):
         publish(adapter, tuned, tokenizer, facts(), "# card")
     assert sorted(path.name for path in adapter.parent.iterdir()) == ["a", "b", "params.yaml"]
+
+
+TOKENIZER = SimpleNamespace(eos_token_id=2)
+
+
+@pytest.mark.parametrize(
+    ("config", "others", "expected"),
+    [
+        (None, (), {2}),
+        (SimpleNamespace(), (), {2}),
+        (SimpleNamespace(eos_token_id=None), (None,), {2}),
+        (SimpleNamespace(eos_token_id=0), (), {0, 2}),
+        (SimpleNamespace(eos_token_id=[7, 2]), (), {2, 7}),
+        (SimpleNamespace(eos_token_id=(7, 8)), (9, None), {2, 7, 8, 9}),
+    ],
+)
+def test_each_place_that_names_an_end_counts(
+    config: object, others: tuple[int | None, ...], expected: set[int]
+) -> None:
+    assert end_tokens(TOKENIZER, config, *others) == expected
+
+
+def test_a_tokenizer_without_an_end_leaves_it_to_the_config() -> None:
+    assert end_tokens(SimpleNamespace(eos_token_id=None), SimpleNamespace(eos_token_id=5)) == {5}
+    assert end_tokens(SimpleNamespace(eos_token_id=None)) == set()

@@ -1,0 +1,102 @@
+"""What the optimizers do to a weight, the learning rate of a step, and clipping."""
+
+from typing import Any, Literal
+
+import pytest
+import torch
+
+from stages.lib.gpt.model import GPT, GPTConfig
+from stages.lib.training.optimizer import (
+    build_optimizers,
+    clip_gradients,
+    learning_rate,
+    moments,
+    set_learning_rate,
+)
+from tests.lib.training.training_setup import settings
+
+
+def model(**changes: Any) -> GPT:
+    """Matrices in blocks and outside, and vectors of both kinds: norms and biases."""
+    torch.manual_seed(0)
+    return GPT(
+        GPTConfig(vocab_size=16, context=8, n_layer=1, n_head=2, d_model=8, norm="layernorm", bias=True, **changes)
+    )
+
+
+def with_gradients(made: GPT, value: float) -> GPT:
+    for parameter in made.parameters():
+        parameter.grad = torch.full_like(parameter, value)
+    return made
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_matrices_decay_and_vectors_do_not(optimizer: Literal["adamw", "muon"]) -> None:
+    made = model()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(1.0)  # biases, too, have something to lose
+    before = {name: parameter.detach().clone() for name, parameter in made.named_parameters()}
+    optimizers = build_optimizers(made, settings(optimizer=optimizer, weight_decay=0.5, lr=0.1))
+    with_gradients(made, 0.0)
+    for one in optimizers:
+        one.step()
+    kept = {name for name, parameter in made.named_parameters() if torch.equal(parameter, before[name])}
+    assert kept == {name for name, parameter in made.named_parameters() if parameter.dim() == 1}
+    for name, parameter in made.named_parameters():
+        if name not in kept:
+            assert torch.allclose(parameter, before[name] * (1 - 0.1 * 0.5)), name  # decoupled: lr x decay of itself
+
+
+def test_muon_takes_the_matrices_of_the_blocks_alone() -> None:
+    made = model(tied=False)
+    adamw, muon = build_optimizers(made, settings(optimizer="muon"))
+    names = {parameter: name for name, parameter in made.named_parameters()}
+    matrices = {names[parameter] for group in muon.param_groups for parameter in group["params"]}
+    assert matrices == {name for name, one in made.named_parameters() if name.startswith("blocks.") and one.dim() == 2}
+    others = {names[parameter] for group in adamw.param_groups for parameter in group["params"]}
+    assert others == {*names.values()} - matrices
+
+
+def test_the_betas_are_of_mean_and_square() -> None:
+    made = with_gradients(model(), 2.0)
+    optimizers = build_optimizers(made, settings(optimizer="adamw", beta1=0.9, beta2=0.75))
+    optimizers[0].step()
+    found = moments(made, optimizers)
+    assert torch.allclose(found["embedding.weight/exp_avg"], torch.tensor((1 - 0.9) * 2.0))
+    assert torch.allclose(found["embedding.weight/exp_avg_sq"], torch.tensor((1 - 0.75) * 4.0))
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_its_end() -> None:
+    params = settings(steps=21, warmup_fraction=0.2, lr=1.0, min_lr_fraction=0.1)  # 4 steps of warm-up, then 17
+    rates = [learning_rate(step, params) for step in range(21)]
+    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert rates[12] == pytest.approx(0.1 + 0.9 / 2)  # half of the cosine
+    assert rates[20] == pytest.approx(0.1)
+    assert learning_rate(0, settings(steps=1, warmup_fraction=0.0, lr=1.0)) == 1.0
+
+
+def test_every_group_gets_the_learning_rate() -> None:
+    optimizers = build_optimizers(model(), settings(optimizer="muon"))
+    set_learning_rate(optimizers, 0.125)
+    assert {group["lr"] for one in optimizers for group in one.param_groups} == {0.125}
+
+
+def test_gradients_are_clipped_to_the_limit_and_the_norm_before_is_told() -> None:
+    count = sum(parameter.numel() for parameter in model().parameters())
+    whole = count**0.5 * 2.0
+
+    def norm_after(limit: float) -> float:
+        made = with_gradients(model(), 2.0)
+        assert clip_gradients(made, limit) == pytest.approx(whole)
+        return float(torch.cat([one.grad.flatten() for one in made.parameters() if one.grad is not None]).norm())
+
+    assert norm_after(1.0) == pytest.approx(1.0, rel=1e-4)
+    assert norm_after(2 * whole) == pytest.approx(whole)
+    assert norm_after(0.0) == pytest.approx(whole)  # 0: no clipping
+
+
+def test_a_norm_that_is_not_finite_is_told() -> None:
+    made = with_gradients(model(), float("nan"))
+    assert not clip_gradients(made, 1.0) < float("inf")
