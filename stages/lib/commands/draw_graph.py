@@ -91,7 +91,7 @@ def draw(file: Path, stages: Mapping[str, Any], params: Mapping[str, Any]) -> No
     axes.axis("off")
     half = (0.4, 0.23)  # of a box
     for name, (x, y) in place.items():
-        for parent in parents[name]:
+        for parent in sorted(parents[name]):
             axes.annotate(
                 "",
                 xy=(x - half[0] - 0.02, y),
