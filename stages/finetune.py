@@ -8,6 +8,7 @@ Run: python -m stages.finetune, or torchrun --nproc-per-node N -m stages.finetun
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -243,7 +244,8 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Reads params.yaml and models/gpt/best, writes models/gpt-instruct, data/finetune, the curve and the metrics."""
-    run_in_processes("finetune", load(Params, "finetune"), finetune)
+    params = load(Params, "finetune")
+    run_in_processes("finetune", params.processes, partial(finetune, params))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Run: python -m stages.pretrain, or torchrun --nproc-per-node N -m stages.pretrai
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -271,7 +272,8 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Reads params.yaml and data/shards, writes models/gpt, the curve, the samples and metrics/pretrain.json."""
-    run_in_processes("pretrain", load(Params, "pretrain"), pretrain)
+    params = load(Params, "pretrain")
+    run_in_processes("pretrain", params.processes, partial(pretrain, params))
 
 
 if __name__ == "__main__":

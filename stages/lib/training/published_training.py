@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.metrics import Stopwatch
@@ -13,10 +13,7 @@ from stages.lib.training.curves import Curve
 from stages.lib.training.distributed import World, open_world, start_processes
 from stages.lib.training.trackers import open_trackers
 from stages.lib.training.training import Training
-from stages.lib.training.training_params import TrainingParams
 from stages.lib.training.validation_loss import Batches
-
-P = TypeVar("P", bound=TrainingParams)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +33,17 @@ class Finished:
     figures: dict[str, float]  # for the timings
 
 
-def run_in_processes(name: str, params: P, body: Callable[[P, World, Stopwatch], dict[str, Any]]) -> None:
-    """Runs a stage's body in each of `params.processes` processes; the main one writes its timings, with the figures.
+def run_in_processes(name: str, processes: int, body: Callable[[World, Stopwatch], dict[str, Any]]) -> None:
+    """Runs a stage's body in so many processes; the main one writes its timings, with the figures.
 
     Raises:
         ValueError: as the body does.
     """
-    start_processes(params.processes, f"stages.{name}")
+    start_processes(processes, f"stages.{name}")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
     watch = Stopwatch(name)
     with open_world() as world:
-        figures = body(params, world, watch)
+        figures = body(world, watch)
         if world.main:
             watch.write(**figures)
 
@@ -88,7 +85,8 @@ def train_and_publish(
         print(f"{name}: {about}, {training.sequences} sequences a step, {training.precision}{again}", flush=True)
     curve = Curve(directory / "curve.csv", resumed) if world.main else None
     # What trackers are told, the main process tells.
-    trackers = open_trackers(params.trackers if curve else [], directory, asdict(params), curve.points if curve else [])
+    told = asdict(params) | dict(training.decisive)
+    trackers = open_trackers(params.trackers if curve else [], directory, told, curve.points if curve else [])
 
     def log(step: int, row: Mapping[str, float]) -> None:
         trackers.log(step, {**row, **(measure(step) if measure and world.main else {})})
