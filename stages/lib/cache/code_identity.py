@@ -67,10 +67,8 @@ def unit_of(thing: Any) -> Unit:
     """Where a function, class, method or property is defined; a script that runs as `__main__` by its own name."""
     thing = getattr(thing, "fget", None) or getattr(thing, "func", None) or thing
     module = thing.__module__
-    if module == "__main__":
-        spec = sys.modules["__main__"].__spec__
-        assert spec is not None, "run it as a module: python -m ..."
-        module = spec.name
+    if module == "__main__":  # without a spec where it is no module (python -c): then it is another's code
+        module = getattr(sys.modules["__main__"].__spec__, "name", module)
     return Unit(module, thing.__qualname__)
 
 
