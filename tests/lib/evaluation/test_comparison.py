@@ -60,3 +60,11 @@ def test_a_mean_against_a_level() -> None:
     sure = against([1.0] * 12, 0.5, 2000, 0)
     assert sure["value"] == sure["low"] == sure["high"] == 1.0
     assert sure["p"] < 0.01
+
+
+def test_two_ratios_are_drawn_with_the_same_questions() -> None:
+    over, under = [0, 1, 1, 0, 1, 0, 1, 0], [1, 1, 1, 1, 1, 0, 1, 0]
+    same = Measure(name="p", parts={"base": over, "tuned": over}, weights={"base": under, "tuned": under})
+    row = compare_systems([same], 300, 0)["tuned"]["p"]
+    assert row["difference"] == row["difference_low"] == row["difference_high"] == 0
+    assert row["low"] < row["value"] < row["high"]
