@@ -87,7 +87,7 @@ def test_every_float_survives_the_override_writer(tmp_path: Path, written: str) 
             ["on", "1:30", "0x1F", "2001-12-14", ""],
         ),
         ("grpo.reward_weights={format:1e-3}", "grpo", "reward_weights", {"format": 1e-3}),
-        ("benchmark.top_k=[1,5]", "benchmark", "top_k", [1, 5]),
+        ("benchmark.cutoffs=[1,5]", "benchmark", "cutoffs", [1, 5]),
     ],
 )
 def test_an_override_loads_in_the_stage(tmp_path: Path, override: str, section: str, field: str, value: Any) -> None:

@@ -68,7 +68,7 @@ def test_every_pass_holds_every_prompt_once_in_another_order() -> None:
     ("knobs", "expected"),
     [
         ({"lr": 0.25}, {"learning_rate": 0.25}),
-        ({"lr_schedule": "cosine"}, {"lr_scheduler_type": "cosine"}),
+        ({"lr_scheduler_type": "cosine"}, {"lr_scheduler_type": "cosine"}),
         ({"beta": 0.125}, {"beta": 0.125}),
         ({"epsilon": 0.125}, {"epsilon": 0.125}),
         ({"weight_decay": 0.125}, {"weight_decay": 0.125}),
