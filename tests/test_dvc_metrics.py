@@ -50,7 +50,7 @@ def declared(stage: str, kind: str) -> dict[str, Any]:
 def test_a_committed_headline_is_what_the_code_makes_of_the_committed_results(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = name.partition("_")[0]
+    stage = next(stage for stage in STAGES if f"{name}_".startswith(f"{stage}_"))
     monkeypatch.chdir(tmp_path)
     write_metrics(name, read_results(name, ROOT), getattr(importlib.import_module(f"stages.{stage}"), "headline", None))
     for file, content in metric_files(tmp_path).items():
