@@ -27,7 +27,7 @@ from stages.lib.grpo.rewards import format_reward
 from stages.lib.weights.base import base_directory
 from tests.lib.conftest import tiny_directory
 from tests.lib.grpo.test_reward_audit import SAMPLES
-from tests.lib.grpo.test_rewards import SAMPLE, letters
+from tests.lib.grpo.test_rewards import SAMPLE, load_letters
 from tests.params_of import section
 
 __all__ = ["tiny_directory"]  # a fixture
@@ -91,7 +91,7 @@ def make_project(place: Path, model: Path, **changes: Any) -> Path:
 @pytest.fixture
 def project(tmp_path: Path, tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(make_project(tmp_path, tiny_directory))
-    monkeypatch.setattr(stages.grpo, "load_encoder", lambda name: letters)
+    monkeypatch.setattr(stages.grpo, "load_encoder", load_letters)
     return tmp_path
 
 
@@ -241,8 +241,8 @@ def test_killed_and_run_again_gives_the_same_bytes(
 ) -> None:
     one, other = (make_project(tmp_path / name, tiny_directory, steps=30) for name in ("one", "other"))
     script = (
-        "import stages.grpo; from tests.lib.grpo.test_rewards import letters; "
-        "stages.grpo.load_encoder = lambda name: letters; stages.grpo.main()"
+        "import stages.grpo; from tests.lib.grpo.test_rewards import load_letters; "
+        "stages.grpo.load_encoder = load_letters; stages.grpo.main()"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     killed = subprocess.Popen([sys.executable, "-c", script], cwd=one, env=environment)
@@ -253,7 +253,7 @@ def test_killed_and_run_again_gives_the_same_bytes(
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
     assert not (one / "models").exists()
-    monkeypatch.setattr(stages.grpo, "load_encoder", lambda name: letters)
+    monkeypatch.setattr(stages.grpo, "load_encoder", load_letters)
     torch.set_num_threads(1)  # as the killed process: with more, sums round otherwise, and sampled replies drift apart
     for place in (one, other):
         monkeypatch.chdir(place)
