@@ -90,7 +90,10 @@ def test_the_funnel_adds_up(clone: Path) -> None:
 
 @pytest.mark.slow
 def test_each_stage_reads_and_writes_what_dvc_yaml_says(clone: Path) -> None:
-    records, listed = read_records(clone.parent / "record"), listed_stages(clone)
+    listed = listed_stages(clone)
+    # A process is named by its arguments; `base` has one and is no loop.
+    found_records = read_records(clone.parent / "record").items()
+    records = {stage if stage in listed else stage.partition("@")[0]: record for stage, record in found_records}
     assert set(records) == set(listed)
     faults = {}
     for stage, record in records.items():
