@@ -147,13 +147,18 @@ def test_weights_on_a_path_may_be_pinned_or_tracked(in_chunk: Path) -> None:
 def test_nothing_is_checked_outside_of_a_stage_or_without_dvc_yaml(
     in_chunk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    outside = [Path("../outside/a.md")]
+    with pytest.raises(ValueError, match="DVC does not track"):  # as long as there is a graph with this stage
+        check_tracked(outside, "x")
     (in_chunk / "dvc.yaml").unlink()
-    check_tracked([Path("../outside/a.md")], "x")
+    assert check_tracked(outside, "x") is None  # type: ignore[func-returns-value]
     (in_chunk / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"other": {"cmd": "x"}}}))
-    check_tracked([Path("../outside/a.md")], "x")
+    assert stage_deps("chunk") is None
+    assert check_tracked(outside, "x") is None  # type: ignore[func-returns-value]
     monkeypatch.undo()
     monkeypatch.chdir(ROOT)
-    check_tracked([Path("../outside/a.md")], "x")
+    assert tracked.running_stage() is None
+    assert check_tracked(outside, "x") is None  # type: ignore[func-returns-value]
 
 
 def test_deps_with_params_are_filled_in(place: Path) -> None:

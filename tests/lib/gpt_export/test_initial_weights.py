@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 
+from stages.lib.core import tracked
 from stages.lib.gpt.checkpoints import TokenizerFacts, save_model
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.gpt_export.huggingface import to_hf
@@ -90,3 +93,19 @@ def test_the_identity_is_the_contents(tmp_path: Path, monkeypatch: pytest.Monkey
     # A queued experiment has its project's cache.
     monkeypatch.setenv("LLMILL_CACHE", str(tmp_path / ".cache"))
     assert parse(".cache/a") == (str(tmp_path / ".cache/a"), "")
+
+
+def test_weights_that_dvc_does_not_track_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LLMILL_CACHE", raising=False)
+    monkeypatch.setattr(tracked, "running_stage", lambda: "pretrain")
+    for place in ("models/start", ".cache/pretrain/key/step_00000001"):
+        save_model(Path(place), model(1), FACTS)
+    graph: dict[str, Any] = {"stages": {"pretrain": {"cmd": "x", "deps": ["data/shards"]}}}
+    Path("dvc.yaml").write_text(yaml.safe_dump(graph))
+    with pytest.raises(ValueError, match=r"init_from: models/start: .*add `- models/start` to the deps of pretrain"):
+        initial_weights_identity("models/start")
+    assert initial_weights_identity(".cache/pretrain/key/step_00000001")  # its name says what is in it
+    graph["stages"]["pretrain"]["deps"].append("models/start")
+    Path("dvc.yaml").write_text(yaml.safe_dump(graph))
+    assert initial_weights_identity("models/start") == initial_weights_identity(".cache/pretrain/key/step_00000001")
