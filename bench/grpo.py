@@ -29,8 +29,9 @@ from trl import GRPOTrainer
 from bench.embed import read_texts
 from stages.grpo import Params
 from stages.lib.adapters.lora import lora_config
-from stages.lib.grpo.rewards import Reward, Sample, format_reward, overlap_reward
-from stages.lib.grpo.settings import Message, training_set, trl_config, trl_reward
+from stages.lib.core.records import Message
+from stages.lib.grpo.rewards import ReasoningSample, Reward, format_reward, overlap_reward
+from stages.lib.grpo.settings import training_set, trl_config, trl_reward
 from stages.lib.grpo.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
 from stages.lib.weights.base import load_base
 from tests.params_of import params_of
@@ -87,7 +88,7 @@ def clock_callback(clock: Clock) -> TrainerCallback:
     return Stopper()
 
 
-def make_tasks(texts: list[str]) -> tuple[list[list[Message]], list[Sample]]:
+def make_tasks(texts: list[str]) -> tuple[list[list[Message]], list[ReasoningSample]]:
     """Prompts that ask about a text, and what the rewards need."""
     prompts, samples = [], []
     for number, text in enumerate(texts):
@@ -96,7 +97,9 @@ def make_tasks(texts: list[str]) -> tuple[list[list[Message]], list[Sample]]:
         asked = f"Passage:\n{context}\n\nQuestion: {question}\nReply in the form: reasoning ##### answer"
         prompts.append([{"role": "user", "content": asked}])
         answer = context.split(". ")[0]
-        samples.append(Sample(id=str(number), question=question, context=context, reasoning=answer, answer=answer))
+        samples.append(
+            ReasoningSample(id=str(number), question=question, context=context, reasoning=answer, answer=answer)
+        )
     return prompts, samples
 
 
@@ -106,7 +109,7 @@ def run(name: str, params: Params, texts: list[str], bf16: bool) -> tuple[Clock,
     prompts, samples = make_tasks(texts)
     each = {"format": format_reward, "overlap": overlap_reward}
 
-    def scored(function: Callable[[Sample, str], float]) -> Reward:
+    def scored(function: Callable[[ReasoningSample, str], float]) -> Reward:
         return lambda samples, replies: [function(s, r) for s, r in zip(samples, replies, strict=True)]
 
     rewards = [trl_reward(key, scored(function)) for key, function in each.items()]

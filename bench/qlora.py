@@ -23,7 +23,7 @@ from stages.lib.adapters.lora import Checkpointing, Lora, add_lora, load_quantiz
 from stages.lib.adapters.schedule import Schedule
 from stages.lib.core.records import read_jsonl
 from stages.lib.lora.batches import plan_steps
-from stages.lib.lora.masks import Sample, encode_conversation
+from stages.lib.lora.masks import MaskedChat, encode_conversation
 from stages.lib.weights.base import base_directory, load_tokenizer
 from stages.lib.weights.models import Dtype
 
@@ -33,7 +33,7 @@ MAX_LENGTH = 320
 LORA = Lora(r=16, lora_alpha=16, lora_dropout=0.0, target_modules=[])
 
 
-def read_samples(file: Path, tokenizer: Any) -> list[Sample]:
+def read_samples(file: Path, tokenizer: Any) -> list[MaskedChat]:
     """The records of a chat set that fit."""
     records = read_jsonl(file, required=["id", "messages"])
     samples = [encode_conversation(tokenizer, record["messages"], record["id"]) for record in records]
@@ -59,7 +59,7 @@ def clock() -> Any:
     return Clock()
 
 
-def peer(arguments: argparse.Namespace, samples: list[Sample], directory: str, autocast: bool) -> Any:
+def peer(arguments: argparse.Namespace, samples: list[MaskedChat], directory: str, autocast: bool) -> Any:
     """SFTTrainer as its documentation shows it for QLoRA: a 4-bit model, a peft_config, everything else default."""
     import torch
     from datasets import Dataset
@@ -106,7 +106,7 @@ def peer(arguments: argparse.Namespace, samples: list[Sample], directory: str, a
     )
 
 
-def ours(arguments: argparse.Namespace, samples: list[Sample], directory: str, checkpointing: Checkpointing) -> Any:
+def ours(arguments: argparse.Namespace, samples: list[MaskedChat], directory: str, checkpointing: Checkpointing) -> Any:
     """The trainer of stages.qlora: micro-batches of about two samples of like length."""
     from stages.lib.lora import sft
 

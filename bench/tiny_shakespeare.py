@@ -17,7 +17,7 @@ import yaml
 from stages import pretrain
 from stages.lib.core.metrics import read_results
 from stages.lib.core.records import Record, write_json
-from stages.lib.shards.reading import Split, manifest
+from stages.lib.shards.reading import ShardSplit, manifest
 from stages.lib.shards.writing import write_shard
 from stages.lib.tokens.tokenizers import load_tokenizer
 from tests.params_of import section
@@ -35,8 +35,8 @@ def main() -> None:
     cut = int(0.9 * len(text))
     with tempfile.TemporaryDirectory() as place:
         os.chdir(place)
-        parts: dict[Split, str] = {"train": text[:cut], "val": text[cut:]}
-        records: dict[Split, list[Record]] = {}
+        parts: dict[ShardSplit, str] = {"train": text[:cut], "val": text[cut:]}
+        records: dict[ShardSplit, list[Record]] = {}
         for split, part in parts.items():
             tokens = np.append(tokenizer.encode(part), tokenizer.eot).astype(np.uint16)
             records[split] = [write_shard(pretrain.SHARDS_DIR, split, 0, tokens, np.zeros(1, dtype=np.int64))]

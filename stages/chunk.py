@@ -16,8 +16,8 @@ from tqdm import tqdm
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, atomic_path
-from stages.lib.corpus.sources import Source, parse_source, read_source, work_of
-from stages.lib.reading.documents import Document, Drop, Item, Items, duplicate_key
+from stages.lib.corpus.sources import DocumentSource, parse_source, read_source, work_of
+from stages.lib.reading.documents import Document, DocumentOrDrop, DocumentStream, Drop, duplicate_key
 from stages.lib.splitting.splitters import Splitter, split
 
 OUTPUT_DIR = Path("data/chunks")
@@ -45,7 +45,7 @@ class Params:
             raise ValueError(f"max_document_chars: {self.max_document_chars} is below 1")
         self.parsed_sources()
 
-    def parsed_sources(self) -> list[Source]:
+    def parsed_sources(self) -> list[DocumentSource]:
         """The typed sources. Raises `ValueError` naming the key."""
         return [parse_source(content, f"sources[{i}]") for i, content in enumerate(self.sources)]
 
@@ -62,12 +62,12 @@ class Tally:
     joints: int = 0  # pairs of neighbouring chunks
 
 
-def drop_duplicates(items: Items, tally: Tally) -> Items:
+def drop_duplicates(items: DocumentStream, tally: Tally) -> DocumentStream:
     """Turns every document whose text came before (see `duplicate_key`) into a drop; counts what passes."""
     first: dict[bytes, str] = {}
     for item in items:
         tally.documents += 1
-        kept: Item = item
+        kept: DocumentOrDrop = item
         if isinstance(item, Document):
             key = duplicate_key(item.text)
             if key in first:
@@ -134,7 +134,7 @@ def percentile(lengths: Counter[int], share: int) -> int:
     return 0
 
 
-def read_all(params: Params) -> Items:
+def read_all(params: Params) -> DocumentStream:
     """All sources one after another, each under its progress bar; what they ask for is checked before any is read."""
 
     def advance(amount: int) -> None:

@@ -23,7 +23,7 @@ from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.asking import open_model
 from stages.lib.near_duplicates.duplication import PROMPT, Verdict, judge_pairs
-from stages.lib.near_duplicates.found_pairs import FoundPairs, Pair, Thresholds, read_found
+from stages.lib.near_duplicates.found_pairs import ChunkPair, FoundPairs, Thresholds, read_found
 from stages.lib.near_duplicates.groups import diameter, group_members, star_groups
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
@@ -63,16 +63,16 @@ class Outcome:
     """What was decided."""
 
     representative: list[int]  # of each chunk: itself where it stays
-    decisions: dict[Pair, Decision]  # of all pairs found, in order
-    verdicts: dict[Pair, Verdict]  # of the pairs asked about
+    decisions: dict[ChunkPair, Decision]  # of all pairs found, in order
+    verdicts: dict[ChunkPair, Verdict]  # of the pairs asked about
     rounds: int  # of asking
 
 
 def resolve(
     lengths: Sequence[int],
-    found: Iterable[Pair],
-    automatic: Set[Pair],
-    ask: Callable[[list[Pair]], list[Verdict]],
+    found: Iterable[ChunkPair],
+    automatic: Set[ChunkPair],
+    ask: Callable[[list[ChunkPair]], list[Verdict]],
 ) -> Outcome:
     """Groups by the automatic pairs, asks about the others of which both chunks stay, and groups again, until all are.
 
@@ -85,7 +85,7 @@ def resolve(
         ask: gives the verdicts of pairs.
     """
     pairs = sorted(found)
-    verdicts: dict[Pair, Verdict] = {}
+    verdicts: dict[ChunkPair, Verdict] = {}
     rounds = 0
     while True:
         duplicates = [pair for pair in pairs if pair in automatic or (pair in verdicts and verdicts[pair].duplicate)]
@@ -100,7 +100,7 @@ def resolve(
         verdicts.update(zip(open_pairs, ask(open_pairs), strict=True))
         rounds += 1
     names: dict[bool | None, Decision] = {True: "judged_duplicate", False: "judged_distinct", None: "judge_failed"}
-    decisions: dict[Pair, Decision] = {
+    decisions: dict[ChunkPair, Decision] = {
         pair: "auto" if pair in automatic else names[verdicts[pair].duplicate] if pair in verdicts else "not_asked"
         for pair in pairs
     }
@@ -130,7 +130,7 @@ def kept_chunks(chunks: Sequence[Record], representative: Sequence[int], params:
 
 def pair_records(
     chunks: Sequence[Record],
-    cosines: Mapping[Pair, float],
+    cosines: Mapping[ChunkPair, float],
     threshold: float,
     outcome: Outcome,
 ) -> list[Record]:
@@ -206,7 +206,7 @@ def summary(
 def dedup(
     chunks: Sequence[Record],
     found: Mapping[str, FoundPairs],
-    ask: Callable[[list[Pair]], list[Verdict]],
+    ask: Callable[[list[ChunkPair]], list[Verdict]],
     params: Params,
 ) -> tuple[list[Record], dict[str, list[Record]], dict[str, Any]]:
     """Returns the chunks that stay, the pair records by embedding model, and the metrics.
@@ -244,7 +244,7 @@ def main() -> None:
     with ExitStack() as stack:
         judge = cache(lambda: stack.enter_context(open_model(params.judge)))
 
-        def ask(pairs: list[Pair]) -> list[Verdict]:
+        def ask(pairs: list[ChunkPair]) -> list[Verdict]:
             watch.lap("group")
             verdicts = judge_pairs(
                 [(texts[a], texts[b]) for a, b in pairs],

@@ -14,11 +14,11 @@ import numpy as np
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_csv
-from stages.lib.corpus.sources import Source, parse_source, read_source
+from stages.lib.corpus.sources import DocumentSource, parse_source, read_source
 from stages.lib.embedding.embedders import open_embedder
 from stages.lib.evaluation.chart import draw
 from stages.lib.evaluation.comparison import compare_systems
-from stages.lib.evaluation.conversation_replies import Reply, prompt_tokens
+from stages.lib.evaluation.conversation_replies import ConversationReply, prompt_tokens
 from stages.lib.evaluation.evaluation_report import caption, report
 from stages.lib.evaluation.evaluation_tables import evaluation_rows
 from stages.lib.evaluation.forgetting import forgetting, text_windows
@@ -33,7 +33,7 @@ from stages.lib.evaluation.systems import (
     check_gguf,
     find_gguf,
 )
-from stages.lib.evaluation.win_rate import Pair, Verdict, judge_by_likelihood, judge_by_rating
+from stages.lib.evaluation.win_rate import AnswerPair, Preference, judge_by_likelihood, judge_by_rating
 from stages.lib.llm.asking import open_model
 from stages.lib.weights.base import base_directory, check_adapter, load_tokenizer
 from stages.lib.weights.models import load_model_entry
@@ -89,7 +89,7 @@ class Params:
             raise ValueError("forgetting_texts and forgetting_tokens must be >= 2")
         self.general_text()
 
-    def general_text(self) -> Source:
+    def general_text(self) -> DocumentSource:
         """The typed source of the forgetting check. Raises `ValueError` naming the key."""
         return parse_source(self.forgetting, "forgetting")
 
@@ -100,7 +100,7 @@ class Params:
         return Asking(**{name: getattr(self, name) for name in names})
 
 
-def judge_pairs(params: Params, pairs: Mapping[str, Sequence[Pair]]) -> tuple[str, dict[str, list[Verdict]]]:
+def judge_pairs(params: Params, pairs: Mapping[str, Sequence[AnswerPair]]) -> tuple[str, dict[str, list[Preference]]]:
     """The judge's method and its verdicts on each system's pairs with the base."""
     method = load_model_entry(params.judge).judge_method
     prompt = load_prompts(list(JUDGE_PROMPTS.values()))[JUDGE_PROMPTS[method]]  # both: dvc.yaml tracks both
@@ -144,7 +144,7 @@ def check_systems(params: Params) -> None:
 
 
 def similarities(
-    params: Params, replies: Mapping[str, Sequence[Reply]], records: Sequence[Record]
+    params: Params, replies: Mapping[str, Sequence[ConversationReply]], records: Sequence[Record]
 ) -> dict[str, list[float]]:
     """System -> cosine of each reply and its reference, by the embedding model; an empty reply is worth 0."""
     with open_embedder(params.similarity_model) as embedder:
@@ -216,7 +216,7 @@ def main() -> None:
         watch.lap(system)
         said = answers[system].replies
         print(f"{system}: {len(said)} replies, {sum(reply.tokens for reply in said)} tokens", flush=True)
-    replies: dict[str, list[Reply]] = {name: answer.replies for name, answer in answers.items()}
+    replies: dict[str, list[ConversationReply]] = {name: answer.replies for name, answer in answers.items()}
     cosines = similarities(params, replies, chosen)
     scores = {
         name: [score_reply(*one) for one in zip(chosen, said, cosines[name], strict=True)]

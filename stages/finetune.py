@@ -1,4 +1,4 @@
-"""models/gpt/best + instruction sources -> models/gpt-instruct: the same next-token objective on instruction text.
+"""models/gpt/best + instruction sources -> models/gpt-finetuned: the same next-token objective on instruction text.
 
 Each example is written `prompt sep answer eot`; a tenth, chosen by content, is held out. A killed run goes on from its
 last checkpoint in .cache/finetune/.
@@ -23,7 +23,7 @@ from stages.lib.core.records import write_jsonl
 from stages.lib.gpt.checkpoints import WEIGHTS, CheckpointStore, TokenizerFacts, load_model, read_config
 from stages.lib.gpt.model import GPT
 from stages.lib.instructions.batches import InstructionBatches, LossOn
-from stages.lib.instructions.examples import Example, Source, is_held_out, parse_source, read_source
+from stages.lib.instructions.examples import Example, InstructionSource, is_held_out, parse_source, read_source
 from stages.lib.reading.documents import Drop
 from stages.lib.tokens.targets import IGNORED
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
@@ -34,7 +34,7 @@ from stages.lib.training.training import Speed, Training
 from stages.lib.training.training_params import DECIDE, DECIDE_NOT, Tracker, TrainingParams
 
 BASE_DIR = Path("models/gpt/best")
-MODEL_DIR = Path("models/gpt-instruct")
+MODEL_DIR = Path("models/gpt-finetuned")
 CURVE = Path("metrics/finetune_curve.csv")
 OUTPUT_DIR = Path("data/finetune")
 
@@ -80,12 +80,12 @@ class Params:
         """What the training loop is told. Raises `ValueError` naming the key."""
         return pick(TrainingParams, self)
 
-    def parsed_sources(self) -> list[Source]:
+    def parsed_sources(self) -> list[InstructionSource]:
         """The typed sources. Raises `ValueError` naming the key."""
         return [parse_source(content, f"sources[{i}]") for i, content in enumerate(self.sources)]
 
 
-def read_all(sources: list[Source]) -> tuple[list[Example], list[Drop]]:
+def read_all(sources: list[InstructionSource]) -> tuple[list[Example], list[Drop]]:
     """Examples and drops of all sources in order; what came in an earlier source is a drop (`duplicate`) too."""
     examples: dict[bytes, Example] = {}
     drops: list[Drop] = []
@@ -243,7 +243,7 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Reads params.yaml and models/gpt/best, writes models/gpt-instruct, data/finetune, the curve and the metrics."""
+    """Reads params.yaml and models/gpt/best, writes models/gpt-finetuned, data/finetune, the curve and the metrics."""
     params = load(Params, "finetune")
     run_in_processes("finetune", params.processes, partial(finetune, params))
 

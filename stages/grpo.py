@@ -24,7 +24,7 @@ from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load, pick
 from stages.lib.core.records import read_jsonl, write_csv, write_jsonl
 from stages.lib.grpo.format_gain import CONTENT, FORM, gain_line, gains, measure_replies, reply_rows
-from stages.lib.grpo.reasoning_prompts import Split, choose_shots, make_split
+from stages.lib.grpo.reasoning_prompts import PromptSplit, choose_shots, make_split
 from stages.lib.grpo.reward_audit import audit_rewards, check_audit
 from stages.lib.grpo.reward_curve import draw_rewards, reward_rows
 from stages.lib.grpo.rewards import AnswerSimilarity, Encoder, Floats, Name, Reward, build_rewards
@@ -124,7 +124,7 @@ class Params:
         return pick(GRPOSettings, self)
 
 
-def read_splits(params: Params, tokenizer: Any) -> dict[str, Split]:
+def read_splits(params: Params, tokenizer: Any) -> dict[str, PromptSplit]:
     """The three splits of data/instruct/qar.
 
     Raises:
@@ -187,8 +187,8 @@ def adapter_directory(params: Params, inputs: Sequence[str]) -> Path:
 def audit_base(
     params: Params,
     rewards: Mapping[Name, Reward],
-    asked: Split,
-    references: Split,
+    asked: PromptSplit,
+    references: PromptSplit,
     reply: Callable[[Sequence[Sequence[int]], float], list[str]],
 ) -> dict[str, Any]:
     """Audits the rewards on replies of the base to `asked`, and on worthless replies held against the references.
@@ -311,7 +311,7 @@ def grpo(params: Params, watch: Stopwatch) -> None:
 
 def results(
     params: Params,
-    splits: Mapping[str, Split],
+    splits: Mapping[str, PromptSplit],
     rows: Sequence[Mapping[str, float]],
     asked: int,
     measures: Mapping[str, Any],

@@ -17,10 +17,10 @@ from stages.lib.chats.chat_records import Wording, chat_record, instruction_reco
 from stages.lib.chats.collect_items import ask_about_abstracts, checked, qasa_items, selected_items
 from stages.lib.chats.drop_counts import Account, sorted_counts
 from stages.lib.chats.edge_cases import EDGE_KINDS, EdgeKind, by_generator, by_rules, draw, wanted_counts
-from stages.lib.chats.qa_items import Item
+from stages.lib.chats.qa_items import QAItem
 from stages.lib.chats.qasa import read_qasa
 from stages.lib.chats.record_files import read_records
-from stages.lib.chats.splits import SPLITS, Split, group_sources, side
+from stages.lib.chats.splits import SPLITS, ChatSplit, group_sources, side
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import from_mapping, load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
@@ -111,11 +111,11 @@ class Params:
         return [from_mapping(AnswerFiles, entry, f"question_answers[{i}]") for i, entry in entries]
 
 
-def gather(params: Params, prompts: dict[str, str], model: LanguageModel | None, account: Account) -> list[Item]:
+def gather(params: Params, prompts: dict[str, str], model: LanguageModel | None, account: Account) -> list[QAItem]:
     """Everything that is asked and answered by a source, checked."""
     chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, required=["id", "document", "source", "text"])}
     questions = read_jsonl(SELECTED, required=["id", "chunk", "generator", "question", "answer"])
-    found: dict[str, list[Item | Drop]] = {"selected": selected_items(questions, chunks)}
+    found: dict[str, list[QAItem | Drop]] = {"selected": selected_items(questions, chunks)}
     for source in params.abstract_files():
         assert model
         found.setdefault("abstracts", []).extend(ask_about_abstracts(source, prompts, model, params, params.generator))
@@ -125,7 +125,7 @@ def gather(params: Params, prompts: dict[str, str], model: LanguageModel | None,
         found["qasa"] = [*qasa_items(asked), *(drop for drop in records if isinstance(drop, Drop))]
     for answers in params.answer_files():
         found.setdefault("question_answers", []).extend(read_answers(answers))
-    items: dict[str, Item] = {}
+    items: dict[str, QAItem] = {}
     for name, entries in found.items():
         kept, drops = checked(entries, params.max_context_chars, known=items)
         account.enter(name, len(kept), drops)
@@ -134,12 +134,16 @@ def gather(params: Params, prompts: dict[str, str], model: LanguageModel | None,
 
 
 def edge_cases(
-    items: Sequence[Item], groups: dict[str, str], params: Params, prompts: dict[str, str], model: LanguageModel | None
-) -> dict[EdgeKind, list[Item | Drop]]:
+    items: Sequence[QAItem],
+    groups: dict[str, str],
+    params: Params,
+    prompts: dict[str, str],
+    model: LanguageModel | None,
+) -> dict[EdgeKind, list[QAItem | Drop]]:
     """The edge cases of one side, and what was dropped of their candidates."""
     askable = [item for item in items if item.context and item.kind in ("selected", "abstract", "qasa")]
     wanted = wanted_counts(items, params.shares)
-    found: dict[EdgeKind, list[Item | Drop]] = {kind: [] for kind in EDGE_KINDS}
+    found: dict[EdgeKind, list[QAItem | Drop]] = {kind: [] for kind in EDGE_KINDS}
     for writer in params.edge_cases:
         if writer == "rules":
             written = by_rules(askable, groups, prompts)
@@ -150,7 +154,7 @@ def edge_cases(
     return {kind: draw(found[kind], wanted[kind]) for kind in EDGE_KINDS}
 
 
-def check_sides(chats: dict[Split, list[Item]], params: Params) -> None:
+def check_sides(chats: dict[ChatSplit, list[QAItem]], params: Params) -> None:
     """Raises `ValueError` where a side that was asked for has nothing."""
     wanted = {"train": 1.0, "val": params.val_fraction, "test": params.test_fraction}
     empty = [split for split in SPLITS if wanted[split] > 0 and not chats[split]]
@@ -180,7 +184,9 @@ def main() -> None:
         texts = [(item.source, item.context.removeprefix(item.title), item.answer) for item in items]
         groups = group_sources(texts, params.near_duplicate)
         sides = {s: side(group, params.val_fraction, params.test_fraction, params.seed) for s, group in groups.items()}
-        plain: dict[Split, list[Item]] = {split: [i for i in items if sides[i.source] == split] for split in SPLITS}
+        plain: dict[ChatSplit, list[QAItem]] = {
+            split: [i for i in items if sides[i.source] == split] for split in SPLITS
+        }
         check_sides(plain, params)
         edges = {split: edge_cases(plain[split], groups, params, prompts, model) for split in SPLITS}
         watch.lap("edge_cases")
@@ -188,7 +194,7 @@ def main() -> None:
     for kind in EDGE_KINDS:
         drops: list[Drop] = []
         for split in SPLITS:
-            chats[split] = [*chats[split], *(edge for edge in edges[split][kind] if isinstance(edge, Item))]
+            chats[split] = [*chats[split], *(edge for edge in edges[split][kind] if isinstance(edge, QAItem))]
             drops += [edge for edge in edges[split][kind] if isinstance(edge, Drop)]
         account.enter(kind, sum(len(edges[split][kind]) for split in SPLITS) - len(drops), drops)
     wording = Wording(
@@ -220,7 +226,7 @@ def main() -> None:
 
 
 def make_metrics(
-    account: Account, chats: dict[Split, list[Item]], qar: dict[Split, list[Record]], groups: dict[str, str]
+    account: Account, chats: dict[ChatSplit, list[QAItem]], qar: dict[ChatSplit, list[Record]], groups: dict[str, str]
 ) -> dict[str, Any]:
     """Counts of what came in, and of each set by split and kind."""
     changes = Counter(item.change.type for split in SPLITS for item in chats[split] if item.change)

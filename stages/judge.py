@@ -22,7 +22,7 @@ from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.judging.likelihood import NULL, calibrated, measure, word_rarity
 from stages.lib.judging.rating import Rating, rate
-from stages.lib.judging.validity import PROBES, Item, Probe, auc_report, make_probes
+from stages.lib.judging.validity import PROBES, JudgedItem, Probe, auc_report, make_probes
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.protocol import LanguageModel, Sampling
 
@@ -62,7 +62,7 @@ class Judged:
 
 
 def judge_by_rating(
-    items: Sequence[Item],
+    items: Sequence[JudgedItem],
     probes: Sequence[Probe],
     model: LanguageModel,
     *,
@@ -97,7 +97,7 @@ def judge_by_rating(
 
 
 def judge_by_likelihood(
-    items: Sequence[Item],
+    items: Sequence[JudgedItem],
     probes: Sequence[Probe],
     model: LanguageModel,
     *,
@@ -212,7 +212,7 @@ def main(judge: str, generator: str) -> None:
     print(ending(f"judge {judge} {generator}", metrics["questions"], "questions", made, OUT / f"{name}_qa.jsonl"))
 
 
-def make_items(records: Sequence[Record], chunks: Mapping[str, Record], qa_file: Path) -> list[Item]:
+def make_items(records: Sequence[Record], chunks: Mapping[str, Record], qa_file: Path) -> list[JudgedItem]:
     """What is judged, in the order of the records.
 
     Raises:
@@ -226,7 +226,7 @@ def make_items(records: Sequence[Record], chunks: Mapping[str, Record], qa_file:
         if chunk is None:
             raise ValueError(f"{qa_file}:{line}: its chunk {record['chunk']!r} is not in {CHUNKS}; run qa again")
         items.append(
-            Item(
+            JudgedItem(
                 question=record["question"],
                 answer=record["answer"],
                 context=chunk["text"],
@@ -236,7 +236,7 @@ def make_items(records: Sequence[Record], chunks: Mapping[str, Record], qa_file:
     return items
 
 
-def _plan(items: Sequence[Item], probes: Sequence[Probe]) -> list[tuple[str, str, int, tuple[str, Item]]]:
+def _plan(items: Sequence[JudgedItem], probes: Sequence[Probe]) -> list[tuple[str, str, int, tuple[str, JudgedItem]]]:
     """(criterion, probe kind or "", number, what is asked) of all that is judged, in a fixed order."""
     plan = [(criterion, "", i, (criterion, item)) for i, item in enumerate(items) for criterion in CRITERIA]
     for number, probe in enumerate(probes):
@@ -245,7 +245,7 @@ def _plan(items: Sequence[Item], probes: Sequence[Probe]) -> list[tuple[str, str
 
 
 def _judged(
-    items: Sequence[Item],
+    items: Sequence[JudgedItem],
     probes: Sequence[Probe],
     fields: list[Record],
     found: Mapping[tuple[str, str, int], float | None],

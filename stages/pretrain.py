@@ -21,7 +21,7 @@ from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_text
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts, load_model
 from stages.lib.gpt.generate import generate
-from stages.lib.gpt.model import GPT, Activation, GPTConfig, Norm, Position
+from stages.lib.gpt.model import GPT, Activation, GPTConfig, Norm, PositionEncoding
 from stages.lib.gpt.sampling import PRESETS
 from stages.lib.gpt_export.initial_weights import initial_model, initial_weights_identity
 from stages.lib.hellaswag.items import load_items
@@ -30,7 +30,7 @@ from stages.lib.shards.reading import open_shards, read_manifest
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.training.distributed import World
 from stages.lib.training.loader import Windows
-from stages.lib.training.memory import Load, check_memory
+from stages.lib.training.memory import PretrainingLoad, check_memory
 from stages.lib.training.precision import Precision, matmul_peak
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
 from stages.lib.training.training import Speed, Training
@@ -54,7 +54,7 @@ class Params:
     n_layer: int
     n_head: int
     d_model: int  # channels; a multiple of n_head
-    position: Position
+    position: PositionEncoding
     norm: Norm
     activation: Activation
     bias: bool  # of linear layers and layer norms
@@ -187,7 +187,7 @@ def check_card(params: Params, config: GPTConfig, world: World, precision: Preci
     """Raises `ValueError` that says what to lower when the training does not fit into this process's GPU."""
     if world.device.type == "cuda":
         properties = torch.cuda.get_device_properties(world.device)
-        load = Load(
+        load = PretrainingLoad(
             config=config,
             micro_batch=params.micro_batch,
             precision=precision,

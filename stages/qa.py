@@ -15,7 +15,7 @@ from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metri
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.asking import open_model
-from stages.lib.qa.question_writing import PROMPTS, Outcome, asker
+from stages.lib.qa.question_writing import PROMPTS, QuestionOutcome, asker
 from stages.lib.qa.questions import mark_duplicates
 
 CHUNKS = Path("data/chunks/chunks_dedu.jsonl")
@@ -53,7 +53,7 @@ def mark_same_questions(records: list[Record], similarity: float) -> list[Record
     ]
 
 
-def make_metrics(strategy: str, chunks: int, outcome: Outcome, records: Sequence[Record]) -> dict[str, Any]:
+def make_metrics(strategy: str, chunks: int, outcome: QuestionOutcome, records: Sequence[Record]) -> dict[str, Any]:
     """Counts of chunks and of replies, each of which adds up."""
     final = Counter(line["reason"] for line in outcome.rejected if line["final"])
     replies = Counter(line["reason"] for line in outcome.rejected if line["reply"] is not None)

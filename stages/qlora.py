@@ -31,8 +31,8 @@ from stages.lib.core.params import load, pick
 from stages.lib.core.records import Record, read_jsonl, write_csv
 from stages.lib.lora import sft
 from stages.lib.lora.batches import Rows, padded_tokens, plan_steps
-from stages.lib.lora.masks import Sample, encode_conversation
-from stages.lib.lora.memory import GB, Load, Shape, available_bytes, check_memory, read_shape
+from stages.lib.lora.masks import MaskedChat, encode_conversation
+from stages.lib.lora.memory import GB, Shape, TuningLoad, available_bytes, check_memory, read_shape
 from stages.lib.lora.preflight import check_packing, check_supervision, show_sample
 from stages.lib.lora.validation_losses import before_losses, fall, sample_losses
 from stages.lib.weights.base import base_directory, base_identity, end_tokens, load_tokenizer
@@ -127,9 +127,9 @@ class Params:
 
 def encode(
     records: Sequence[Record], tokenizer: Any, max_length: int, limit: int
-) -> tuple[list[Sample], dict[str, Any]]:
+) -> tuple[list[MaskedChat], dict[str, Any]]:
     """Token ids and labels of the records, and the counts: in = kept + dropped."""
-    samples: list[Sample] = []
+    samples: list[MaskedChat] = []
     dropped = {"over_limit": 0, "too_long": 0}
     for record in records:
         if limit and len(samples) == limit:
@@ -149,8 +149,8 @@ class Prepared:
 
     place: Path  # the base's directory
     tokenizer: Any
-    train: list[Sample]
-    val: list[Sample]
+    train: list[MaskedChat]
+    val: list[MaskedChat]
     plan: list[Rows]  # the micro-batches of each step
     counts: dict[str, Any]  # for the metrics
     data_hash: str
@@ -214,7 +214,7 @@ def check_longest(params: Params, data: Prepared, shape: Shape, dtype: Dtype) ->
     """
     lengths = data.lengths
     largest = max(data.groups, key=lambda group: padded_tokens(group, lengths, params.packing))
-    need = Load(
+    need = TuningLoad(
         rows=len(largest),
         length=max(lengths[i] for i in largest),
         supervised=sum(data.train[i].supervised for i in largest),

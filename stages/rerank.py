@@ -20,7 +20,7 @@ from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metri
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.asking import open_model
-from stages.lib.reranking.pair_scores import Pair, Reranker
+from stages.lib.reranking.pair_scores import QueryDocument, Reranker
 from stages.lib.reranking.rerankers import ASKING_METHODS, PROMPTS, asking_reranker, open_encoder_reranker
 from stages.lib.search import embedding_files as stored
 from stages.lib.search.fusion import Fusion, fuse
@@ -112,7 +112,7 @@ def rerank(
     """
     depth = min(settings.depth, found.indices.shape[1])
     pairs = [
-        Pair(question["question"], corpus.texts[chunk])
+        QueryDocument(question["question"], corpus.texts[chunk])
         for question, chunks in zip(questions, found.indices, strict=True)
         for chunk in chunks[:depth]
     ]

@@ -22,13 +22,12 @@ from stages.lib.core.hashes import ledger_key
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, atomic_path, write_json
-from stages.lib.corpus.sources import Source, Work, parse_source, read_source, work_of
-from stages.lib.instructions.examples import KINDS, Example
-from stages.lib.instructions.examples import Source as InstructionSource
+from stages.lib.corpus.sources import DocumentSource, Work, parse_source, read_source, work_of
+from stages.lib.instructions.examples import KINDS, Example, InstructionSource
 from stages.lib.instructions.examples import parse_source as parse_instructions
 from stages.lib.instructions.examples import read_source as read_instructions
-from stages.lib.reading.documents import Advance, Document, Drop, Items, duplicate_key
-from stages.lib.shards.reading import FORMAT, MANIFEST, MAX_VOCABULARY, SPLITS, Split, manifest
+from stages.lib.reading.documents import Advance, Document, DocumentStream, Drop, duplicate_key
+from stages.lib.shards.reading import FORMAT, MANIFEST, MAX_VOCABULARY, SPLITS, ShardSplit, manifest
 from stages.lib.shards.shard_state import ShardState, source_identity
 from stages.lib.shards.writing import Sorted, SplitWriter, tokenize
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
@@ -61,7 +60,7 @@ class Params:
             raise ValueError(f"workers: {self.workers} is negative")
         self.parsed_sources()
 
-    def parsed_sources(self) -> list[Source | InstructionSource]:
+    def parsed_sources(self) -> list[DocumentSource | InstructionSource]:
         """The typed sources. Raises `ValueError` naming the key."""
         return [
             parse_instructions(content, f"sources[{i}]")
@@ -77,16 +76,16 @@ class Tally:
 
     documents: int = 0  # that came in
     dropped: Counter[str] = field(default_factory=Counter)  # by reason
-    kept: Counter[Split] = field(default_factory=Counter)  # by split
-    characters: Counter[Split] = field(default_factory=Counter)  # by split
+    kept: Counter[ShardSplit] = field(default_factory=Counter)  # by split
+    characters: Counter[ShardSplit] = field(default_factory=Counter)  # by split
 
 
-def split_of(key: bytes, val_fraction: float) -> Split:
+def split_of(key: bytes, val_fraction: float) -> ShardSplit:
     """The split of a document, by its `duplicate_key`: the same in every corpus and at every place."""
     return "val" if int.from_bytes(key[:8]) < val_fraction * 2**64 else "train"
 
 
-def sort_documents(items: Items, val_fraction: float, tally: Tally) -> Iterator[Sorted | Drop]:
+def sort_documents(items: DocumentStream, val_fraction: float, tally: Tally) -> Iterator[Sorted | Drop]:
     """Every document in its split, or the drop that a text which came before is; counts them."""
     seen: set[bytes] = set()
     for item in items:
@@ -141,13 +140,13 @@ def check_tokenizer(tokenizer: Tokenizer) -> None:
         )
 
 
-def read_all(params: Params) -> Items:
+def read_all(params: Params) -> DocumentStream:
     """All sources one after another, each under its progress bar; what they ask for is checked before any is read."""
 
     def advance(amount: int) -> None:
         bar.update(amount)  # of the source being read
 
-    streams: list[tuple[str, Work, Items]] = []
+    streams: list[tuple[str, Work, DocumentStream]] = []
     for source in params.parsed_sources():
         if isinstance(source, InstructionSource):
             texts = instruction_texts(read_instructions(source), advance)
@@ -160,7 +159,7 @@ def read_all(params: Params) -> Items:
             yield from items
 
 
-def instruction_texts(examples: Iterator[Example | Drop], advance: Advance) -> Items:
+def instruction_texts(examples: Iterator[Example | Drop], advance: Advance) -> DocumentStream:
     """Each example as a document: the prompt, an empty line, the answer."""
     for example in examples:
         advance(1)

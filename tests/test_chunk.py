@@ -13,7 +13,7 @@ from stages.chunk import Params, Tally, chunk_document, drop_duplicates, main, p
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
 from stages.lib.core.records import Record, read_jsonl
-from stages.lib.reading.documents import Document, Drop, Item
+from stages.lib.reading.documents import Document, DocumentOrDrop, Drop
 from tests.params_of import params_of, section
 
 SOURCES: list[dict[str, Any]] = [{"kind": "files", "patterns": ["docs/*"]}]
@@ -147,7 +147,7 @@ def test_a_document_of_50_megabytes_takes_bounded_time_or_is_a_counted_drop(proj
 
 def test_duplicates_are_dropped_whatever_their_source() -> None:
     tally = Tally()
-    items: list[Item] = [
+    items: list[DocumentOrDrop] = [
         Document("a", "x"),
         Drop("b", "empty"),
         Document("c", "x\n"),

@@ -18,7 +18,7 @@ from stages.dedup import Params, dedup, sampled
 from stages.lib.core.records import Record, write_jsonl
 from stages.lib.near_duplicates import found_pairs
 from stages.lib.near_duplicates.duplication import Verdict
-from stages.lib.near_duplicates.found_pairs import FoundPairs, Pair, Thresholds
+from stages.lib.near_duplicates.found_pairs import ChunkPair, FoundPairs, Thresholds
 from tests.params_of import project_params, section
 
 ALIKE, AWAY = 0.98, 0.999
@@ -61,11 +61,11 @@ def at_angles(*degrees: float) -> np.ndarray:
 class Judge:
     """Says of each pair what it was told to say, and remembers what it was asked."""
 
-    def __init__(self, verdicts: dict[Pair, bool | None] | None = None) -> None:
+    def __init__(self, verdicts: dict[ChunkPair, bool | None] | None = None) -> None:
         self.verdicts = verdicts or {}
-        self.rounds: list[list[Pair]] = []
+        self.rounds: list[list[ChunkPair]] = []
 
-    def __call__(self, pairs: list[Pair]) -> list[Verdict]:
+    def __call__(self, pairs: list[ChunkPair]) -> list[Verdict]:
         self.rounds.append(pairs)
         return [Verdict(self.verdicts[pair], f"said of {pair}") for pair in pairs]
 

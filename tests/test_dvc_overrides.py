@@ -105,7 +105,7 @@ def test_an_override_loads_in_the_stage(tmp_path: Path, override: str, section: 
         ("smollm2-135m-qlora", "qlora"),
         ("smollm2-135m-grpo", "grpo"),
         ("gpt/best", "pretrain"),
-        ("gpt-instruct", "finetune"),
+        ("gpt-finetuned", "finetune"),
     ],
 )
 def test_gguf_waits_for_the_model_that_is_named_and_for_no_other(

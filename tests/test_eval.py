@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from stages import eval as stage
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
-from stages.lib.evaluation.conversation_replies import Reply
+from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.held_out import choose_questions, prompt_of
 from stages.lib.evaluation.systems import Answers
 from stages.lib.weights.base import base_identity
@@ -230,6 +230,6 @@ def test_a_reply_is_compared_with_its_own_reference_and_an_empty_one_is_worth_no
 
     monkeypatch.setattr(stage, "open_embedder", lambda name: nullcontext(Letters()))
     records = [{"answer": "a"}, {"answer": "b"}, {"answer": "a"}, {"answer": "a"}]
-    replies = [Reply(text=text, tokens=1, finished=True) for text in ("all", "any", "", " \n")]
+    replies = [ConversationReply(text=text, tokens=1, finished=True) for text in ("all", "any", "", " \n")]
     found = stage.similarities(from_mapping(stage.Params, SECTION, "eval"), {"base": replies}, records)
     assert found == {"base": [1.0, 0.6, 0.0, 0.0]}

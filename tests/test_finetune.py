@@ -99,7 +99,7 @@ def test_perplexity_falls_and_counts_add_up(project: Path) -> None:
     assert min(p.val_loss for p in points if p.val_loss is not None) == pytest.approx(
         losses["output_after"]["loss"], rel=1e-4
     )
-    model, tokenizer = load_model(Path("models/gpt-instruct"))
+    model, tokenizer = load_model(Path("models/gpt-finetuned"))
     assert (model.config.context, tokenizer) == (64, "byte")
     assert Path("data/finetune/curve.png").stat().st_size > 5000
 
@@ -124,13 +124,13 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path, monkeypatch: 
         time.sleep(0.005)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
-    assert not (one / "models/gpt-instruct").exists()
+    assert not (one / "models/gpt-finetuned").exists()
     for place in (one, other):
         monkeypatch.chdir(place)
         main()
     assert 0 < json.loads((one / "timings/finetune.json").read_text())["resumed_from_step"] < 150
     assert json.loads((other / "timings/finetune.json").read_text())["resumed_from_step"] == 0
-    for file in ("models/gpt-instruct/model.safetensors", "metrics/finetune_curve.csv", "metrics/full/finetune.json"):
+    for file in ("models/gpt-finetuned/model.safetensors", "metrics/finetune_curve.csv", "metrics/full/finetune.json"):
         assert (one / file).read_bytes() == (other / file).read_bytes(), file
 
 
@@ -165,7 +165,7 @@ def test_nothing_to_learn_from(project: Path) -> None:
     with pytest.raises(ValueError, match="no example is left of 0"):
         main()
     assert not Path("metrics").exists()
-    assert not Path("models/gpt-instruct").exists()
+    assert not Path("models/gpt-finetuned").exists()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import stages.judge
 from stages.judge import CRITERIA, CRITIQUE_PROMPTS, Judged, Params, main, make_metrics
 from stages.lib.core.metrics import read_results
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
-from stages.lib.judging.validity import PROBES, Item, Probe
+from stages.lib.judging.validity import PROBES, JudgedItem, Probe
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry
 from tests.params_of import params_of
@@ -215,7 +215,7 @@ def test_params_out_of_range(wrong: dict[str, Any]) -> None:
 
 def test_wrong_items_are_compared_with_the_items_that_they_were_made_from() -> None:
     """An item that could not be made wrong in this way says nothing about it."""
-    item = Item(question="q", answer="a", context="c", document="d")
+    item = JudgedItem(question="q", answer="a", context="c", document="d")
     kinds = sorted({kind for kinds in PROBES.values() for kind in kinds})
     probes = [Probe(kind=kind, index=index, item=item) for kind in kinds for index in (2, 3)]
     measures: dict[str, list[float | None]] = {criterion: [1.0, 1.0, 5.0, 4.0, 1.0] for criterion in CRITERIA}

@@ -11,7 +11,7 @@ import yaml
 from stages import rerank
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
-from stages.lib.reranking.pair_scores import Pair, PairScores
+from stages.lib.reranking.pair_scores import PairScores, QueryDocument
 from stages.lib.search.top_k import exact_top_k
 from stages.rerank import Corpus, Params, Settings
 from tests.params_of import project_params, section
@@ -28,9 +28,9 @@ class ByText:
 
     def __init__(self, table: dict[str, float]) -> None:
         self.table = table
-        self.asked: list[Pair] = []
+        self.asked: list[QueryDocument] = []
 
-    def score(self, pairs: Sequence[Pair], progress: str | None = None) -> PairScores:
+    def score(self, pairs: Sequence[QueryDocument], progress: str | None = None) -> PairScores:
         self.asked += pairs
         return PairScores(np.array([self.table[pair.document] for pair in pairs]), truncated=1)
 
@@ -48,7 +48,11 @@ def test_the_first_depth_are_sorted_by_score_and_the_others_stay_below() -> None
     assert [record["query"] for record in records] == ["q1", "q2"]
     assert order(records[0]) == ["c", "b", "a", "d"]
     assert order(records[1]) == ["c", "b", "d", "a"]
-    assert reranker.asked[:3] == [Pair("first?", "text a"), Pair("first?", "text b"), Pair("first?", "text c")]
+    assert reranker.asked[:3] == [
+        QueryDocument("first?", "text a"),
+        QueryDocument("first?", "text b"),
+        QueryDocument("first?", "text c"),
+    ]
     assert records[0]["candidates"][0] == {
         "chunk": "c",
         "dense_score": pytest.approx(0.6),

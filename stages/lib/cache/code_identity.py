@@ -23,7 +23,7 @@ from typing import Any
 
 from stages.lib.cache.definitions import (
     Function,
-    Source,
+    ModuleSource,
     Unit,
     dumped,
     module_file,
@@ -109,7 +109,7 @@ def closure(root: Path, roots: Iterable[Unit], without: Iterable[Unit] = ()) -> 
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def _nodes(source: Source, unit: Unit) -> Iterator[ast.stmt]:
+def _nodes(source: ModuleSource, unit: Unit) -> Iterator[ast.stmt]:
     """The statements of a unit."""
     name, _, method = unit.name.partition(".")
     if unit.name == "<import>":

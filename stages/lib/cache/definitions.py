@@ -33,7 +33,7 @@ class Binding(NamedTuple):
 
 
 @dataclass
-class Source:
+class ModuleSource:
     """A module of the project, taken apart."""
 
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)  # top-level name -> statements that bind it
@@ -42,11 +42,11 @@ class Source:
 
 
 @cache
-def read_source(root: Path, module: str) -> Source:
+def read_source(root: Path, module: str) -> ModuleSource:
     """A module's definitions, imports and effects."""
     path = module_file(root, module)
     assert path is not None, f"{module}: no such module of the project"
-    source = Source()
+    source = ModuleSource()
     for statement in ast.parse(path.read_text(encoding="utf-8")).body:
         bound = list(_bound(statement))
         source.imports.update(dict(_imported(statement)))
@@ -106,7 +106,7 @@ def module_file(root: Path, module: str) -> Path | None:
     return None
 
 
-def references(root: Path, unit: Unit, source: Source, node: ast.AST) -> Iterator[tuple[str, Unit | Binding]]:
+def references(root: Path, unit: Unit, source: ModuleSource, node: ast.AST) -> Iterator[tuple[str, Unit | Binding]]:
     """What the names in a statement stand for: definitions of the project, and others' by their import."""
     inner = dict(_imported(node))
     used = _global_names(node) | set(inner)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stages.lib.chats.qa_items import Item
+from stages.lib.chats.qa_items import QAItem
 from stages.lib.chats.qasa import clean, first_text
 from stages.lib.chats.record_files import read_records
 from stages.lib.core.records import Record
@@ -76,7 +76,7 @@ def read_abstracts(source: AbstractFiles) -> Iterator[Record | Drop]:
             return
 
 
-def read_answers(source: AnswerFiles) -> Iterator[Item | Drop]:
+def read_answers(source: AnswerFiles) -> Iterator[QAItem | Drop]:
     """Yields closed-book items: the question alone is asked.
 
     A leading "A:" of an answer (SciDQA's form) is left out. Drop reasons: those of reading, `no_question`, `no_answer`,
@@ -98,7 +98,7 @@ def read_answers(source: AnswerFiles) -> Iterator[Item | Drop]:
             yield Drop(where, fault, question[:80])
             continue
         seen.add((paper, question.lower()))
-        yield Item(
+        yield QAItem(
             id=f"answers:{paper}:{hashlib.sha256(question.encode(errors='replace')).hexdigest()[:8]}",
             kind="closed_book",
             source=paper,

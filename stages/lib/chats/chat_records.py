@@ -3,11 +3,11 @@
 from dataclasses import asdict, dataclass
 
 from stages.lib.answers.reasoned_answers import halves_fault, joined
-from stages.lib.chats.qa_items import Item
+from stages.lib.chats.qa_items import QAItem
 from stages.lib.chats.qar import reasoned
-from stages.lib.chats.role_tokens import Message, holds_role_token, to_text
+from stages.lib.chats.role_tokens import holds_role_token, to_text
 from stages.lib.core.params import fill
-from stages.lib.core.records import Record
+from stages.lib.core.records import Message, Record
 from stages.lib.reading.documents import Drop
 
 
@@ -21,7 +21,7 @@ class Wording:
     closed_book_reasoning: str  # the same of a question without a text: {question}
 
 
-def chat_record(item: Item, wording: Wording) -> Record:
+def chat_record(item: QAItem, wording: Wording) -> Record:
     """A line of synthetic_qa: the chat as messages and in role tokens, its parts, and how it was made."""
     asked = fill(wording.with_context, context=item.context, question=item.question) if item.context else item.question
     messages = [
@@ -47,7 +47,7 @@ def chat_record(item: Item, wording: Wording) -> Record:
     return record
 
 
-def qar_record(item: Item, template: str, wording: Wording) -> Record | Drop:
+def qar_record(item: QAItem, template: str, wording: Wording) -> Record | Drop:
     """A line of qar: a prompt (system and user turn) and `reasoning ##### answer`.
 
     Drop reasons: those of `qar.reasoned` and `qar.halves_fault`, and `holds_role_token` in the reasoning.
@@ -82,6 +82,6 @@ def qar_record(item: Item, template: str, wording: Wording) -> Record | Drop:
     }
 
 
-def instruction_record(item: Item) -> Record:
+def instruction_record(item: QAItem) -> Record:
     """A record of finetune.json."""
     return {"instruction": item.question, "input": item.context, "output": item.answer}

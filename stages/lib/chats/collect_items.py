@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from stages.lib.chats.abstracts import AbstractFiles, read_abstracts
-from stages.lib.chats.qa_items import Item, Kind
+from stages.lib.chats.qa_items import Kind, QAItem
 from stages.lib.chats.qar import chosen_evidence
 from stages.lib.chats.qasa import QasaQuestion
 from stages.lib.chats.role_tokens import holds_role_token
@@ -41,13 +41,13 @@ def text_fault(context: str, question: str, answer: str, max_context_chars: int)
 
 
 def checked(
-    found: Iterable[Item | Drop], max_context_chars: int, known: Container[str] = ()
-) -> tuple[list[Item], list[Drop]]:
+    found: Iterable[QAItem | Drop], max_context_chars: int, known: Container[str] = ()
+) -> tuple[list[QAItem], list[Drop]]:
     """The usable items, and the drops with those that unusable texts made.
 
     Beside the reasons of `text_fault` there is `duplicate`: an item of that id is `known`, or came before.
     """
-    items: dict[str, Item] = {}
+    items: dict[str, QAItem] = {}
     drops: list[Drop] = []
     for item in found:
         if isinstance(item, Drop):
@@ -67,9 +67,9 @@ def titled(title: str, text: str) -> str:
     return f"{title}\n\n{text.strip()}" if title else text.strip()
 
 
-def selected_items(questions: Sequence[Record], chunks: dict[str, Record]) -> list[Item | Drop]:
+def selected_items(questions: Sequence[Record], chunks: dict[str, Record]) -> list[QAItem | Drop]:
     """Selected questions with their chunks. Drop reason: `no_chunk`."""
-    found: list[Item | Drop] = []
+    found: list[QAItem | Drop] = []
     for record in questions:
         chunk = chunks.get(record["chunk"])
         if chunk is None:
@@ -82,13 +82,13 @@ def selected_items(questions: Sequence[Record], chunks: dict[str, Record]) -> li
 
 def ask_about_abstracts(
     source: AbstractFiles, prompts: dict[str, str], model: LanguageModel, settings: Settings, name: str
-) -> list[Item | Drop]:
+) -> list[QAItem | Drop]:
     """A question on each abstract, by the strategy of the model's entry; an abstract without one is a drop.
 
     `name`: the model's. Drop reasons: those of `read_abstracts`, `same_id`, and those of lib/qa/question_writing.py.
     """
     papers: dict[str, Record] = {}
-    found: list[Item | Drop] = []
+    found: list[QAItem | Drop] = []
     for paper in read_abstracts(source):
         if isinstance(paper, Drop):
             found.append(paper)
@@ -109,13 +109,13 @@ def ask_about_abstracts(
     return found
 
 
-def qasa_items(questions: Sequence[QasaQuestion]) -> list[Item | Drop]:
+def qasa_items(questions: Sequence[QasaQuestion]) -> list[QAItem | Drop]:
     """QASA's questions on the passages that are their evidence.
 
     What the authors could not answer becomes `unanswerable`, on its passages or else the sentence that made the reader
     ask. Drop reasons: `no_evidence` (an answer without a passage), `no_text` (neither passage nor trigger sentence).
     """
-    found: list[Item | Drop] = []
+    found: list[QAItem | Drop] = []
     for question in questions:
         passages = [passage.context for passage in question.evidence if passage.context]
         if not passages and not question.refuses:
@@ -126,7 +126,7 @@ def qasa_items(questions: Sequence[QasaQuestion]) -> list[Item | Drop]:
             continue
         rationales = [passage.rationale for passage in question.evidence if passage.rationale]
         evidence = chosen_evidence(passages, question.question, question.answer, EVIDENCE_SENTENCES)
-        item = Item(
+        item = QAItem(
             id=question.id,
             kind="unanswerable" if question.refuses else "qasa",
             source=question.paper,
@@ -142,12 +142,12 @@ def qasa_items(questions: Sequence[QasaQuestion]) -> list[Item | Drop]:
     return found
 
 
-def _written_item(record: Record, text: str, kind: Kind, source: str, title: str) -> Item:
+def _written_item(record: Record, text: str, kind: Kind, source: str, title: str) -> QAItem:
     support = record.get("support")
     evidence = readable(text[support["start"] : support["end"]]) if support else ""
     if record.get("strategy") == "fact_first":  # the answer is the statement itself, as it reads
         evidence = record["answer"]
-    return Item(
+    return QAItem(
         id=record["id"],
         kind=kind,
         source=source,

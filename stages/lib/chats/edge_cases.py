@@ -8,7 +8,7 @@ from stages.lib.chats.entries import parameter_name
 from stages.lib.chats.false_premises import false_premise, true_premise
 from stages.lib.chats.generated_edge_cases import Settings, write_false_premises, write_unanswerable
 from stages.lib.chats.pairing import Texts, pair_unanswerable
-from stages.lib.chats.qa_items import Item
+from stages.lib.chats.qa_items import QAItem
 from stages.lib.llm.protocol import LanguageModel
 from stages.lib.reading.documents import Drop
 from stages.lib.statistics.drawing import drawn
@@ -19,8 +19,8 @@ ASKED = 2  # replies for each edge case that is wanted of a generator; what is l
 
 
 def by_rules(
-    items: Sequence[Item], groups: dict[str, str], prompts: dict[str, str]
-) -> dict[EdgeKind, list[Item | Drop]]:
+    items: Sequence[QAItem], groups: dict[str, str], prompts: dict[str, str]
+) -> dict[EdgeKind, list[QAItem | Drop]]:
     """Candidates of each kind from the items of one side."""
     texts = Texts(items, groups)
     parameters = sorted({name for item in items if (name := parameter_name(item))})
@@ -32,15 +32,15 @@ def by_rules(
 
 
 def by_generator(
-    items: Sequence[Item],
+    items: Sequence[QAItem],
     wanted: Mapping[EdgeKind, int],
     prompts: dict[str, str],
     model: LanguageModel,
     settings: Settings,
-) -> dict[EdgeKind, list[Item | Drop]]:
+) -> dict[EdgeKind, list[QAItem | Drop]]:
     """The same from a generator, asked about twice as many items as are wanted; true premises need none."""
 
-    def some(kind: EdgeKind) -> list[Item]:
+    def some(kind: EdgeKind) -> list[QAItem]:
         named = {item.id: item for item in items}
         return [named[name] for name in drawn(f"ask {kind}", named)[: ASKED * wanted[kind]]]
 
@@ -49,7 +49,7 @@ def by_generator(
     return {"unanswerable": refused, "false_premise": corrected, "true_premise": []}
 
 
-def wanted_counts(items: Sequence[Item], shares: Mapping[EdgeKind, float]) -> dict[EdgeKind, int]:
+def wanted_counts(items: Sequence[QAItem], shares: Mapping[EdgeKind, float]) -> dict[EdgeKind, int]:
     """How many of each kind its share of one side allows.
 
     Shares are of the questions on a text: closed-book ones do not count. People's refusals among `items` do.
@@ -59,9 +59,9 @@ def wanted_counts(items: Sequence[Item], shares: Mapping[EdgeKind, float]) -> di
     return {kind: max(0, round(total * shares[kind]) - given[kind]) for kind in EDGE_KINDS}
 
 
-def draw(found: Sequence[Item | Drop], wanted: int) -> list[Item | Drop]:
+def draw(found: Sequence[QAItem | Drop], wanted: int) -> list[QAItem | Drop]:
     """As many of the items as are wanted, by hash of their names; the others become drops (`over_share`)."""
-    names = {item.id for item in found if isinstance(item, Item)}
+    names = {item.id for item in found if isinstance(item, QAItem)}
     chosen = set(drawn("share", names)[:wanted])
     return [
         item if isinstance(item, Drop) or item.id in chosen else Drop(item.id, "over_share", item.question)

@@ -3,7 +3,7 @@
 import math
 import re
 
-from stages.lib.chats.qa_items import Item
+from stages.lib.chats.qa_items import QAItem
 from stages.lib.statistics.drawing import drawn
 
 NUMBER = re.compile(r"(?<![\w.`/\-=<>*(])(?<!\d,)\d+(?:\.\d+)?(?![\w`/]|[.,\-]\d)")
@@ -11,7 +11,7 @@ _ENTRY = re.compile(r"^`?(?P<name>[A-Za-z_][\w.]*)`?\s*(?:\((?P<type>[^\n]*?)\))
 _DEFAULT = re.compile(r"\b[Dd]efaults?(?: value)?(?: to| is|\s*[:=])\s*[`\"']*(?P<value>[^\s`\"'),]+)")
 
 
-def parameter_name(item: Item) -> str:
+def parameter_name(item: QAItem) -> str:
     """The parameter whose entry the item's evidence is; "" where it is prose."""
     match = _ENTRY.match(item.evidence)
     return match["name"] if match and (match["type"] is not None or "_" in match["name"]) else ""
@@ -45,7 +45,7 @@ def other_value(value: str, name: str, limit: float = math.inf) -> str | None:
     return drawn(name, possible)[0] if possible else None
 
 
-def instead_of_none(item: Item) -> str | None:
+def instead_of_none(item: QAItem) -> str | None:
     """A default that fits the type of an entry whose default is None; None for types that we know no value of."""
     match = _ENTRY.match(item.evidence)
     types = (match["type"] or "").lower() if match else ""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from stages.lib.answers.statements import holds
 from stages.lib.chats.entries import NUMBER, default_value, instead_of_none, other_value, parameter_name
-from stages.lib.chats.qa_items import Change, Item
+from stages.lib.chats.qa_items import Change, QAItem
 from stages.lib.chats.refusals import variant
 from stages.lib.core.params import fill
 from stages.lib.english.facts import pick_facts, sentences
@@ -41,7 +41,7 @@ MAX_STATEMENT_CHARS = 300
 _NEGATED = AUXILIARIES - {"has", "have"}
 
 
-def false_premise(item: Item, parameters: Sequence[str], corrections: str) -> Item | Drop:
+def false_premise(item: QAItem, parameters: Sequence[str], corrections: str) -> QAItem | Drop:
     """A question with a false premise on the item's text, with its correction.
 
     `parameters`: names of parameters of other texts, to ask about the wrong one.
@@ -55,7 +55,7 @@ def false_premise(item: Item, parameters: Sequence[str], corrections: str) -> It
         if change.type != "negation" and change.false not in ("True", "False") and holds(item.context, change.false):
             in_text = Drop(name, "change_is_in_the_text", f"{change.true} -> {change.false}")
             continue
-        return Item(
+        return QAItem(
             id=name,
             kind="false_premise",
             source=item.source,
@@ -71,7 +71,7 @@ def false_premise(item: Item, parameters: Sequence[str], corrections: str) -> It
     return in_text or Drop(name, "no_fact_to_change", item.evidence or item.answer)
 
 
-def _found(item: Item, parameters: Sequence[str]) -> Iterator["Found"]:
+def _found(item: QAItem, parameters: Sequence[str]) -> Iterator["Found"]:
     """What each rule makes of the item, best first: of its own evidence, or of other statements of its text."""
     if parameter_name(item):
         yield from filter(None, (_wrong_default(item), _wrong_parameter(item, parameters)))
@@ -84,7 +84,7 @@ def _found(item: Item, parameters: Sequence[str]) -> Iterator["Found"]:
         yield from filter(None, (rule(statement, item.id) for statement in statements))
 
 
-def true_premise(item: Item, confirmations: str) -> Item | Drop:
+def true_premise(item: QAItem, confirmations: str) -> QAItem | Drop:
     """A question in the form of a false premise's whose premise is true, so that its form gives nothing away.
 
     Drop reason: `no_fact_to_ask_with`. Numbers and negations have no such counterpart: "Why is it that ...?" about a
@@ -98,7 +98,7 @@ def true_premise(item: Item, confirmations: str) -> Item | Drop:
         question = DEFAULT_QUESTION.format(name=parameter, of=of, value=default)
     else:
         return Drop(name, "no_fact_to_ask_with", item.evidence or item.answer)
-    return Item(
+    return QAItem(
         id=name,
         kind="true_premise",
         source=item.source,
@@ -115,7 +115,7 @@ def true_premise(item: Item, confirmations: str) -> Item | Drop:
 Found = tuple[str, str, Change, str]  # question, denial, change, evidence
 
 
-def _wrong_default(item: Item) -> Found | None:
+def _wrong_default(item: QAItem) -> Found | None:
     name, true = parameter_name(item), default_value(item.evidence)
     if not name or not true:
         return None
@@ -129,7 +129,7 @@ def _wrong_default(item: Item) -> Found | None:
     return question, denial, Change(type="default", true=true, false=false), item.evidence
 
 
-def _wrong_parameter(item: Item, parameters: Sequence[str]) -> Found | None:
+def _wrong_parameter(item: QAItem, parameters: Sequence[str]) -> Found | None:
     match, true = _WHICH.match(item.question), parameter_name(item)
     if not match or not true:
         return None
@@ -160,7 +160,7 @@ def _wrong_number(statement: str, name: str) -> Found | None:
     )
 
 
-def _negated_action(item: Item) -> Found | None:
+def _negated_action(item: QAItem) -> Found | None:
     """`Verb object.` about the topic: "What does TOPIC do?" -> "Why does TOPIC not verb object?"."""
     match = re.match(r"What does (?P<subject>\S.*) do\?$", item.question)
     words = re.sub(r"^\w+ly ", "", item.evidence).split()

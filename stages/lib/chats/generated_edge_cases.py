@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from stages.lib.answers.statements import holds, says_not_told
 from stages.lib.chats.collect_items import text_fault
-from stages.lib.chats.qa_items import Change, Item, Kind
+from stages.lib.chats.qa_items import Change, Kind, QAItem
 from stages.lib.chats.qasa import clean
 from stages.lib.core.params import fill
 from stages.lib.english.question_faults import question_fault
@@ -39,8 +39,8 @@ class Settings(Protocol):
 
 
 def write_unanswerable(
-    items: Sequence[Item], prompt: str, model: LanguageModel, settings: Settings
-) -> list[Item | Drop]:
+    items: Sequence[QAItem], prompt: str, model: LanguageModel, settings: Settings
+) -> list[QAItem | Drop]:
     """For each item a question on its text that the text does not answer, with its refusal.
 
     The prompt has {context} and {question}, the item's own question, as an example of what the text does tell.
@@ -54,8 +54,8 @@ def write_unanswerable(
 
 
 def write_false_premises(
-    items: Sequence[Item], prompt: str, model: LanguageModel, settings: Settings
-) -> list[Item | Drop]:
+    items: Sequence[QAItem], prompt: str, model: LanguageModel, settings: Settings
+) -> list[QAItem | Drop]:
     """For each item a question on its text with a false premise, with its correction.
 
     The prompt has {context}, {question} and {answer}. Drop reasons: `failed_request`, `cut_off`, `unparsable`, those of
@@ -70,7 +70,7 @@ def write_false_premises(
     return [_read_false_premise(item, reply, prompt) for item, reply in zip(items, replies, strict=True)]
 
 
-def _read_unanswerable(item: Item, reply: Reply, prompt: str) -> Item | Drop:
+def _read_unanswerable(item: QAItem, reply: Reply, prompt: str) -> QAItem | Drop:
     name = f"unanswerable:generator:{item.id}"
     parts = _parts(reply, ("question", "answer"))
     if isinstance(parts, str):
@@ -85,7 +85,7 @@ def _read_unanswerable(item: Item, reply: Reply, prompt: str) -> Item | Drop:
     return Drop(name, fault, reply.text[:MAX_CHARS]) if fault else _edge_case(name, "unanswerable", item, parts, None)
 
 
-def _read_false_premise(item: Item, reply: Reply, prompt: str) -> Item | Drop:
+def _read_false_premise(item: QAItem, reply: Reply, prompt: str) -> QAItem | Drop:
     name = f"false_premise:generator:{item.id}"
     parts = _parts(reply, ("question", "false", "true", "answer"))
     if isinstance(parts, str):
@@ -107,11 +107,11 @@ def _read_false_premise(item: Item, reply: Reply, prompt: str) -> Item | Drop:
     return _edge_case(name, "false_premise", item, parts, change)
 
 
-def _edge_case(name: str, kind: Kind, item: Item, parts: dict[str, str], change: Change | None) -> Item | Drop:
+def _edge_case(name: str, kind: Kind, item: QAItem, parts: dict[str, str], change: Change | None) -> QAItem | Drop:
     fault = text_fault("", parts["question"], parts["answer"], MAX_CHARS)
     if fault:
         return Drop(name, fault, parts["question"][:200].encode(errors="replace").decode())
-    return Item(
+    return QAItem(
         id=name,
         kind=kind,
         source=item.source,

@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from stages.lib.chats.qa_items import Item
+from stages.lib.chats.qa_items import QAItem
 from stages.lib.chats.refusals import refusal
 from stages.lib.english.words import content_words, normalised
 from stages.lib.reading.documents import Drop
@@ -26,7 +26,7 @@ CLOSEST = 6  # of the closest texts, one is drawn
 class Texts:
     """The texts of one side, for pairing questions with texts that do not answer them."""
 
-    def __init__(self, items: Sequence[Item], groups: dict[str, str]) -> None:
+    def __init__(self, items: Sequence[QAItem], groups: dict[str, str]) -> None:
         """Keeps each distinct context with the group of its source."""
         found = {item.context: groups[item.source] for item in items if item.context}
         self.texts = drawn("texts", found)
@@ -35,7 +35,7 @@ class Texts:
         self.words = [content_words(text) for text in self.texts]
         self.frequency = Counter(word for words in self.words for word in words)
 
-    def without_answer(self, item: Item, group: str) -> str | None:
+    def without_answer(self, item: QAItem, group: str) -> str | None:
         """A text of another group that holds none of the words that tell the answer; None if there is none."""
         telling = self.telling_words(item)
         asked = content_words(item.question)
@@ -52,14 +52,14 @@ class Texts:
         closest = [text for _, text in sorted(fits)[:CLOSEST]]
         return drawn(f"closest {item.id}", closest)[0] if closest else None
 
-    def telling_words(self, item: Item) -> set[str]:
+    def telling_words(self, item: QAItem) -> set[str]:
         """The rarest words that the answer adds to the question; none that every fifth text holds."""
         added = content_words(item.answer) - content_words(item.question)
         rare = [word for word in added if self.frequency[word] <= max(FEW, COMMON * len(self.texts))]
         return set(sorted(rare, key=lambda word: (self.frequency[word], word))[:TELLING])
 
 
-def pair_unanswerable(item: Item, texts: Texts, group: str, refusals: str) -> Item | Drop:
+def pair_unanswerable(item: QAItem, texts: Texts, group: str, refusals: str) -> QAItem | Drop:
     """The item's question on a text that does not answer it.
 
     Drop reasons: `nothing_to_look_for` (the answer adds no telling word to the question), `no_text_without_answer`.
@@ -70,7 +70,7 @@ def pair_unanswerable(item: Item, texts: Texts, group: str, refusals: str) -> It
     text = texts.without_answer(item, group)
     if text is None:
         return Drop(name, "no_text_without_answer", item.question)
-    return Item(
+    return QAItem(
         id=name,
         kind="unanswerable",
         source=item.source,

@@ -17,7 +17,7 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class QAItem:
     """One question."""
 
     id: str

@@ -3,7 +3,7 @@
 import re
 
 from stages.lib.chats.entries import default_value, parameter_name
-from stages.lib.chats.qa_items import Item
+from stages.lib.chats.qa_items import QAItem
 from stages.lib.core.params import fill
 from stages.lib.english.facts import readable, sentences
 from stages.lib.english.question_clause import asked_clause
@@ -15,7 +15,7 @@ _CONSEQUENCE = re.compile(
 )
 
 
-def reasoned(item: Item, template: str) -> tuple[str, str] | Drop:
+def reasoned(item: QAItem, template: str) -> tuple[str, str] | Drop:
     """Reasoning and answer of an item.
 
     The reasoning is people's own where there is any; of a closed-book answer, what follows its first sentence; else the
@@ -41,7 +41,7 @@ def answer_first(answer: str) -> tuple[str, str] | None:
     return answer[spans[1][0] : spans[-1][1]], answer[spans[0][0] : spans[0][1]]
 
 
-def short_answer(item: Item) -> str:
+def short_answer(item: QAItem) -> str:
     """The part of the statement that answers the question: a parameter's name, a default, a consequence; else all."""
     question, evidence = item.question, item.evidence
     if item.kind not in ("selected", "abstract"):

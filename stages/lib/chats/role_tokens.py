@@ -7,7 +7,7 @@ token, a line end, its content and a line end.
 import re
 from collections.abc import Sequence
 
-Message = dict[str, str]  # {"role": ..., "content": ...}
+from stages.lib.core.records import Message
 
 ROLES = ("system", "user", "assistant")
 _TOKEN = re.compile(r"<\|(system|user|assistant)\|>")

@@ -12,8 +12,8 @@ from typing import Literal
 from stages.lib.english.words import normalised
 from stages.lib.statistics.drawing import fraction_of
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
+ChatSplit = Literal["train", "val", "test"]
+SPLITS: tuple[ChatSplit, ...] = ("train", "val", "test")
 SHINGLE_WORDS = 5
 MIN_ANSWER_WORDS = 5  # shorter answers ("True", "8") are shared by chance
 
@@ -80,7 +80,7 @@ def shingles(text: str) -> set[str]:
     return {" ".join(words[i : i + SHINGLE_WORDS]) for i in range(max(1, len(words) - SHINGLE_WORDS + 1))}
 
 
-def side(group: str, val_fraction: float, test_fraction: float, seed: int) -> Split:
+def side(group: str, val_fraction: float, test_fraction: float, seed: int) -> ChatSplit:
     """The side of a group: a hash of seed and name against the fractions."""
     place = fraction_of(f"split {seed}", group)
     if place < test_fraction:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 Record = dict[str, Any]
+Message = dict[str, str]  # {"role": "system", "user" or "assistant", "content": ...}
 
 
 @contextmanager

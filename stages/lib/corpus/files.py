@@ -6,7 +6,15 @@ from typing import Literal
 
 from stages.lib.core.records import Record
 from stages.lib.corpus.pdf import pdf_text
-from stages.lib.reading.documents import Advance, BrokenInputError, Drop, Item, Items, as_item, decode_utf8
+from stages.lib.reading.documents import (
+    Advance,
+    BrokenInputError,
+    DocumentOrDrop,
+    DocumentStream,
+    Drop,
+    as_document,
+    decode_utf8,
+)
 from stages.lib.reading.json_records import json_records
 from stages.lib.reading.patterns import matched_files
 
@@ -31,7 +39,7 @@ class FilesSource:
             raise ValueError("patterns: no pattern is given")
 
 
-def read_files(source: FilesSource, max_chars: int, advance: Advance) -> Items:
+def read_files(source: FilesSource, max_chars: int, advance: Advance) -> DocumentStream:
     """Yields the documents of the matched files, in the order of the sorted paths.
 
     Raises:
@@ -45,7 +53,7 @@ def files_size(source: FilesSource) -> int:
     return sum(path.stat().st_size for path in matched_files(source.patterns))
 
 
-def _read(source: FilesSource, paths: list[Path], max_chars: int, advance: Advance) -> Items:
+def _read(source: FilesSource, paths: list[Path], max_chars: int, advance: Advance) -> DocumentStream:
     for path in paths:
         suffix = path.suffix.lower()
         if suffix in RECORD_SUFFIXES:
@@ -58,7 +66,7 @@ def _read(source: FilesSource, paths: list[Path], max_chars: int, advance: Advan
             yield item
 
 
-def _whole_file(path: Path, max_chars: int) -> Item:
+def _whole_file(path: Path, max_chars: int) -> DocumentOrDrop:
     suffix = path.suffix.lower()
     try:
         if suffix == ".pdf":
@@ -72,9 +80,9 @@ def _whole_file(path: Path, max_chars: int) -> Item:
             text = decode_utf8(path.read_bytes())
     except BrokenInputError as error:
         return Drop(str(path), error.reason, error.detail)
-    return as_item(str(path), text, str(path), max_chars)
+    return as_document(str(path), text, str(path), max_chars)
 
 
-def _record_item(source: FilesSource, where: str, record: Record, max_chars: int) -> Item:
+def _record_item(source: FilesSource, where: str, record: Record, max_chars: int) -> DocumentOrDrop:
     name = record.get(source.source_key)
-    return as_item(name if isinstance(name, str) and name else where, record.get(source.text_key), where, max_chars)
+    return as_document(name if isinstance(name, str) and name else where, record.get(source.text_key), where, max_chars)

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 from stages.lib.core.params import from_mapping
 from stages.lib.corpus.files import FilesSource, files_size, read_files
-from stages.lib.reading.documents import Advance, Document, Items
+from stages.lib.reading.documents import Advance, Document, DocumentStream
 from stages.lib.reading.hub import HubSource, read_hub
 from stages.lib.reading.packages import PackagesSource, packages_size, read_packages
 
-Source = FilesSource | HubSource | PackagesSource
-_KINDS: dict[str, type[Source]] = {"files": FilesSource, "hub": HubSource, "packages": PackagesSource}
+DocumentSource = FilesSource | HubSource | PackagesSource
+_KINDS: dict[str, type[DocumentSource]] = {"files": FilesSource, "hub": HubSource, "packages": PackagesSource}
 
 
 class Work(NamedTuple):
@@ -21,7 +21,7 @@ class Work(NamedTuple):
     unit: str  # what `advance` counts: "B" (bytes) or "record"
 
 
-def parse_source(content: Any, where: str) -> Source:
+def parse_source(content: Any, where: str) -> DocumentSource:
     """Builds the typed source that `content["kind"]` names.
 
     Raises:
@@ -35,7 +35,7 @@ def parse_source(content: Any, where: str) -> Source:
     return from_mapping(_KINDS[kind], content, where)
 
 
-def read_source(source: Source, max_chars: int, advance: Advance = lambda _: None) -> Items:
+def read_source(source: DocumentSource, max_chars: int, advance: Advance = lambda _: None) -> DocumentStream:
     """Yields the source's documents and drops lazily, in a fixed order; texts over `max_chars` characters are drops.
 
     Raises:
@@ -51,7 +51,7 @@ def read_source(source: Source, max_chars: int, advance: Advance = lambda _: Non
     return _limited(source, items)
 
 
-def work_of(source: Source) -> Work:
+def work_of(source: DocumentSource) -> Work:
     """What `advance` will be told.
 
     Raises:
@@ -66,7 +66,7 @@ def work_of(source: Source) -> Work:
             return Work(None if source.limit else packages_size(source), "B")
 
 
-def _limited(source: Source, items: Items) -> Items:
+def _limited(source: DocumentSource, items: DocumentStream) -> DocumentStream:
     documents = 0
     reasons: Counter[str] = Counter()
     for item in items:

@@ -15,14 +15,14 @@ import torch
 from stages.lib.decoding import grouped_attention
 from stages.lib.llm import chat_text
 from stages.lib.llm.protocol import Sampling
-from stages.lib.llm.transformers_generation import Row, generate_rows, plan_batches
+from stages.lib.llm.transformers_generation import RunningReply, generate_rows, plan_batches
 from stages.lib.weights.base import end_tokens
 
 Conversation = Sequence[Mapping[str, str]]  # {"role", "content"} turns, the last one not the assistant's
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reply:
+class ConversationReply:
     """What a model answered."""
 
     text: str  # without special tokens
@@ -39,7 +39,7 @@ def generate_replies(
     temperature: float,
     seed: int,
     batch_size: int,
-) -> list[Reply]:
+) -> list[ConversationReply]:
     """Answers each conversation by the tokenizer's chat template, in their order.
 
     The model is in evaluation mode meanwhile and is given back as it was; torch's random state is not touched.
@@ -73,7 +73,7 @@ def generate_replies(
     with evaluating(model):
         written = write(model, tokenizer, prompts, samplings, batch_size)
     return [
-        Reply(text=chat_text.decode_after(tokenizer, prompt, tokens), tokens=len(tokens), finished=finished)
+        ConversationReply(text=chat_text.decode_after(tokenizer, prompt, tokens), tokens=len(tokens), finished=finished)
         for prompt, (tokens, finished) in zip(prompts, written, strict=True)
     ]
 
@@ -126,7 +126,8 @@ def _rows(
     batch_size: int,
 ) -> Written:
     rows = {
-        i: Row(request=i, sampling=sampling, is_stopped=lambda tokens: False) for i, sampling in enumerate(samplings)
+        i: RunningReply(request=i, sampling=sampling, is_stopped=lambda tokens: False)
+        for i, sampling in enumerate(samplings)
     }
     config = model.config.get_text_config()
     attention = config._attn_implementation

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from stages.lib.core.records import Record
-from stages.lib.evaluation.conversation_replies import Reply
-from stages.lib.evaluation.win_rate import Verdict
+from stages.lib.evaluation.conversation_replies import ConversationReply
+from stages.lib.evaluation.win_rate import Preference
 from stages.lib.statistics.drawing import drawn
 
 
@@ -16,9 +16,9 @@ def marks(record: Record, system: str, seed: int) -> tuple[str, str]:
 
 def evaluation_rows(
     records: Sequence[Record],
-    replies: Mapping[str, Sequence[Reply]],
+    replies: Mapping[str, Sequence[ConversationReply]],
     scores: Mapping[str, Sequence[Record]],
-    verdicts: Mapping[str, Sequence[Verdict]],
+    verdicts: Mapping[str, Sequence[Preference]],
     seed: int,
 ) -> tuple[list[Record], list[Record]]:
     """The rows of evaluation.csv, and of evaluation_for_marking.csv: a question and system, blind, no winner yet."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Record
-from stages.lib.evaluation.conversation_replies import Reply
-from stages.lib.evaluation.win_rate import Pair
+from stages.lib.evaluation.conversation_replies import ConversationReply
+from stages.lib.evaluation.win_rate import AnswerPair
 from stages.lib.statistics.drawing import drawn
 
 
@@ -38,10 +38,12 @@ def context_length(directory: Path) -> int:
     return int(config.max_position_embeddings)
 
 
-def make_pairs(records: Sequence[Record], first: Sequence[Reply], second: Sequence[Reply]) -> list[Pair]:
+def make_pairs(
+    records: Sequence[Record], first: Sequence[ConversationReply], second: Sequence[ConversationReply]
+) -> list[AnswerPair]:
     """What the judge compares."""
     return [
-        Pair(
+        AnswerPair(
             question=record["question"],
             context=record["context"],
             reference=record["answer"],

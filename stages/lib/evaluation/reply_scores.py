@@ -7,14 +7,14 @@ from stages.lib.answers.likeness import rouge_l, token_f1
 from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Record
 from stages.lib.evaluation.comparison import Measure, against
-from stages.lib.evaluation.conversation_replies import Reply
+from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.reply_kinds import corrects, declines
-from stages.lib.evaluation.win_rate import WORTH, Verdict
+from stages.lib.evaluation.win_rate import WORTH, Preference
 
 EDGE_KINDS = ("unanswerable", "false_premise")
 
 
-def score_reply(record: Record, reply: Reply, similarity: float) -> Record:
+def score_reply(record: Record, reply: ConversationReply, similarity: float) -> Record:
     """The scores of one reply."""
     return {
         "token_f1": token_f1(reply.text, record["answer"]),
@@ -72,7 +72,7 @@ def make_measures(
     return measures, absent
 
 
-def win_row(verdicts: Sequence[Verdict], samples: int, seed: int) -> dict[str, Any] | None:
+def win_row(verdicts: Sequence[Preference], samples: int, seed: int) -> dict[str, Any] | None:
     """Wins and half the ties over the questions judged: interval, p against one half, counts. None: none judged."""
     judged = [verdict.outcome for verdict in verdicts if verdict.outcome is not None]
     failed = len(verdicts) - len(judged)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages.lib.evaluation.conversation_replies import Conversation, Reply, generate_replies
+from stages.lib.evaluation.conversation_replies import Conversation, ConversationReply, generate_replies
 from stages.lib.evaluation.forgetting import Floats, window_losses
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Sampling
 from stages.lib.weights.base import load_adapter, load_base
@@ -32,7 +32,7 @@ class Asking:
 class Answers:
     """What one system said."""
 
-    replies: list[Reply]
+    replies: list[ConversationReply]
     losses: Floats | None  # nats a token of each general text; None: this runtime does not tell
 
 
@@ -87,7 +87,9 @@ def ask_gguf(file: Path, conversations: Sequence[Conversation], asking: Asking) 
         if found[i].error:
             raise ValueError(f"{file}: conversation {i}: {found[i].error}; lower max_new_tokens or leave it out")
         replies.append(
-            Reply(text=found[i].text, tokens=found[i].completion_tokens, finished=found[i].finish_reason == "stop")
+            ConversationReply(
+                text=found[i].text, tokens=found[i].completion_tokens, finished=found[i].finish_reason == "stop"
+            )
         )
     return Answers(replies=replies, losses=None)
 

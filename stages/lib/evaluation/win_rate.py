@@ -33,7 +33,7 @@ SCHEMA: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class AnswerPair:
     """Two answers to one question."""
 
     question: str
@@ -44,7 +44,7 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Preference:
     """What a judge said of a pair; outcome None: it failed."""
 
     outcome: Outcome | None  # of the pair's second answer
@@ -53,19 +53,19 @@ class Verdict:
 
 
 def judge_by_rating(
-    pairs: Sequence[Pair], model: LanguageModel, *, prompt: str, max_tokens: int, progress: str
-) -> list[Verdict]:
+    pairs: Sequence[AnswerPair], model: LanguageModel, *, prompt: str, max_tokens: int, progress: str
+) -> list[Preference]:
     """Two requests a pair, one an order; equal answers are a tie without being asked about."""
     asked = [pair for pair in pairs if pair.first.strip() != pair.second.strip()]
     requests = [_request(pair, prompt, max_tokens, swapped) for pair in asked for swapped in (False, True)]
     replies = model.generate(requests, progress=progress) if requests else []
     found = {pair: _verdict(replies[2 * i], replies[2 * i + 1]) for i, pair in enumerate(asked)}
-    return [found.get(pair, Verdict(outcome="tie", why="the same answer")) for pair in pairs]
+    return [found.get(pair, Preference(outcome="tie", why="the same answer")) for pair in pairs]
 
 
 def judge_by_likelihood(
-    pairs: Sequence[Pair], model: LanguageModel, *, prompt: str, margin: float, progress: str
-) -> list[Verdict]:
+    pairs: Sequence[AnswerPair], model: LanguageModel, *, prompt: str, margin: float, progress: str
+) -> list[Preference]:
     """Compares nats a token of the reference after each answer; `margin` nats apart or less is a tie."""
     requests = [
         ScoreRequest(
@@ -81,11 +81,11 @@ def judge_by_likelihood(
     for i in range(len(pairs)):
         first, second = rates[2 * i], rates[2 * i + 1]
         outcome: Outcome = "win" if second - first > margin else "loss" if first - second > margin else "tie"
-        verdicts.append(Verdict(outcome=outcome, why=f"{first:.3f} and {second:.3f} nats a token of the reference"))
+        verdicts.append(Preference(outcome=outcome, why=f"{first:.3f} and {second:.3f} nats a token of the reference"))
     return verdicts
 
 
-def _request(pair: Pair, prompt: str, max_tokens: int, swapped: bool) -> GenerateRequest:
+def _request(pair: AnswerPair, prompt: str, max_tokens: int, swapped: bool) -> GenerateRequest:
     first, second = (pair.second, pair.first) if swapped else (pair.first, pair.second)
     text = fill(
         prompt,
@@ -98,17 +98,17 @@ def _request(pair: Pair, prompt: str, max_tokens: int, swapped: bool) -> Generat
     return GenerateRequest(prompt=Prompt(text=text), sampling=Sampling(max_tokens=max_tokens), schema=SCHEMA)
 
 
-def _verdict(plain: JudgeReply, swapped: JudgeReply) -> Verdict:
+def _verdict(plain: JudgeReply, swapped: JudgeReply) -> Preference:
     """From the replies in both orders; in the plain one the second answer is B."""
     named = [_winner(plain), _winner(swapped)]
     for reply, winner in zip((plain, swapped), named, strict=True):
         if winner is None:
             failure = {"error": "failed_request", "length": "cut_off"}.get(reply.finish_reason, "unparsable")
-            return Verdict(outcome=None, why=failure)
+            return Preference(outcome=None, why=failure)
     outcomes: dict[str, tuple[Outcome, Outcome]] = {"A": ("loss", "win"), "B": ("win", "loss"), "tie": ("tie", "tie")}
     one, other = outcomes[str(named[0])][0], outcomes[str(named[1])][1]
     why = " | ".join(str((find_json_object(reply.text) or {}).get("rationale", "")) for reply in (plain, swapped))
-    return Verdict(outcome=one if one == other else "tie", disagreed=one != other, why=why)
+    return Preference(outcome=one if one == other else "tie", disagreed=one != other, why=why)
 
 
 def _winner(reply: JudgeReply) -> str | None:

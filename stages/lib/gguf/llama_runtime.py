@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 
 import httpx
 
-Message = dict[str, str]
+from stages.lib.core.records import Message
 
 
 @dataclass(frozen=True)

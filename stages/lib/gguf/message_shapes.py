@@ -4,7 +4,8 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from stages.lib.gguf.llama_runtime import LlamaRuntime, Message
+from stages.lib.core.records import Message
+from stages.lib.gguf.llama_runtime import LlamaRuntime
 
 UNICODE = "naïve – 漢字 ▁ \u200b 👩\u200d👩\u200d👧 \u202eעברית\u202c ½ \ufeff 𝔘 \t\u00a0end"
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from stages.lib.core.records import Message
 from stages.lib.gguf.vocabulary import template_text
 from stages.lib.weights.base import end_tokens
 
 SYSTEM, FIRST, REPLY, SECOND = "qsystemq", "qfirstq", "qreplyq", "qsecondq"
 MAX_CONTEXT = 8192  # tokens; Ollama reserves memory for all of them
-Message = dict[str, str]
 
 
 @dataclass(frozen=True)

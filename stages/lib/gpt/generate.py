@@ -16,7 +16,7 @@ from torch import Tensor
 from stages.lib.gpt.checkpoints import load_model
 from stages.lib.gpt.evaluating import evaluating
 from stages.lib.gpt.model import GPT, KVCache
-from stages.lib.gpt.sampling import PRESETS, Sampling, choose, sequence_generator
+from stages.lib.gpt.sampling import PRESETS, TokenSampling, choose, sequence_generator
 from stages.lib.tokens.tokenizers import load_tokenizer
 
 
@@ -77,7 +77,7 @@ def generate(
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
-    sampling: Sampling,
+    sampling: TokenSampling,
     valid_ids: int,
     stop: int | None = None,
     seed: int = 0,
@@ -135,7 +135,7 @@ def _seen(texts: list[list[int]], active: list[int], logits: Tensor) -> Tensor:
     return seen.to(logits.device)
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, Sampling]:
+def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, TokenSampling]:
     """The command line, and the preset with what it overrides."""
     parser = argparse.ArgumentParser(prog="python -m stages.lib.gpt.generate", description="Continue a text.")
     parser.add_argument("--ckpt", type=Path, required=True, help="directory of a checkpoint, e.g. models/gpt/best")

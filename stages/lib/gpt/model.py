@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from stages.lib.tokens.targets import IGNORED
 
 SIGMOID_SCALE = 1.702  # of the GELU approximation x sigmoid(1.702 x)
-Position = Literal["rope", "learned"]
+PositionEncoding = Literal["rope", "learned"]
 Norm = Literal["rmsnorm", "layernorm"]
 Activation = Literal["gelu", "gelu_tanh", "gelu_sigmoid"]
 
@@ -32,7 +32,7 @@ class GPTConfig:
     n_layer: int
     n_head: int
     d_model: int
-    position: Position = "rope"
+    position: PositionEncoding = "rope"
     rope_theta: float = 10_000.0
     norm: Norm = "rmsnorm"
     norm_eps: float = 1e-5

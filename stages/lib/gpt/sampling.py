@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
+class TokenSampling:
     """How a token is chosen; the steps are taken in the order of transformers: penalty, temperature, top-k, top-p."""
 
     temperature: float = 1.0  # logits are divided by it, >= 0; 0: greedy, the likeliest token
@@ -32,9 +32,9 @@ class Sampling:
 
 
 PRESETS = {
-    "conservative": Sampling(temperature=0.6, top_k=40),
-    "nucleus": Sampling(temperature=0.8, top_p=0.9),
-    "greedy": Sampling(temperature=0.0),
+    "conservative": TokenSampling(temperature=0.6, top_k=40),
+    "nucleus": TokenSampling(temperature=0.8, top_p=0.9),
+    "greedy": TokenSampling(temperature=0.0),
 }
 
 
@@ -67,7 +67,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     return logits.masked_fill(dropped.gather(-1, order.argsort(dim=-1)), -torch.inf)
 
 
-def adjust(logits: Tensor, sampling: Sampling, seen: Tensor | None = None) -> Tensor:
+def adjust(logits: Tensor, sampling: TokenSampling, seen: Tensor | None = None) -> Tensor:
     """Applies penalty, temperature, top-k and top-p as far as they are set, (B, V) -> (B, V) in float32.
 
     `seen`: see `penalize_repetition`; it is needed for a penalty only.
@@ -92,7 +92,7 @@ def sequence_generator(seed: int, sequence: int) -> torch.Generator:
 
 
 def choose(
-    logits: Tensor, sampling: Sampling, generators: Sequence[torch.Generator], seen: Tensor | None = None
+    logits: Tensor, sampling: TokenSampling, generators: Sequence[torch.Generator], seen: Tensor | None = None
 ) -> Tensor:
     """The next token of every sequence, (B, V) -> (B,); `generators` holds one a sequence.
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from stages.lib.answers.likeness import token_f1
-from stages.lib.grpo.rewards import AnswerSimilarity, Floats, Sample, format_reward, lenient_answer
+from stages.lib.grpo.rewards import AnswerSimilarity, Floats, ReasoningSample, format_reward, lenient_answer
 from stages.lib.statistics.bootstrap import compare
 
 FORM, CONTENT = ("format",), ("answer_f1", "answer_similarity")
 
 
 def measure_replies(
-    samples: Sequence[Sample], replies: Sequence[str], similarity: AnswerSimilarity
+    samples: Sequence[ReasoningSample], replies: Sequence[str], similarity: AnswerSimilarity
 ) -> dict[str, Floats]:
     """Format, answer F1 and answer similarity of replies[i] to samples[i], each (Q,)."""
     pairs = list(zip(samples, replies, strict=True))
@@ -48,7 +48,9 @@ def gains(base: Mapping[str, Floats], tuned: Mapping[str, Floats], samples: int,
 
 
 def reply_rows(
-    samples: Sequence[Sample], replies: Mapping[str, Sequence[str]], measures: Mapping[str, Mapping[str, Floats]]
+    samples: Sequence[ReasoningSample],
+    replies: Mapping[str, Sequence[str]],
+    measures: Mapping[str, Mapping[str, Floats]],
 ) -> list[dict[str, Any]]:
     """A row a test question: what each system (base, tuned) replied, and what it was measured as."""
     rows = []

@@ -6,26 +6,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stages.lib.core.metrics import check_counts
-from stages.lib.core.records import Record
-from stages.lib.grpo.rewards import Sample
-from stages.lib.grpo.settings import Message
+from stages.lib.core.records import Message, Record
+from stages.lib.grpo.rewards import ReasoningSample
 
 MOST = 0.3  # of a reasoning's characters, from which an answer is most of it: the question is repeated there, too
 
 
 @dataclass
-class Split:
+class PromptSplit:
     """What is asked of one split."""
 
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[ReasoningSample] = field(default_factory=list)
     prompts: list[list[Message]] = field(default_factory=list)
     tokens: list[list[int]] = field(default_factory=list)  # of the prompts
     counts: dict[str, Any] = field(default_factory=dict)
 
-    def first(self, count: int) -> "Split":
+    def first(self, count: int) -> "PromptSplit":
         """The first `count` samples; 0: all."""
         end = count or len(self.samples)
-        return Split(self.samples[:end], self.prompts[:end], self.tokens[:end], self.counts)
+        return PromptSplit(self.samples[:end], self.prompts[:end], self.tokens[:end], self.counts)
 
 
 def choose_shots(records: Sequence[Record], count: int) -> list[Record]:
@@ -61,9 +60,9 @@ def instruction_of(record: Record) -> str:
     return asked.strip()
 
 
-def make_split(records: Sequence[Record], shots: Sequence[Record], tokenizer: Any, max_tokens: int) -> Split:
+def make_split(records: Sequence[Record], shots: Sequence[Record], tokenizer: Any, max_tokens: int) -> PromptSplit:
     """Samples and prompts of the records that can be asked; drop reasons `prompt_too_long`, `worked_example`."""
-    split, dropped = Split(), Counter[str]()
+    split, dropped = PromptSplit(), Counter[str]()
     shown = {shot["id"] for shot in shots}
     for record in records:
         prompt = make_prompt(record, shots)
@@ -74,7 +73,7 @@ def make_split(records: Sequence[Record], shots: Sequence[Record], tokenizer: An
             dropped["prompt_too_long"] += 1
         else:
             parts = {name: record[name] for name in ("id", "question", "context", "reasoning", "answer")}
-            split.samples.append(Sample(**parts, instruction=instruction_of(record)))
+            split.samples.append(ReasoningSample(**parts, instruction=instruction_of(record)))
             split.prompts.append(prompt)
             split.tokens.append(tokens)
     split.counts = check_counts(len(records), len(split.samples), dict(dropped))

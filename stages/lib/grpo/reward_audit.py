@@ -23,21 +23,21 @@ from stages.lib.grpo.rewards import (
     FORM,
     Floats,
     Name,
+    ReasoningSample,
     Reward,
-    Sample,
-    content_words,
     lenient_answer,
     score,
     total,
+    unstopped_words,
 )
 
 UPPER_QUANTILE = 0.95  # of the base's replies
 TOTAL = "total"
 
 
-def adversarial_replies(sample: Sample) -> dict[str, str]:
+def adversarial_replies(sample: ReasoningSample) -> dict[str, str]:
     """Replies without worth, by kind: bare, and in the format where the bare text would only fail the format."""
-    keywords = " ".join(word for word, _ in Counter(content_words(sample.context)).most_common(12))
+    keywords = " ".join(word for word, _ in Counter(unstopped_words(sample.context)).most_common(12))
     phrase = " ".join(sample.context.split()[:6])
     return {
         "empty": "",
@@ -58,10 +58,10 @@ def adversarial_replies(sample: Sample) -> dict[str, str]:
 def audit_rewards(
     rewards: Mapping[Name, Reward],
     weights: Mapping[Name, float],
-    samples: Sequence[Sample],
+    samples: Sequence[ReasoningSample],
     replies: Sequence[str],
     *,
-    references: Sequence[Sample],
+    references: Sequence[ReasoningSample],
     tolerance: float,
 ) -> dict[str, Any]:
     """What the rewards say of the base's replies (replies[i] to samples[i]), and of adversarial ones to `references`.
@@ -131,7 +131,10 @@ def check_audit(audit: Mapping[str, Any], tolerance: float) -> None:
 
 
 def _scores(
-    rewards: Mapping[Name, Reward], weights: Mapping[Name, float], samples: Sequence[Sample], replies: Sequence[str]
+    rewards: Mapping[Name, Reward],
+    weights: Mapping[Name, float],
+    samples: Sequence[ReasoningSample],
+    replies: Sequence[str],
 ) -> dict[str, Floats]:
     each = {name: score(name, reward, samples, replies) for name, reward in rewards.items()}
     return {str(name): values for name, values in each.items()} | {TOTAL: total(each, weights)}

@@ -36,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class ReasoningSample:
     """What a reply is held against."""
 
     id: str
@@ -53,7 +53,7 @@ class Sample:
 
 
 # Rewards of replies[i] to samples[i]: as many numbers, each in 0..1.
-Reward = Callable[[Sequence[Sample], Sequence[str]], Sequence[float]]
+Reward = Callable[[Sequence[ReasoningSample], Sequence[str]], Sequence[float]]
 Encoder = Callable[[Sequence[str]], Floats]  # texts to unit vectors, (texts, dimensions)
 
 
@@ -62,24 +62,24 @@ def lenient_answer(reply: str) -> str:
     return reply.rpartition(SEPARATOR)[2].strip()
 
 
-def parsed(sample: Sample, reply: str) -> tuple[str, str] | None:
+def parsed(sample: ReasoningSample, reply: str) -> tuple[str, str] | None:
     """Reasoning and answer of a reply in format; None when it is not, or when its separator is the instruction's."""
     quoted = _seams(sample.instruction)
     return None if quoted and quoted & _seams(reply) else separated(reply)
 
 
-def format_reward(sample: Sample, reply: str) -> float:
+def format_reward(sample: ReasoningSample, reply: str) -> float:
     """1 for `reasoning ##### answer`, else 0."""
     return float(parsed(sample, reply) is not None)
 
 
-def overlap_reward(sample: Sample, reply: str) -> float:
+def overlap_reward(sample: ReasoningSample, reply: str) -> float:
     """Token F1 of the answer against the reference's."""
     parts = parsed(sample, reply)
     return token_f1(parts[1], sample.answer) if parts else 0.0
 
 
-def grounded_reward(sample: Sample, reply: str) -> float:
+def grounded_reward(sample: ReasoningSample, reply: str) -> float:
     """How much of the reasoning is found in the context, less for repeating itself or most of the context.
 
     The share of the reasoning's n-grams (`NGRAM` words in a row) that the context has, without those of the question,
@@ -98,7 +98,7 @@ def grounded_reward(sample: Sample, reply: str) -> float:
     return share * (len(set(grams)) / len(grams)) * copying
 
 
-def length_reward(sample: Sample, reply: str, low: int, high: int) -> float:
+def length_reward(sample: ReasoningSample, reply: str, low: int, high: int) -> float:
     """1 for a reply of `low` to `high` words; below, its share of `low`; above, falling to 0 at twice `high`."""
     words = len(reply.replace(SEPARATOR, " ").split())
     if words < low:
@@ -112,12 +112,12 @@ class AnswerSimilarity:
 
     encode: Encoder
 
-    def __call__(self, samples: Sequence[Sample], replies: Sequence[str]) -> list[float]:
+    def __call__(self, samples: Sequence[ReasoningSample], replies: Sequence[str]) -> list[float]:
         """0 for replies out of format."""
         parts = [parsed(sample, reply) for sample, reply in zip(samples, replies, strict=True)]
         return self.answers(samples, [part[1] if part else "" for part in parts])
 
-    def answers(self, samples: Sequence[Sample], answers: Sequence[str]) -> list[float]:
+    def answers(self, samples: Sequence[ReasoningSample], answers: Sequence[str]) -> list[float]:
         """The same of answers that stand alone; 0 for an empty one."""
         texts = sorted({*answers, *(sample.answer for sample in samples)} - {""})
         if not texts:
@@ -142,7 +142,7 @@ def build_rewards(weights: Mapping[Name, float], encode: Encoder, length_words: 
     return {name: every[name] for name in every if weights.get(name, 0.0) > 0}
 
 
-def score(name: str, reward: Reward, samples: Sequence[Sample], replies: Sequence[str]) -> Floats:
+def score(name: str, reward: Reward, samples: Sequence[ReasoningSample], replies: Sequence[str]) -> Floats:
     """The rewards of replies, checked.
 
     Raises:
@@ -166,7 +166,7 @@ def total(scores: Mapping[Name, Floats], weights: Mapping[Name, float]) -> Float
     return weighted
 
 
-def content_words(text: str) -> list[str]:
+def unstopped_words(text: str) -> list[str]:
     """Lower-case words and numbers without the commonest English words."""
     return [word for word in _words(text) if word not in _STOPPED]
 
@@ -190,8 +190,8 @@ def _seams(text: str) -> set[tuple[str, ...]]:
     return {gram for gram in _in_a_row(re.findall(f"{SEPARATOR}|{WORD}", text.lower())) if SEPARATOR in gram}
 
 
-def _each(reward: Callable[[Sample, str], float]) -> Reward:
-    def batch(samples: Sequence[Sample], replies: Sequence[str]) -> list[float]:
+def _each(reward: Callable[[ReasoningSample, str], float]) -> Reward:
+    def batch(samples: Sequence[ReasoningSample], replies: Sequence[str]) -> list[float]:
         return [reward(sample, reply) for sample, reply in zip(samples, replies, strict=True)]
 
     return batch

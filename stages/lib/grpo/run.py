@@ -16,12 +16,12 @@ import torch
 from stages.lib.adapters.lora import Lora, lora_config
 from stages.lib.adapters.resuming import train_on
 from stages.lib.adapters.schedule import Schedule
+from stages.lib.core.records import Message
 from stages.lib.decoding import grouped_attention
-from stages.lib.grpo.rewards import Name, Reward, Sample
+from stages.lib.grpo.rewards import Name, ReasoningSample, Reward
 from stages.lib.grpo.rollouts import sample_replies
 from stages.lib.grpo.settings import (
     GRPOSettings,
-    Message,
     prompt_order,
     training_set,
     trl_config,
@@ -75,7 +75,7 @@ def train(
     tokenizer: Any,
     *,
     prompts: Sequence[list[Message]],
-    samples: Sequence[Sample],
+    samples: Sequence[ReasoningSample],
     rewards: Mapping[Name, Reward],
     reward_weights: Mapping[Name, float],
     settings: GRPOSettings,

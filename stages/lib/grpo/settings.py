@@ -8,12 +8,12 @@ from typing import Any, Literal
 import numpy as np
 
 from stages.lib.adapters.schedule import Schedule, trainer_settings
-from stages.lib.grpo.rewards import Name, Reward, Sample, score
+from stages.lib.core.records import Message
+from stages.lib.grpo.rewards import Name, ReasoningSample, Reward, score
 
 LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "luspo", "sapo"]
 ScaleRewards = Literal["group", "batch", "none"]
 GradientCheckpointing = Literal["none", "full"]
-Message = dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def trl_config(settings: GRPOSettings, schedule: Schedule, directory: Path, use_
     return GRPOConfig(**(trainer_settings(schedule, settings.steps, directory, use_cpu) | own | changes))
 
 
-def training_set(prompts: Sequence[list[Message]], samples: Sequence[Sample]) -> Any:
+def training_set(prompts: Sequence[list[Message]], samples: Sequence[ReasoningSample]) -> Any:
     """A `datasets.Dataset` of prompts (messages) with what the rewards need beside them."""
     from datasets import Dataset
 
@@ -105,7 +105,7 @@ def trl_reward(name: str, reward: Reward) -> Any:
         replies = [reply if isinstance(reply, str) else reply[0]["content"] for reply in completions]
         fields = ("id", "question", "context", "reasoning", "answer", "instruction")
         samples = [
-            Sample(**dict(zip(fields, row, strict=True)))
+            ReasoningSample(**dict(zip(fields, row, strict=True)))
             for row in zip(*(columns[field] for field in fields), strict=True)
         ]
         return score(name, reward, samples, replies).tolist()  # type: ignore[no-any-return]

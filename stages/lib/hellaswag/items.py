@@ -20,7 +20,7 @@ _MAX_BYTES = 1_000_000  # of a line
 
 
 @dataclass(frozen=True)
-class Item:
+class HellaSwagItem:
     """A context, its four endings, and which of them is right."""
 
     activity_label: str
@@ -30,7 +30,7 @@ class Item:
     label: int
 
 
-def load_items(source: str | Path, limit: int = 0) -> tuple[list[Item], Counter[str]]:
+def load_items(source: str | Path, limit: int = 0) -> tuple[list[HellaSwagItem], Counter[str]]:
     """Items of a JSONL file of the upstream schema, or of the hub's validation split at its pin (`source` is "hub").
 
     `ctx_a` and `ctx_b` may be absent: `ctx` stands for both then, and ctx_b's first letter stays small.
@@ -50,11 +50,11 @@ def load_items(source: str | Path, limit: int = 0) -> tuple[list[Item], Counter[
     if str(source) != "hub":
         check_tracked([Path(source)], f"hellaswag {str(source)!r}")
     records = _hub() if str(source) == "hub" else json_records(Path(source), _MAX_BYTES)
-    items: list[Item] = []
+    items: list[HellaSwagItem] = []
     dropped: Counter[str] = Counter()
     first: Drop | None = None
     for found in records:
-        item = found if isinstance(found, Drop) else as_item(*found)
+        item = found if isinstance(found, Drop) else as_hellaswag_item(*found)
         if isinstance(item, Drop):
             first = first or item
             dropped[item.reason] += 1
@@ -75,7 +75,7 @@ def _hub() -> Iterator[tuple[str, Record]]:
         yield f"{HUB.name}[{number}]", record
 
 
-def as_item(where: str, record: Record) -> Item | Drop:
+def as_hellaswag_item(where: str, record: Record) -> HellaSwagItem | Drop:
     """The item in a record, or the drop that it is.
 
     Reasons: `no_label` (also the empty one of the test split), `not_four_endings`, `empty_ending`, `no_context`,
@@ -95,7 +95,7 @@ def as_item(where: str, record: Record) -> Item | Drop:
         return Drop(where, "no_activity_label")
     a, b = parts
     both = (a, b) if isinstance(a, str) and isinstance(b, str) else None
-    return Item(record["activity_label"], context, both, tuple(endings), int(str(label)))
+    return HellaSwagItem(record["activity_label"], context, both, tuple(endings), int(str(label)))
 
 
 def clean(text: str) -> str:
@@ -104,7 +104,7 @@ def clean(text: str) -> str:
     return re.sub(r"\[.*?\]", "", text).replace("  ", " ")
 
 
-def query(item: Item) -> str:
+def query(item: HellaSwagItem) -> str:
     """The context that lm-evaluation-harness shows."""
     context = item.ctx if item.ctx_parts is None else f"{item.ctx_parts[0]} {item.ctx_parts[1].capitalize()}"
     return clean(f"{item.activity_label}: {context}")

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from scipy.stats import binomtest
 
 from stages.lib.gpt.model import GPT
-from stages.lib.hellaswag.items import ENDINGS, Item, clean, query
+from stages.lib.hellaswag.items import ENDINGS, HellaSwagItem, clean, query
 from stages.lib.tokens.tokenizers import Tokenizer
 
 MEASURES = ("acc_tokens", "acc_norm_tokens", "acc_chars", "acc_norm_chars")
@@ -19,7 +19,7 @@ _HEAD_ROWS = 512  # positions whose logits are in memory together: 100 MB at GPT
 
 
 @dataclass(frozen=True)
-class Row:
+class EndingRow:
     """One ending to be scored."""
 
     ids: np.ndarray  # the context's and the ending's tokens, int64
@@ -27,14 +27,14 @@ class Row:
     divisor: float
 
 
-def rows_by_tokens(item: Item, tokenizer: Tokenizer) -> list[Row]:
+def rows_by_tokens(item: HellaSwagItem, tokenizer: Tokenizer) -> list[EndingRow]:
     """The four endings as build-nanogpt reads them."""
     context = tokenizer.encode(item.ctx)
     endings = [tokenizer.encode(" " + ending) for ending in item.endings]
-    return [Row(np.concatenate((context, ending)), len(ending), len(ending)) for ending in endings]
+    return [EndingRow(np.concatenate((context, ending)), len(ending), len(ending)) for ending in endings]
 
 
-def rows_by_chars(item: Item, tokenizer: Tokenizer) -> list[Row]:
+def rows_by_chars(item: HellaSwagItem, tokenizer: Tokenizer) -> list[EndingRow]:
     """The four endings as lm-evaluation-harness reads them: a space as delimiter, blanks moved to the ending."""
     context = query(item)
     kept = context.rstrip()
@@ -44,11 +44,11 @@ def rows_by_chars(item: Item, tokenizer: Tokenizer) -> list[Row]:
         before = tokenizer.encode(kept)
         # The context keeps its own tokens even where a merge across the border would have changed the last one.
         ending = whole[len(before) :]
-        rows.append(Row(np.concatenate((before, ending)), len(ending), len(choice)))
+        rows.append(EndingRow(np.concatenate((before, ending)), len(ending), len(choice)))
     return rows
 
 
-def windows(row: Row, context: int) -> Iterator[tuple[np.ndarray, int]]:
+def windows(row: EndingRow, context: int) -> Iterator[tuple[np.ndarray, int]]:
     """Token ids, at most context + 1, and how many of the last ones to score: one window where the ending fits.
 
     What stands before is cropped from the left. A longer ending is scored in several windows, none of its tokens
@@ -62,7 +62,7 @@ def windows(row: Row, context: int) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def log_likelihoods(
-    model: GPT, rows: Sequence[Row], device: str | torch.device = "cpu", batch_tokens: int = 16_384
+    model: GPT, rows: Sequence[EndingRow], device: str | torch.device = "cpu", batch_tokens: int = 16_384
 ) -> np.ndarray:
     """Sum of the log-probabilities of each row's scored tokens, (rows,) float64.
 
@@ -107,7 +107,7 @@ def _batch(batch: list[tuple[np.ndarray, int]], model: GPT, device: torch.device
 def count_correct(
     model: GPT,
     tokenizer: Tokenizer,
-    items: Sequence[Item],
+    items: Sequence[HellaSwagItem],
     device: str | torch.device = "cpu",
     batch_tokens: int = 16_384,
 ) -> Counter[str]:
@@ -141,7 +141,7 @@ def summarize(counts: Counter[str]) -> dict[str, Any]:
 def score(
     model: GPT,
     tokenizer: Tokenizer,
-    items: Sequence[Item],
+    items: Sequence[HellaSwagItem],
     device: str | torch.device = "cpu",
     batch_tokens: int = 16_384,
 ) -> dict[str, Any]:

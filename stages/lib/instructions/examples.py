@@ -66,11 +66,15 @@ class Docstrings:
     limit: int = 0  # examples at most; 0: all
 
 
-Source = InstructionFiles | SpamFiles | Docstrings
-KINDS: dict[str, type[Source]] = {"instructions": InstructionFiles, "spam": SpamFiles, "docstrings": Docstrings}
+InstructionSource = InstructionFiles | SpamFiles | Docstrings
+KINDS: dict[str, type[InstructionSource]] = {
+    "instructions": InstructionFiles,
+    "spam": SpamFiles,
+    "docstrings": Docstrings,
+}
 
 
-def parse_source(content: Any, where: str) -> Source:
+def parse_source(content: Any, where: str) -> InstructionSource:
     """Builds the typed source that `content["kind"]` names.
 
     Raises:
@@ -82,7 +86,7 @@ def parse_source(content: Any, where: str) -> Source:
     return from_mapping(KINDS[kind], content, where)
 
 
-def read_source(source: Source) -> Iterator[Example | Drop]:
+def read_source(source: InstructionSource) -> Iterator[Example | Drop]:
     """Examples and drops in the order of the files; equal examples after the first are drops (`duplicate`).
 
     Raises:

@@ -31,7 +31,7 @@ import numpy as np
 from stages.lib.core.params import fill
 from stages.lib.english.question_faults import question_fault
 from stages.lib.english.words import content_words
-from stages.lib.judging.validity import Item
+from stages.lib.judging.validity import JudgedItem
 from stages.lib.llm.protocol import LanguageModel, Prompt, Score, ScoreRequest
 
 NULL = {"groundedness": "random_chunk", "relevance": "random_question", "standalone": "vague_question"}
@@ -40,7 +40,7 @@ DIGITS = 6  # of a measure, after the point
 
 
 def measure(
-    asked: Sequence[tuple[str, Item]],
+    asked: Sequence[tuple[str, JudgedItem]],
     model: LanguageModel,
     *,
     prompts: Mapping[str, str],
@@ -95,7 +95,7 @@ def calibrated(measures: Sequence[float], null: Sequence[float]) -> list[float]:
     return [round(float(1 + 4 * (a + b) / 2 / len(null)), 4) for a, b in zip(low, high, strict=True)]
 
 
-def _requests(criterion: str, item: Item, prompts: Mapping[str, str]) -> tuple[ScoreRequest, ...]:
+def _requests(criterion: str, item: JudgedItem, prompts: Mapping[str, str]) -> tuple[ScoreRequest, ...]:
     """(with, without) what the criterion's measure is about."""
     alone = prompts["answer_without_context_prompt"]
     unasked = _score_request(fill(alone, question=NEUTRAL_QUESTION), item.answer)

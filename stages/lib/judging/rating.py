@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.lib.core.params import fill
-from stages.lib.judging.validity import Item
+from stages.lib.judging.validity import JudgedItem
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Sampling, ScoreRequest
 from stages.lib.llm.replies import parse_rating
 
@@ -44,7 +44,7 @@ class Rating:
 
 
 def rate(
-    asked: Sequence[tuple[str, Item]],
+    asked: Sequence[tuple[str, JudgedItem]],
     model: LanguageModel,
     *,
     prompts: Mapping[str, str],

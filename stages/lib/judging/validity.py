@@ -26,7 +26,7 @@ _NAME = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class JudgedItem:
     """What is judged."""
 
     question: str
@@ -41,7 +41,7 @@ class Probe:
 
     kind: str
     index: int
-    item: Item
+    item: JudgedItem
 
 
 PROBES = {
@@ -51,7 +51,7 @@ PROBES = {
 }
 
 
-def make_probes(items: Sequence[Item], pairs: int, seed: int) -> list[Probe]:
+def make_probes(items: Sequence[JudgedItem], pairs: int, seed: int) -> list[Probe]:
     """At most `pairs` probes of each kind, drawn with a seed; kinds that an item does not allow are left out.
 
     Raises:
@@ -76,7 +76,7 @@ def make_probes(items: Sequence[Item], pairs: int, seed: int) -> list[Probe]:
     return probes
 
 
-def wrong_answers(item: Item) -> list[str]:
+def wrong_answers(item: JudgedItem) -> list[str]:
     """Other facts of the chunk (other sentences, if it has none) that share less than half of the answer's words."""
     answer = content_words(item.answer)
     facts = [fact.text for fact in pick_facts(item.context, limit=100)]

@@ -17,7 +17,7 @@ from stages.lib.weights.models import ModelEntry
 
 if TYPE_CHECKING:  # torch loads with the weights, not before
     from stages.lib.llm.json_grammar import JsonGrammar
-    from stages.lib.llm.transformers_generation import Row
+    from stages.lib.llm.transformers_generation import RunningReply
 
 
 class TransformersBackend:
@@ -80,7 +80,7 @@ class TransformersBackend:
         self, requests: Sequence[GenerateRequest], missing: Sequence[int]
     ) -> Iterator[list[tuple[int, Reply]]]:
         """Replies to requests[i] for i in missing, batch by batch; those that do not fit are refused first."""
-        from stages.lib.llm.transformers_generation import Row, generate_rows
+        from stages.lib.llm.transformers_generation import RunningReply, generate_rows
 
         prompts = [self.prompts.tokens(request) for request in requests]
         fits = [i for i, p in enumerate(prompts) if 0 < len(p) <= self.limit - requests[i].sampling.max_tokens]
@@ -89,7 +89,7 @@ class TransformersBackend:
         if refused:
             yield [(i, self._refusal(len(prompts[i]), requests[i])) for i in refused]
         rows = {
-            place: Row(
+            place: RunningReply(
                 request=place,
                 sampling=requests[i].sampling,
                 is_stopped=lambda tokens, i=i: self._stop(prompts[i], tokens, requests[i]) >= 0,  # type: ignore[misc]
@@ -142,7 +142,7 @@ class TransformersBackend:
 
         return JsonGrammar(self.prompts.tokenizer, request.schema)
 
-    def _reply(self, prompt: list[int], row: "Row", request: GenerateRequest) -> Reply:
+    def _reply(self, prompt: list[int], row: "RunningReply", request: GenerateRequest) -> Reply:
         text = self.prompts.reply(prompt, row.tokens, request)
         place = chat_text.first_stop(text, request.sampling.stop)
         return Reply(

@@ -32,7 +32,7 @@ class Grammar(Protocol):
 
 
 @dataclass
-class Row:
+class RunningReply:
     """One reply in the making."""
 
     request: int  # position in the list of requests
@@ -82,12 +82,12 @@ def plan_batches(lengths: Sequence[int], max_tokens: Sequence[int], size: int) -
 def generate_rows(
     model: Any,
     prompts: Sequence[Tokens],
-    rows: dict[int, Row],
+    rows: dict[int, RunningReply],
     *,
     max_tokens: Sequence[int],
     size: int,
     ends: set[int],
-) -> Iterator[list[Row]]:
+) -> Iterator[list[RunningReply]]:
     """Completes rows[i] (the missing ones) after prompts[i] (token ids, not empty), batch by batch.
 
     The batches of `size` are planned over all prompts and hold the rows that are asked for.
@@ -112,7 +112,9 @@ def generate_rows(
             yield growing
 
 
-def _complete(model: Any, cache: RoomyCache, rests: Sequence[Tokens], rows: Sequence[Row], ends: set[int]) -> None:
+def _complete(
+    model: Any, cache: RoomyCache, rests: Sequence[Tokens], rows: Sequence[RunningReply], ends: set[int]
+) -> None:
     """Grows the rows of one batch until each is finished; `rests` is what follows the P shared tokens in the cache."""
     device = model.device
     shared = cache.get_seq_length()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.lora.masks import IGNORED, Sample
+from stages.lib.lora.masks import IGNORED, MaskedChat
 
 Rows = list[list[int]]  # a micro-batch: the positions of samples; packed: one row, to be joined
 
@@ -68,7 +68,7 @@ def padded_tokens(rows: Sequence[int], lengths: Sequence[int], packing: bool) ->
     return sum(sizes) if packing else len(sizes) * max(sizes)
 
 
-def collate(samples: Sequence[Sample], pad_id: int, packing: bool) -> dict[str, Any]:
+def collate(samples: Sequence[MaskedChat], pad_id: int, packing: bool) -> dict[str, Any]:
     """Tensors of a micro-batch.
 
     Padded on the right: input_ids, labels, attention_mask, each (B, T). Packed: input_ids, labels and position_ids,

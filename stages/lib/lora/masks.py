@@ -9,12 +9,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stages.lib.core.records import Message
+
 IGNORED = -100  # the label of a token that is not learned (torch's cross_entropy)
-Message = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Sample:
+class MaskedChat:
     """A conversation as token ids; both lists have the same length."""
 
     id: str
@@ -27,7 +28,7 @@ class Sample:
         return sum(label != IGNORED for label in self.labels[1:])
 
 
-def render(tokenizer: Any, messages: Sequence[Message], where: str, prompt: bool = False) -> str:
+def render_chat(tokenizer: Any, messages: Sequence[Message], where: str, prompt: bool = False) -> str:
     """The conversation as the chat template writes it; `prompt`: followed by the assistant's generation prompt.
 
     Raises:
@@ -47,7 +48,7 @@ def render(tokenizer: Any, messages: Sequence[Message], where: str, prompt: bool
     return text
 
 
-def encode_conversation(tokenizer: Any, messages: Sequence[Message], sample_id: str) -> Sample:
+def encode_conversation(tokenizer: Any, messages: Sequence[Message], sample_id: str) -> MaskedChat:
     """Token ids and labels of a conversation.
 
     Raises:
@@ -55,7 +56,7 @@ def encode_conversation(tokenizer: Any, messages: Sequence[Message], sample_id: 
     """
     if not any(message["role"] == "assistant" for message in messages):
         raise ValueError(f"{sample_id}: no assistant turn; there are {[message['role'] for message in messages]}")
-    text = render(tokenizer, messages, sample_id)
+    text = render_chat(tokenizer, messages, sample_id)
     spans = [
         _assistant_span(tokenizer, messages, i, text, sample_id)
         for i, message in enumerate(messages)
@@ -70,18 +71,18 @@ def encode_conversation(tokenizer: Any, messages: Sequence[Message], sample_id: 
         inside = [k for k, (low, high) in enumerate(offsets) if start <= low < end and high > low]
         for k in _without_tail(tokenizer, ids, inside, special):
             labels[k] = ids[k]
-    return Sample(sample_id, ids, labels)
+    return MaskedChat(sample_id, ids, labels)
 
 
-def supervises_end(sample: Sample, ends: Collection[int]) -> bool:
+def supervises_end(sample: MaskedChat, ends: Collection[int]) -> bool:
     """Whether an end of turn is among what is learned."""
     return any(label in ends for label in sample.labels)
 
 
 def _assistant_span(tokenizer: Any, messages: Sequence[Message], index: int, text: str, where: str) -> tuple[int, int]:
     """Where the characters of one assistant turn are, its end of turn included, in the rendered conversation."""
-    before = render(tokenizer, messages[:index], where, prompt=True) if index else ""
-    through = render(tokenizer, messages[: index + 1], where)
+    before = render_chat(tokenizer, messages[:index], where, prompt=True) if index else ""
+    through = render_chat(tokenizer, messages[: index + 1], where)
     words = messages[index]["content"].strip()
     if words not in through:
         raise ValueError(

@@ -72,7 +72,7 @@ def read_shape(directory: Path, lora: Lora) -> Shape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
+class TuningLoad:
     """What is computed at once."""
 
     rows: int  # samples of the largest micro-batch
@@ -82,7 +82,7 @@ class Load:
     checkpointing: Checkpointing
 
 
-def estimate(shape: Shape, load: Load) -> dict[str, int]:
+def estimate(shape: Shape, load: TuningLoad) -> dict[str, int]:
     """Bytes by what takes them.
 
     The activations are fitted to two peaks of SmolLM2-135M on a CPU in float32 at 4 x 256 tokens: 4.6 GB with
@@ -123,7 +123,7 @@ def available_bytes() -> tuple[int, str]:
     return free, "this machine"
 
 
-def check_memory(shape: Shape, load: Load, free: int, place: str) -> dict[str, int]:
+def check_memory(shape: Shape, load: TuningLoad, free: int, place: str) -> dict[str, int]:
     """The estimate's parts, if their sum is at most the free bytes.
 
     Raises:
@@ -142,10 +142,10 @@ def check_memory(shape: Shape, load: Load, free: int, place: str) -> dict[str, i
     )
 
 
-def advice(shape: Shape, load: Load, free: int) -> str:
+def advice(shape: Shape, load: TuningLoad, free: int) -> str:
     """The first change that fits: fewer samples at once, then a smaller footprint a layer, then shorter samples."""
 
-    def fits(changed: Load) -> bool:
+    def fits(changed: TuningLoad) -> bool:
         return sum(estimate(shape, changed).values()) <= free
 
     for rows in range(load.rows - 1, 0, -1):

@@ -4,12 +4,12 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from stages.lib.lora.batches import collate
-from stages.lib.lora.masks import IGNORED, Sample, supervises_end
+from stages.lib.lora.masks import IGNORED, MaskedChat, supervises_end
 
 LEAK = 1e-2  # share of the largest logit by which a packed sample's logits may differ (bfloat16 rounds to 0.4%)
 
 
-def check_supervision(samples: Sequence[Sample], ends: Collection[int], tokenizer: Any) -> dict[str, int]:
+def check_supervision(samples: Sequence[MaskedChat], ends: Collection[int], tokenizer: Any) -> dict[str, int]:
     """Counts what is learned.
 
     Raises:
@@ -39,7 +39,7 @@ def check_supervision(samples: Sequence[Sample], ends: Collection[int], tokenize
     }
 
 
-def show_sample(sample: Sample, tokenizer: Any, color: bool) -> str:
+def show_sample(sample: MaskedChat, tokenizer: Any, color: bool) -> str:
     """The sample as text: what is learned stands in ⟦ ⟧ (and in green on a terminal), the rest is dim."""
     runs: list[tuple[bool, list[int]]] = []
     for token, label in zip(sample.input_ids, sample.labels, strict=True):
@@ -56,7 +56,7 @@ def show_sample(sample: Sample, tokenizer: Any, color: bool) -> str:
     return f"{head}\n{'-' * 80}\n{''.join(parts).rstrip()}\n{'-' * 80}"
 
 
-def check_packing(model: Any, samples: Sequence[Sample], pad_id: int) -> float:
+def check_packing(model: Any, samples: Sequence[MaskedChat], pad_id: int) -> float:
     """Packs two samples and changes the first one's tokens: the second one's logits must stay what they are alone.
 
     Returns:
@@ -68,7 +68,7 @@ def check_packing(model: Any, samples: Sequence[Sample], pad_id: int) -> float:
     import torch
 
     first, second = samples[0], samples[1 % len(samples)]
-    other = Sample(first.id, first.input_ids[::-1], first.labels)
+    other = MaskedChat(first.id, first.input_ids[::-1], first.labels)
     device = next(model.parameters()).device
     logits = []
     training = model.training

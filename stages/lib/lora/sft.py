@@ -13,13 +13,13 @@ from stages.lib.adapters.lora import in_float32
 from stages.lib.adapters.resuming import train_on
 from stages.lib.adapters.schedule import Schedule, trainer_settings
 from stages.lib.lora.batches import Rows, collate
-from stages.lib.lora.masks import Sample
+from stages.lib.lora.masks import MaskedChat
 
 
 def make_trainer(
     model: Any,
     tokenizer: Any,
-    samples: Sequence[Sample],
+    samples: Sequence[MaskedChat],
     plan: Sequence[Rows],
     *,
     schedule: Schedule,
@@ -58,7 +58,7 @@ def make_trainer(
 
     def collate_row(row: list[dict[str, Any]]) -> dict[str, Any]:
         pairs = zip(row[0]["input_ids"], row[0]["labels"], strict=True)
-        return collate([Sample("", ids, labels) for ids, labels in pairs], pad_id, packing)
+        return collate([MaskedChat("", ids, labels) for ids, labels in pairs], pad_id, packing)
 
     trainer = SupervisedTrainer(
         model=model,

@@ -11,11 +11,11 @@ import numpy.typing as npt
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.core.records import write_json
 from stages.lib.lora.batches import collate
-from stages.lib.lora.masks import Sample
+from stages.lib.lora.masks import MaskedChat
 from stages.lib.statistics.bootstrap import bootstrap_intervals
 
 
-def sample_losses(model: Any, samples: Sequence[Sample], pad_id: int, batch_tokens: int) -> npt.NDArray[np.float64]:
+def sample_losses(model: Any, samples: Sequence[MaskedChat], pad_id: int, batch_tokens: int) -> npt.NDArray[np.float64]:
     """Mean nats a learned token of each sample, (samples,), in eval mode.
 
     Samples of like length are computed together, at most `batch_tokens` with padding; logits only where learned.
@@ -46,7 +46,7 @@ def sample_losses(model: Any, samples: Sequence[Sample], pad_id: int, batch_toke
 
 
 def before_losses(
-    directory: Path, model: Any, val: Sequence[Sample], pad_id: int, batch_tokens: int
+    directory: Path, model: Any, val: Sequence[MaskedChat], pad_id: int, batch_tokens: int
 ) -> npt.NDArray[np.float64]:
     """The validation samples' losses with the fresh adapter; a resumed training reads those of its beginning."""
     kept = directory / f"before_{code_identity(sample_losses)[:16]}.json"

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-Precision = Literal["auto", "float32", "bfloat16"]
+BoundPrecision = Literal["auto", "float32", "bfloat16"]
 
 SAMPLE = 6144  # vectors that choose the directions and their number; no more than that are compared in full width
 WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512)  # columns tried; multiples of 32 suit matrix units
@@ -106,7 +106,7 @@ def leading_directions(sample: torch.Tensor, count: int) -> torch.Tensor:
     return basis
 
 
-def choose_precision(wanted: Precision) -> torch.dtype:
+def choose_precision(wanted: BoundPrecision) -> torch.dtype:
     """The dtype whose matrix product is faster here: bfloat16 where the processor has matrix units for it.
 
     Raises:

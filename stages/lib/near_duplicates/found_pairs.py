@@ -10,7 +10,7 @@ from stages.lib.core.params import from_mapping
 from stages.lib.core.records import read_json_object, read_jsonl, write_array, write_json, write_jsonl
 
 DIRECTORY = Path("data/near_pairs")
-Pair = tuple[int, int]  # positions of two chunks, the smaller first
+ChunkPair = tuple[int, int]  # positions of two chunks, the smaller first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class FoundPairs:
     """The near pairs of one embedding model, N chunks and H dimensions."""
 
     thresholds: Thresholds
-    cosines: dict[Pair, float]  # of all pairs at or above the floor, in order
-    automatic: set[Pair]  # those of them that are duplicates without asking
+    cosines: dict[ChunkPair, float]  # of all pairs at or above the floor, in order
+    automatic: set[ChunkPair]  # those of them that are duplicates without asking
     vectors: np.ndarray  # (N, H) float32
 
 

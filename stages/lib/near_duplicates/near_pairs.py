@@ -17,15 +17,15 @@ from tqdm import tqdm
 
 from stages.lib.near_duplicates.cosine_bound import (
     CELL,
+    BoundPrecision,
     CosineBound,
-    Precision,
     bound_cosines,
     choose_precision,
     sum_error,
 )
 
 Float32Array = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.int64]
 
 UNIT_TOLERANCE = 1e-3  # how far from 1 the norm of a "normalised" vector may be
 TIE_WIDTH = 1e-12  # cosines nearer to the floor than this are decided with correctly rounded sums
@@ -40,8 +40,8 @@ THREAD_BYTES = 4 * TILE_ROWS * TILE_COLUMNS + 8 * 8 * STRIP + 4 * 8 * GATHER
 class NearPairs:
     """The pairs found, in the order of (first, second), and what it took."""
 
-    first: Rows  # (pairs,)
-    second: Rows  # (pairs,) second > first
+    first: RowNumbers  # (pairs,)
+    second: RowNumbers  # (pairs,) second > first
     cosine: npt.NDArray[np.float64]  # (pairs,)
     columns: int  # of the bound
     precision: str  # of the bound
@@ -54,7 +54,7 @@ def near_pairs(
     *,
     memory_mb: float = 1000,
     max_pairs: int = 5_000_000,
-    precision: Precision = "auto",
+    precision: BoundPrecision = "auto",
     progress: str = "",
 ) -> NearPairs:
     """Finds every pair of rows i < j with cosine >= floor.
@@ -114,7 +114,7 @@ def _compare_all(pool: ThreadPoolExecutor, search: "_Search", bound: CosineBound
             raise
 
 
-def cosines(vectors: Float32Array, first: Rows, second: Rows) -> npt.NDArray[np.float64]:
+def cosines(vectors: Float32Array, first: RowNumbers, second: RowNumbers) -> npt.NDArray[np.float64]:
     """(pairs,) cosines in float64; a pair's value does not depend on the pairs beside it."""
     a, b = vectors[first].astype(np.float64), vectors[second].astype(np.float64)
     dots = (a * b).sum(axis=1)  # along contiguous rows numpy sums each row alone, pairwise
@@ -155,7 +155,7 @@ class _Search:
         self.survivors = self.count = 0
         self.counting = threading.Lock()
         self.own = threading.local()
-        self.found: list[tuple[Rows, Rows, npt.NDArray[np.float64]]] = []
+        self.found: list[tuple[RowNumbers, RowNumbers, npt.NDArray[np.float64]]] = []
 
     def compare(self, bound: CosineBound, top: int, left: int) -> None:
         """Scores the pairs that the bound lets pass, of the tile with rows from `top` and columns from `left`."""
@@ -183,7 +183,7 @@ class _Search:
             above = first < second  # tiles on the diagonal hold some pairs twice
             self._score(first[above], second[above])
 
-    def _score(self, first: Rows, second: Rows) -> None:
+    def _score(self, first: RowNumbers, second: RowNumbers) -> None:
         with self.counting:
             self.survivors += len(first)
         step = max(1, GATHER // self.vectors.shape[1])
@@ -194,7 +194,7 @@ class _Search:
             if passed.any():
                 self._decide(i[passed], j[passed])
 
-    def _decide(self, first: Rows, second: Rows) -> None:
+    def _decide(self, first: RowNumbers, second: RowNumbers) -> None:
         values = cosines(self.vectors, first, second)
         for at in np.flatnonzero(np.abs(values - self.floor) <= TIE_WIDTH):
             values[at] = exact_cosine(self.vectors[first[at]], self.vectors[second[at]])

@@ -63,7 +63,7 @@ class Settings(Protocol):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class QuestionOutcome:
     """What became of the texts: records, and what was rejected with the reason."""
 
     kept: list[Record]  # in the order of the texts
@@ -73,7 +73,7 @@ class Outcome:
 
 def asker(
     strategy: Literal["direct", "fact_first"],
-) -> Callable[[Sequence[Record], str, LanguageModel, Settings, str], Outcome]:
+) -> Callable[[Sequence[Record], str, LanguageModel, Settings, str], QuestionOutcome]:
     """The function of a strategy."""
     match strategy:
         case "direct":
@@ -84,7 +84,9 @@ def asker(
             assert_never(strategy)
 
 
-def ask_directly(chunks: Sequence[Record], prompt: str, model: LanguageModel, params: Settings, name: str) -> Outcome:
+def ask_directly(
+    chunks: Sequence[Record], prompt: str, model: LanguageModel, params: Settings, name: str
+) -> QuestionOutcome:
     """One request a chunk; the reply holds question and answer."""
     requests = [
         GenerateRequest(
@@ -107,10 +109,12 @@ def ask_directly(chunks: Sequence[Record], prompt: str, model: LanguageModel, pa
             question, answer = pair
             support = find_support(answer, chunk["text"])
             kept.append(_record(name, chunk, strategy="direct", question=question, answer=answer, support=support))
-    return Outcome(kept, rejected, len(requests))
+    return QuestionOutcome(kept, rejected, len(requests))
 
 
-def ask_fact_first(chunks: Sequence[Record], prompt: str, model: LanguageModel, params: Settings, name: str) -> Outcome:
+def ask_fact_first(
+    chunks: Sequence[Record], prompt: str, model: LanguageModel, params: Settings, name: str
+) -> QuestionOutcome:
     """Round by round: the best fact of each chunk, then the next fact of those without a question yet."""
     kept: dict[str, Record] = {}
     rejected: list[Record] = []
@@ -141,7 +145,7 @@ def ask_fact_first(chunks: Sequence[Record], prompt: str, model: LanguageModel, 
                 | {"opening": opening.text, "fact": fact.text}
             )
         open_chunks = [chunk for chunk in open_chunks if chunk["id"] not in kept]
-    return Outcome([kept[chunk["id"]] for chunk in chunks if chunk["id"] in kept], rejected, asked)
+    return QuestionOutcome([kept[chunk["id"]] for chunk in chunks if chunk["id"] in kept], rejected, asked)
 
 
 def plan_questions(chunk: Record, limit: int) -> list[tuple[Fact, Opening]]:

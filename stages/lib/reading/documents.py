@@ -28,8 +28,8 @@ class Drop:
     detail: str = ""
 
 
-Item = Document | Drop
-Items = Iterator[Item]
+DocumentOrDrop = Document | Drop
+DocumentStream = Iterator[DocumentOrDrop]
 Advance = Callable[[int], object]  # called with the number of bytes (hub: records) just read, for progress bars
 
 
@@ -54,7 +54,7 @@ def decode_utf8(raw: bytes) -> str:
         raise BrokenInputError("invalid_utf8", f"byte {error.start}: {error.reason}") from error
 
 
-def as_item(source: str, text: object, where: str, max_chars: int) -> Item:
+def as_document(source: str, text: object, where: str, max_chars: int) -> DocumentOrDrop:
     """A document with its line ends made `\\n`, or the drop that an unusable text is.
 
     Reasons: `no_text` (absent or not a string), `empty` (nothing but whitespace), `invalid_unicode` (a lone

@@ -14,7 +14,7 @@ from typing import Literal
 
 from stages.lib.core.records import Record
 from stages.lib.core.tracked import check_tracked, files_below
-from stages.lib.reading.documents import Advance, Items, as_item
+from stages.lib.reading.documents import Advance, DocumentStream, as_document
 
 PACKAGED_READERS = ("csv", "json", "parquet", "text")
 
@@ -46,7 +46,7 @@ class HubSource:
             )
 
 
-def read_hub(source: HubSource, max_chars: int, advance: Advance) -> Items:
+def read_hub(source: HubSource, max_chars: int, advance: Advance) -> DocumentStream:
     """Yields one document a record; `advance` counts records.
 
     Raises:
@@ -103,10 +103,12 @@ def hub_records(source: HubSource) -> Iterator[Record]:
         raise ValueError(f"data set {source.name!r}, after {number} records of {source.split!r}: {error}") from error
 
 
-def _read(source: HubSource, records: Iterator[Record], max_chars: int, advance: Advance) -> Items:
+def _read(source: HubSource, records: Iterator[Record], max_chars: int, advance: Advance) -> DocumentStream:
     version = f"@{source.revision[:12]}" if source.revision else ""
     for number, record in enumerate(records):
         where = f"{source.name}{version}:{source.split}[{number}]"
         name = record.get(source.source_key)
         advance(1)
-        yield as_item(name if isinstance(name, str) and name else where, record.get(source.text_key), where, max_chars)
+        yield as_document(
+            name if isinstance(name, str) and name else where, record.get(source.text_key), where, max_chars
+        )

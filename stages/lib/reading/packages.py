@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
 
-from stages.lib.reading.documents import Advance, Drop, Item, Items, as_item
+from stages.lib.reading.documents import Advance, DocumentOrDrop, DocumentStream, Drop, as_document
 
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -34,7 +34,7 @@ class PackagesSource:
             raise ValueError("names: no package is named")
 
 
-def read_packages(source: PackagesSource, max_chars: int, advance: Advance) -> Items:
+def read_packages(source: PackagesSource, max_chars: int, advance: Advance) -> DocumentStream:
     """Yields the documents of each package, in the order of `names`, sorted by their `source` within a package.
 
     Raises:
@@ -54,13 +54,13 @@ def _read(
     found: list[tuple[str, importlib.metadata.Distribution, dict[str, Path]]],
     max_chars: int,
     advance: Advance,
-) -> Items:
+) -> DocumentStream:
     for name, distribution, files in found:
         prefix = f"{name}=={distribution.version}"
-        items: list[Item] = []
+        items: list[DocumentOrDrop] = []
         readme = distribution.metadata.json.get("description")
         if source.readme and isinstance(readme, str):
-            items.append(as_item(f"{prefix}:README", readme, f"{prefix}:README", max_chars))
+            items.append(as_document(f"{prefix}:README", readme, f"{prefix}:README", max_chars))
         for inside, path in files.items():
             raw = path.read_bytes()
             try:
@@ -75,7 +75,7 @@ def _read(
                     if len(docstring) < source.min_chars:
                         items.append(Drop(place, "short_docstring", f"{len(docstring)} characters"))
                     else:
-                        items.append(as_item(place, docstring, place, max_chars))
+                        items.append(as_document(place, docstring, place, max_chars))
             advance(len(raw))
         yield from sorted(items, key=lambda item: item.source)  # stable: same names stay in the order of the file
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.ledger import Ledger
-from stages.lib.reranking.pair_scores import SCORE_DECIMALS, Pair, PairScores, through_ledger
+from stages.lib.reranking.pair_scores import SCORE_DECIMALS, PairScores, QueryDocument, through_ledger
 from stages.lib.weights.models import ModelEntry, locate_safetensors, weights_identity
 
 
@@ -29,7 +29,7 @@ class CrossEncoderReranker:
         self._ledger = ledger
         self._directory = locate_safetensors(entry)
 
-    def score(self, pairs: Sequence[Pair], progress: str | None = None) -> PairScores:
+    def score(self, pairs: Sequence[QueryDocument], progress: str | None = None) -> PairScores:
         """The classifier's output for each pair, through the checkpoint's own activation (a sigmoid by default).
 
         Raises:
@@ -44,13 +44,13 @@ class CrossEncoderReranker:
         values = np.array([answer["score"] for answer in answers], dtype=np.float64)
         return PairScores(values.round(SCORE_DECIMALS), sum(answer["truncated"] for answer in answers))
 
-    def _plan(self, pairs: list[Pair]) -> list[list[Pair]]:
+    def _plan(self, pairs: list[QueryDocument]) -> list[list[QueryDocument]]:
         """Batches of pairs of like length."""
         order = sorted(pairs, key=lambda pair: (len(pair.query) + len(pair.document), pair))
         size = self.entry.batch_size
         return [order[start : start + size] for start in range(0, len(order), size)]
 
-    def _compute(self, pairs: list[Pair]) -> list[dict[str, Any]]:
+    def _compute(self, pairs: list[QueryDocument]) -> list[dict[str, Any]]:
         model = self._model
         scores = model.predict([tuple(pair) for pair in pairs], batch_size=len(pairs), show_progress_bar=False)
         if not np.isfinite(scores).all():

@@ -22,7 +22,7 @@ import numpy as np
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.ledger import Ledger
 from stages.lib.core.records import read_json_object
-from stages.lib.reranking.pair_scores import SCORE_DECIMALS, Pair, PairScores, through_ledger
+from stages.lib.reranking.pair_scores import SCORE_DECIMALS, PairScores, QueryDocument, through_ledger
 from stages.lib.weights.models import ModelEntry, locate_safetensors, weights_identity
 
 SPECIAL = -1  # stands for a token that is no word: [CLS], [SEP], a ColBERT marker or its [MASK] expansion
@@ -73,7 +73,7 @@ class LateInteractionReranker:
         self._weighted = idf_corpus is not None
         self._queries: dict[str, TokenVectors] = {}
 
-    def score(self, pairs: Sequence[Pair], progress: str | None = None) -> PairScores:
+    def score(self, pairs: Sequence[QueryDocument], progress: str | None = None) -> PairScores:
         """Weighted MaxSim of each pair. What the ledger keeps is each query token's best cosine, so that
         another corpus, or no weights, computes nothing anew.
         """
@@ -102,9 +102,9 @@ class LateInteractionReranker:
             for cosine, weight, token in zip(best, weights, tokens, strict=True)
         )
 
-    def _plan(self, pairs: list[Pair]) -> list[list[Pair]]:
+    def _plan(self, pairs: list[QueryDocument]) -> list[list[QueryDocument]]:
         """All pairs of a document together; documents by length, `_documents_at_once` in a batch."""
-        groups: dict[str, list[Pair]] = {}
+        groups: dict[str, list[QueryDocument]] = {}
         for pair in sorted(pairs, key=lambda pair: (len(pair.document), pair.document, pair.query)):
             groups.setdefault(pair.document, []).append(pair)
         documents = list(groups.values())
@@ -118,7 +118,7 @@ class LateInteractionReranker:
 
         return self.entry.batch_size if torch.cuda.is_available() else 1
 
-    def _compute(self, pairs: list[Pair]) -> list[dict[str, Any]]:
+    def _compute(self, pairs: list[QueryDocument]) -> list[dict[str, Any]]:
         texts = list(dict.fromkeys(pair.document for pair in pairs))
         documents = dict(zip(texts, self._encode(texts, "document"), strict=True))
         answers = []

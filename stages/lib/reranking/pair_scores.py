@@ -21,7 +21,7 @@ LEDGER_FILE = Path("rerank") / "ledger.sqlite"
 SCORE_DECIMALS = 5  # what is the same whatever a pair was batched with; closer scores are ties
 
 
-class Pair(NamedTuple):
+class QueryDocument(NamedTuple):
     """What a reranker reads."""
 
     query: str
@@ -39,17 +39,17 @@ class PairScores:
 class Reranker(Protocol):
     """Reads the query and the document together."""
 
-    def score(self, pairs: Sequence[Pair], progress: str | None = None) -> PairScores:
+    def score(self, pairs: Sequence[QueryDocument], progress: str | None = None) -> PairScores:
         """Scores each pair; `progress` names the progress bar."""
 
 
 def through_ledger(
     ledger: Ledger,
-    pairs: Sequence[Pair],
+    pairs: Sequence[QueryDocument],
     *,
     identity: Sequence[Any],
-    plan: Callable[[list[Pair]], list[list[Pair]]],
-    compute: Callable[[list[Pair]], list[Any]],
+    plan: Callable[[list[QueryDocument]], list[list[QueryDocument]]],
+    compute: Callable[[list[QueryDocument]], list[Any]],
     progress: str | None,
 ) -> list[Any]:
     """The answers (anything JSON) to the pairs, computed batch by batch where the ledger lacks them.

@@ -12,7 +12,7 @@ import numpy as np
 
 from stages.lib.core.params import fill
 from stages.lib.llm.protocol import LanguageModel, Prompt, ScoreRequest
-from stages.lib.reranking.pair_scores import SCORE_DECIMALS, Pair, PairScores
+from stages.lib.reranking.pair_scores import SCORE_DECIMALS, PairScores, QueryDocument
 
 
 class QueryLikelihoodReranker:
@@ -23,7 +23,7 @@ class QueryLikelihoodReranker:
         self._model = model
         self._prompt = prompt.rstrip()
 
-    def score(self, pairs: Sequence[Pair], progress: str | None = None) -> PairScores:
+    def score(self, pairs: Sequence[QueryDocument], progress: str | None = None) -> PairScores:
         """Mean log p of a query token given the chunk and the query's tokens before it, nats."""
         requests = [
             ScoreRequest(

@@ -13,7 +13,7 @@ import numpy as np
 
 from stages.lib.core.params import fill
 from stages.lib.llm.protocol import LanguageModel, Prompt, ScoreRequest
-from stages.lib.reranking.pair_scores import SCORE_DECIMALS, Pair, PairScores
+from stages.lib.reranking.pair_scores import SCORE_DECIMALS, PairScores, QueryDocument
 from stages.lib.weights.models import locate
 
 PREFIX = (
@@ -34,7 +34,7 @@ class YesNoReranker:
         self._model = model
         self._instruction = instruction
 
-    def score(self, pairs: Sequence[Pair], progress: str | None = None) -> PairScores:
+    def score(self, pairs: Sequence[QueryDocument], progress: str | None = None) -> PairScores:
         """exp(yes) / (exp(yes) + exp(no)) of the next token's logits, 0..1.
 
         Raises:

@@ -22,8 +22,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 DTYPE = np.dtype("<u2")
 MAX_VOCABULARY = int(np.iinfo(DTYPE).max) + 1
-Split = Literal["train", "val"]
-SPLITS: tuple[Split, ...] = ("train", "val")
+ShardSplit = Literal["train", "val"]
+SPLITS: tuple[ShardSplit, ...] = ("train", "val")
 _BLOCK = 1 << 22  # tokens that are checked at once
 
 Tokens = npt.NDArray[np.uint16]
@@ -50,7 +50,7 @@ def tokenizer_record(tokenizer: Tokenizer) -> Record:
     }
 
 
-def manifest(tokenizer: Tokenizer, shard_tokens: int, shards: dict[Split, list[Record]]) -> Record:
+def manifest(tokenizer: Tokenizer, shard_tokens: int, shards: dict[ShardSplit, list[Record]]) -> Record:
     """The content of manifest.json; `shards` as `{file, tokens, sha256, documents, documents_sha256}`."""
     content: Record = {
         "format": FORMAT,

@@ -8,15 +8,14 @@ from typing import NamedTuple
 from stages.lib.core.hashes import file_sha256
 from stages.lib.core.records import Record, read_json_object, write_json
 from stages.lib.corpus.files import FilesSource
-from stages.lib.corpus.sources import Source
-from stages.lib.instructions.examples import InstructionFiles, SpamFiles
-from stages.lib.instructions.examples import Source as InstructionSource
+from stages.lib.corpus.sources import DocumentSource
+from stages.lib.instructions.examples import InstructionFiles, InstructionSource, SpamFiles
 from stages.lib.reading.hub import HubSource, local_files
 from stages.lib.reading.patterns import matched_files
-from stages.lib.shards.reading import SPLITS, Split, documents_name
+from stages.lib.shards.reading import SPLITS, ShardSplit, documents_name
 
 
-class Position(NamedTuple):
+class ShardPosition(NamedTuple):
     """A token of a split: the document's number there, and how many of its tokens come before."""
 
     document: int
@@ -33,16 +32,16 @@ class ShardState:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.directory = root / "shards"
-        self.shards: dict[Split, list[Record]] = {split: [] for split in SPLITS}
-        self._next: dict[Split, list[Position]] = {split: [] for split in SPLITS}  # behind each shard
+        self.shards: dict[ShardSplit, list[Record]] = {split: [] for split in SPLITS}
+        self._next: dict[ShardSplit, list[ShardPosition]] = {split: [] for split in SPLITS}  # behind each shard
         self._load()
         self._remove_others()
 
-    def next(self, split: Split) -> Position:
+    def next(self, split: ShardSplit) -> ShardPosition:
         """Where the split's next shard starts."""
-        return self._next[split][-1] if self._next[split] else Position(0, 0)
+        return self._next[split][-1] if self._next[split] else ShardPosition(0, 0)
 
-    def add(self, split: Split, record: Record, following: Position) -> None:
+    def add(self, split: ShardSplit, record: Record, following: ShardPosition) -> None:
         """Notes a shard that is on the disk, and where the next one starts."""
         self.shards[split].append(record)
         self._next[split].append(following)
@@ -69,7 +68,7 @@ class ShardState:
                 if not self._is_whole(record):
                     break
                 self.shards[split].append(record)
-                self._next[split].append(Position(document, offset))
+                self._next[split].append(ShardPosition(document, offset))
 
     def _remove_others(self) -> None:
         """Takes away what a killed run left half-written, and shards that are written again."""
@@ -87,7 +86,7 @@ class ShardState:
         return found == {key: record[key] for key in found}
 
 
-def source_identity(source: Source | InstructionSource) -> Record:
+def source_identity(source: DocumentSource | InstructionSource) -> Record:
     """What decides a source's documents: its settings, and the content of its files or the version of its packages.
 
     Raises:

@@ -20,8 +20,8 @@ import numpy as np
 
 from stages.lib.core.hashes import file_sha256
 from stages.lib.core.records import Record, write_array
-from stages.lib.shards.reading import DTYPE, Split, Starts, Tokens, documents_name, shard_name
-from stages.lib.shards.shard_state import Position, ShardState
+from stages.lib.shards.reading import DTYPE, ShardSplit, Starts, Tokens, documents_name, shard_name
+from stages.lib.shards.shard_state import ShardPosition, ShardState
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 
 BATCH_CHARS = 1 << 18  # characters that a worker gets at once: 256 KB of text come back as about 120 KB of ids
@@ -36,7 +36,7 @@ _tokenizer: Tokenizer  # of a worker process
 class Sorted:
     """A document that is kept: its split, its number there, its text."""
 
-    split: Split
+    split: ShardSplit
     number: int
     text: str
 
@@ -134,7 +134,7 @@ def _encode_in_worker(parts: list[Part]) -> Encoded:
 class SplitWriter:
     """Cuts one split's ids into shards of `shard_tokens`, and notes each in the state when it is on the disk."""
 
-    def __init__(self, state: ShardState, split: Split, shard_tokens: int) -> None:
+    def __init__(self, state: ShardState, split: ShardSplit, shard_tokens: int) -> None:
         self.state, self.split = state, split
         self._position = state.next(split)  # of the next token that is not on the disk
         self._skip = self._position.offset  # tokens of the first document that are on the disk
@@ -164,15 +164,15 @@ class SplitWriter:
             self._filled += taken
             tokens, inside = tokens[taken:], inside + taken
             if self._filled == len(self._buffer):
-                self._write(Position(number, inside))
+                self._write(ShardPosition(number, inside))
         self._inside = inside
 
     def close(self, documents: int) -> None:
         """Writes what is left; `documents` is how many the split has."""
         if self._filled:
-            self._write(Position(documents, 0))
+            self._write(ShardPosition(documents, 0))
 
-    def _write(self, following: Position) -> None:
+    def _write(self, following: ShardPosition) -> None:
         number = len(self.state.shards[self.split])
         starts = np.array(self._starts, dtype=np.int64)
         try:
@@ -186,7 +186,7 @@ class SplitWriter:
         self._starts = []
 
 
-def write_shard(directory: Path, split: Split, number: int, tokens: Tokens, starts: Starts) -> Record:
+def write_shard(directory: Path, split: ShardSplit, number: int, tokens: Tokens, starts: Starts) -> Record:
     """Writes one shard and its document starts, each whole or not at all; returns the manifest's record of it."""
     file = shard_name(split, number)
     assert tokens.dtype == DTYPE, tokens.dtype

@@ -27,7 +27,7 @@ FRAGMENTATION = 0.05  # of what is allocated, lost between blocks
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
+class PretrainingLoad:
     """What is trained, and how."""
 
     config: GPTConfig
@@ -38,7 +38,7 @@ class Load:
     parallel: Literal["ddp", "fsdp"] = "ddp"
 
 
-def training_memory(load: Load) -> dict[str, int]:
+def training_memory(load: PretrainingLoad) -> dict[str, int]:
     """Bytes that one process holds at the peak, by part."""
     config = load.config
     tokens = load.micro_batch * config.context  # n
@@ -97,7 +97,7 @@ def _outer_bytes(config: GPTConfig, half: bool) -> int:
     return _norm_bytes(config, half) + 2 * 8 + (config.d_model if config.dropout else 0)
 
 
-def _communication(load: Load, weights: int, block_matrices: int) -> int:
+def _communication(load: PretrainingLoad, weights: int, block_matrices: int) -> int:
     if load.processes == 1:
         return 0
     if load.parallel == "ddp":
@@ -107,19 +107,19 @@ def _communication(load: Load, weights: int, block_matrices: int) -> int:
     return 2 * 4 * (weights - block_matrices + 2 * block)
 
 
-def largest_micro_batch(load: Load, card_bytes: int) -> int:
+def largest_micro_batch(load: PretrainingLoad, card_bytes: int) -> int:
     """The largest micro-batch that fits; 0: not even one sequence does."""
     one = _total(load, 1)
     more = _total(load, 2) - one  # everything is linear in B
     return max(0, (card_bytes - one) // more + 1)
 
 
-def _total(load: Load, micro_batch: int) -> int:
+def _total(load: PretrainingLoad, micro_batch: int) -> int:
     changed = {**{name: getattr(load, name) for name in load.__dataclass_fields__}, "micro_batch": micro_batch}
-    return sum(training_memory(Load(**changed)).values())
+    return sum(training_memory(PretrainingLoad(**changed)).values())
 
 
-def check_memory(load: Load, card_bytes: int, card: str) -> dict[str, int]:
+def check_memory(load: PretrainingLoad, card_bytes: int, card: str) -> dict[str, int]:
     """The parts of `training_memory`, if their sum is at most the card's bytes.
 
     Raises:

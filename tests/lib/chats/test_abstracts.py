@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stages.lib.chats.abstracts import AbstractFiles, AnswerFiles, read_abstracts, read_answers
-from stages.lib.chats.qa_items import Item
+from stages.lib.chats.qa_items import QAItem
 from stages.lib.core.params import from_mapping
 from stages.lib.reading.documents import Drop
 
@@ -56,7 +56,7 @@ def test_answers_lose_their_mark_and_keep_their_paper(tmp_path: Path) -> None:
         {"pid": "p3", "ans": "Yes."},
     ]
     found = list(read_answers(AnswerFiles(patterns=[written(tmp_path / "a.jsonl", records)])))
-    items = [item for item in found if isinstance(item, Item)]
+    items = [item for item in found if isinstance(item, QAItem)]
     assert [(item.kind, item.source, item.context, item.question, item.answer) for item in items] == [
         ("closed_book", "p1", "", "Why so?", "Because. It is."),
         ("closed_book", "p2", "", "Why so?", "Because."),

@@ -2,15 +2,15 @@ import pytest
 
 from stages.lib.answers.statements import holds
 from stages.lib.chats.false_premises import false_premise, true_premise
-from stages.lib.chats.qa_items import Change, Item
+from stages.lib.chats.qa_items import Change, QAItem
 from stages.lib.reading.documents import Drop
 
 CORRECTIONS = 'No. {denial} The text says: "{evidence}"'
 ENTRY = "alpha (`int`, defaults to 8): The scale of the adapter."
 
 
-def item(question: str, evidence: str, *, context: str = "", name: str = "i", opening: str = "") -> Item:
-    return Item(
+def item(question: str, evidence: str, *, context: str = "", name: str = "i", opening: str = "") -> QAItem:
+    return QAItem(
         id=name,
         kind="selected",
         source="d",
@@ -23,9 +23,9 @@ def item(question: str, evidence: str, *, context: str = "", name: str = "i", op
     )
 
 
-def made(one: Item, parameters: tuple[str, ...] = ("rank", "bias")) -> Item:
+def made(one: QAItem, parameters: tuple[str, ...] = ("rank", "bias")) -> QAItem:
     found = false_premise(one, parameters, CORRECTIONS)
-    assert isinstance(found, Item), found
+    assert isinstance(found, QAItem), found
     assert found.change is not None
     assert (found.kind, found.made_by, found.question_of, found.context) == (
         "false_premise",
@@ -58,7 +58,7 @@ def test_a_default_of_none_becomes_a_value_of_its_type(type_: str, values: str) 
     if not values:
         assert isinstance(found, Drop)
         return
-    assert isinstance(found, Item) and found.change is not None
+    assert isinstance(found, QAItem) and found.change is not None
     assert found.change.true == "None" and found.change.false in values.split()
 
 
@@ -137,11 +137,11 @@ def test_true_premises_have_the_form_of_false_ones() -> None:
     entry = "coft (`bool`): Whether to use the variant."
     asked = item("Which parameter of peft's OFTConfig decides whether to use the variant?", entry)
     true, false = true_premise(asked, 'Yes: "{evidence}"'), made(asked)
-    assert isinstance(true, Item)
+    assert isinstance(true, QAItem)
     assert true.question == false.question.replace("rank", "coft").replace("bias", "coft")
     assert (true.kind, true.answer, true.change) == ("true_premise", f'Yes: "{entry}"', None)
     default = true_premise(item("What is the default value of the parameter alpha of peft's X?", ENTRY), "{evidence}")
-    assert isinstance(default, Item)
+    assert isinstance(default, QAItem)
     assert default.question == "What is the parameter alpha of peft's X, which defaults to 8, for?"
     prose = true_premise(item("What is it?", "It is a model."), "{evidence}")
     assert isinstance(prose, Drop) and prose.reason == "no_fact_to_ask_with"

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from stages.lib.chats.generated_edge_cases import write_false_premises, write_unanswerable
-from stages.lib.chats.qa_items import Change, Item
+from stages.lib.chats.qa_items import Change, QAItem
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.reading.documents import Drop
 from stages.lib.weights.models import ModelEntry
 
 UNANSWERABLE = 'Text: {context} It answers: {question} Reply {"question": "...", "answer": "..."}'
 FALSE = 'Text: {context} It answers: {question} with {answer}. Reply {"question": "..."}'
-ITEM = Item(
+ITEM = QAItem(
     id="i",
     kind="selected",
     source="d",
@@ -65,7 +65,7 @@ GOOD_FALSE = {
 def test_a_good_reply_becomes_an_unanswerable_question() -> None:
     model = Scripted(said(GOOD_UNANSWERABLE))
     (found,) = write_unanswerable([ITEM], UNANSWERABLE, model, Settings())
-    assert isinstance(found, Item)
+    assert isinstance(found, QAItem)
     assert (found.kind, found.made_by, found.question_of) == ("unanswerable", "generator", "i")
     assert (found.context, found.question, found.answer) == (ITEM.context, *GOOD_UNANSWERABLE.values())
     (request,) = model.requests
@@ -98,7 +98,7 @@ def test_bad_unanswerable_questions_are_dropped(reply: Reply, reason: str) -> No
 
 def test_a_good_reply_becomes_a_false_premise() -> None:
     (found,) = write_false_premises([ITEM], FALSE, Scripted(said(GOOD_FALSE)), Settings())
-    assert isinstance(found, Item)
+    assert isinstance(found, QAItem)
     assert (found.kind, found.change) == ("false_premise", Change(type="generated", true="8", false="32"))
 
 

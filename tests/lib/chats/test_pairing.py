@@ -1,14 +1,14 @@
 from stages.lib.chats.pairing import Texts, pair_unanswerable
-from stages.lib.chats.qa_items import Item
+from stages.lib.chats.qa_items import QAItem
 from stages.lib.english.words import content_words
 from stages.lib.reading.documents import Drop
 
 REFUSALS = "The text does not say {asked}."
 
 
-def item(name: str, context: str, question: str, answer: str) -> Item:
+def item(name: str, context: str, question: str, answer: str) -> QAItem:
     fields = {"kind": "selected", "made_by": "tiny", "source": name, "context": context}
-    return Item(id=name, question=question, answer=answer, **fields)  # type: ignore[arg-type]
+    return QAItem(id=name, question=question, answer=answer, **fields)  # type: ignore[arg-type]
 
 
 ITEMS = [
@@ -29,13 +29,13 @@ def test_the_text_holds_no_word_of_the_answer_and_is_of_another_group() -> None:
     texts = Texts(ITEMS, GROUPS)
     for one in ITEMS:
         found = pair_unanswerable(one, texts, GROUPS[one.source], REFUSALS)
-        assert isinstance(found, Item)
+        assert isinstance(found, QAItem)
         assert found.context != one.context
         assert not content_words(found.context) & texts.telling_words(one)
         assert (found.kind, found.source, found.made_by) == ("unanswerable", one.source, "pairing")
         assert (found.question, found.question_of) == (one.question, one.id)
     rank = pair_unanswerable(ITEMS[0], texts, "a", REFUSALS)
-    assert isinstance(rank, Item)
+    assert isinstance(rank, QAItem)
     assert rank.answer == "The text does not say what the rank of LoRA is."
     assert "Eight" not in rank.context
 
@@ -70,5 +70,5 @@ def test_the_text_is_one_of_those_closest_to_the_question() -> None:
         items = [*near, *far, asked]
         texts = Texts(items, {one.source: one.source for one in items})
         found = pair_unanswerable(asked, texts, asked.source, REFUSALS)
-        assert isinstance(found, Item)
+        assert isinstance(found, QAItem)
         assert "lantern" in found.context

@@ -1,16 +1,16 @@
 import pytest
 
 from stages.lib.answers.reasoned_answers import halves_fault, joined, separated
-from stages.lib.chats.qa_items import Item
+from stages.lib.chats.qa_items import QAItem
 from stages.lib.chats.qar import answer_first, chosen_evidence, reasoned, short_answer
 from stages.lib.reading.documents import Drop
 
 TEMPLATE = '{asked} The text says: "{evidence}"'
 
 
-def item(question: str, evidence: str, answer: str = "", **fields: str) -> Item:
+def item(question: str, evidence: str, answer: str = "", **fields: str) -> QAItem:
     given = {"kind": "selected", "made_by": "tiny", "source": "d", "context": "c", "id": "i"} | fields
-    return Item(question=question, answer=answer or evidence, evidence=evidence, **given)  # type: ignore[arg-type]
+    return QAItem(question=question, answer=answer or evidence, evidence=evidence, **given)  # type: ignore[arg-type]
 
 
 def test_what_is_joined_reads_back_and_nothing_else_does() -> None:

@@ -1,7 +1,7 @@
 from typing import Any
 
 from stages.lib.chats.collect_items import qasa_items
-from stages.lib.chats.qa_items import Item
+from stages.lib.chats.qa_items import QAItem
 from stages.lib.chats.qasa import QasaQuestion, read_qasa
 from stages.lib.reading.documents import Drop
 
@@ -71,7 +71,7 @@ def test_items_stand_on_their_evidence_and_refusals_on_what_made_the_reader_ask(
     ]
     found = qasa_items([one for one in read(*questions) if isinstance(one, QasaQuestion)])
     answered, refused, unsupported, textless, blank, unexplained = found
-    assert isinstance(answered, Item) and isinstance(refused, Item) and isinstance(unexplained, Item)
+    assert isinstance(answered, QAItem) and isinstance(refused, QAItem) and isinstance(unexplained, QAItem)
     assert (answered.kind, answered.context, answered.reasoning) == (
         "qasa",
         "A paper\n\nThe rate is 1e-4.",

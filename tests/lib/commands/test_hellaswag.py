@@ -13,9 +13,9 @@ from stages.lib.commands.hellaswag import main
 from stages.lib.gpt.checkpoints import TokenizerFacts, save_model
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.gpt_export.huggingface import to_hf
-from stages.lib.hellaswag.items import Item, clean, load_items, query
+from stages.lib.hellaswag.items import HellaSwagItem, clean, load_items, query
 from stages.lib.hellaswag.scoring import (
-    Row,
+    EndingRow,
     count_correct,
     log_likelihoods,
     rows_by_chars,
@@ -57,19 +57,19 @@ def tiny(context: int = 64, vocab_size: int = 260, **shape: Any) -> GPT:
     return model.eval()
 
 
-def made_items(count: int, seed: int = 0) -> list[Item]:
+def made_items(count: int, seed: int = 0) -> list[HellaSwagItem]:
     rng = np.random.default_rng(seed)
 
     def text(low: int, high: int) -> str:
         return "".join(rng.choice(list("abc de."), rng.integers(low, high))) + "x"
 
     return [
-        Item("Label", text(5, 40), None, tuple(text(3, 30) for _ in range(4)), int(rng.integers(4)))
+        HellaSwagItem("Label", text(5, 40), None, tuple(text(3, 30) for _ in range(4)), int(rng.integers(4)))
         for _ in range(count)
     ]
 
 
-def brute_force(model: GPT, row: Row) -> float:
+def brute_force(model: GPT, row: EndingRow) -> float:
     """Token by token, each after all that the context holds, one forward pass each."""
     total = 0.0
     for place in range(len(row.ids) - row.scored, len(row.ids)):
@@ -94,14 +94,14 @@ def test_measures_are_those_of_the_two_harnesses() -> None:
         sums, means = [], []
         for ending in item.endings:
             context, target = list(item.ctx.encode()), list((" " + ending).encode())
-            sums.append(brute_force(model, Row(np.array(context + target), len(target), 1)))
+            sums.append(brute_force(model, EndingRow(np.array(context + target), len(target), 1)))
             means.append(sums[-1] / len(target))
         right["acc_tokens"] += int(np.argmax(sums)) == item.label
         right["acc_norm_tokens"] += int(np.argmax(means)) == item.label
         sums, means = [], []
         for ending in map(clean, item.endings):
             shown, said = f"Label: {item.ctx.strip()}".replace("  ", " "), " " + ending
-            sums.append(brute_force(model, Row(np.array(list((shown + said).encode())), len(said), 1)))
+            sums.append(brute_force(model, EndingRow(np.array(list((shown + said).encode())), len(said), 1)))
             means.append(sums[-1] / len(ending))
         right["acc_chars"] += int(np.argmax(sums)) == item.label
         right["acc_norm_chars"] += int(np.argmax(means)) == item.label
@@ -140,7 +140,7 @@ def test_equals_transformers() -> None:
         }
     )
     gpt2 = load_tokenizer("gpt2")
-    item = Item("Roof", "A man sits.", ("A man sits.", ""), tuple(UPSTREAM["endings"]), 3)
+    item = HellaSwagItem("Roof", "A man sits.", ("A man sits.", ""), tuple(UPSTREAM["endings"]), 3)
     rows = rows_by_tokens(item, gpt2) + rows_by_chars(item, gpt2)
     expected = []
     for row in rows:
@@ -153,7 +153,9 @@ def test_equals_transformers() -> None:
 
 
 def test_rows_hold_the_tokens_that_each_way_reads() -> None:
-    item = Item("Roof", "A man [x]  sits.", ("A man [x]  sits.", "he"), ("runs.", " is  [y]on it.", "c", "d"), 0)
+    item = HellaSwagItem(
+        "Roof", "A man [x]  sits.", ("A man [x]  sits.", "he"), ("runs.", " is  [y]on it.", "c", "d"), 0
+    )
     raw, cleaned = rows_by_tokens(item, BYTES), rows_by_chars(item, BYTES)
     assert bytes(raw[1].ids.tolist()).decode() == "A man [x]  sits.  is  [y]on it."
     assert (raw[1].scored, raw[1].divisor) == (len("  is  [y]on it."), len("  is  [y]on it."))
@@ -162,7 +164,7 @@ def test_rows_hold_the_tokens_that_each_way_reads() -> None:
 
 
 def test_blanks_at_a_querys_end_go_to_the_ending() -> None:
-    item = Item("Roof", "Sit down. [step]", None, ("a", "b", "c", "d"), 0)
+    item = HellaSwagItem("Roof", "Sit down. [step]", None, ("a", "b", "c", "d"), 0)
     assert query(item) == "Roof: Sit down. "
     row = rows_by_chars(item, BYTES)[0]
     assert bytes(row.ids.tolist()).decode() == "Roof: Sit down.  a"
@@ -194,12 +196,12 @@ def test_upstream_examples_make_the_queries_that_the_harness_shows(tmp_path: Pat
 def test_long_rows_are_cropped_from_the_left_and_long_endings_scored_whole() -> None:
     model = tiny(context=8)
     ids = np.arange(30)
-    assert [(w.tolist(), n) for w, n in windows(Row(ids, 3, 1), 8)] == [(list(range(21, 30)), 3)]
-    assert [(w.tolist(), n) for w, n in windows(Row(ids, 10, 1), 8)] == [
+    assert [(w.tolist(), n) for w, n in windows(EndingRow(ids, 3, 1), 8)] == [(list(range(21, 30)), 3)]
+    assert [(w.tolist(), n) for w, n in windows(EndingRow(ids, 10, 1), 8)] == [
         (list(range(21, 30)), 8),
         (list(range(13, 22)), 2),
     ]
-    row = Row(ids, 3, 1)
+    row = EndingRow(ids, 3, 1)
     with torch.no_grad():
         logits = model(torch.from_numpy(ids[21:29])[None])[0].double().log_softmax(-1)
     expected = sum(float(logits[place - 22, ids[place]]) for place in (27, 28, 29))

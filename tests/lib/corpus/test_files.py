@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from stages.lib.corpus.files import FilesSource, files_size, read_files
-from stages.lib.reading.documents import Document, Drop, Item
+from stages.lib.reading.documents import Document, DocumentOrDrop, Drop
 from stages.lib.reading.json_records import json_records
 from stages.lib.reading.patterns import matched_files
 
 
-def read(*patterns: Path | str, max_chars: int = 1000, **fields: str) -> list[Item]:
+def read(*patterns: Path | str, max_chars: int = 1000, **fields: str) -> list[DocumentOrDrop]:
     source = FilesSource(kind="files", patterns=[str(pattern) for pattern in patterns], **fields)  # type: ignore[arg-type]
     return list(read_files(source, max_chars, lambda _: None))
 

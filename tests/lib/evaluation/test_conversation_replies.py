@@ -22,12 +22,12 @@ def loaded(tiny_directory: Path) -> tuple[Any, Any]:
     return AutoModelForCausalLM.from_pretrained(tiny_directory), AutoTokenizer.from_pretrained(tiny_directory)
 
 
-def answer(model: Any, tokenizer: Any, **options: Any) -> list[replies.Reply]:
+def answer(model: Any, tokenizer: Any, **options: Any) -> list[replies.ConversationReply]:
     settings = {"max_new_tokens": 12, "temperature": 0.0, "seed": 0, "batch_size": 3} | options
     return generate_replies(model, tokenizer, settings.pop("conversations", CONVERSATIONS), **settings)
 
 
-def one_by_one(model: Any, tokenizer: Any) -> list[replies.Reply]:
+def one_by_one(model: Any, tokenizer: Any) -> list[replies.ConversationReply]:
     found = []
     for turns in CONVERSATIONS:
         ids = torch.tensor([prompt_tokens(tokenizer, turns)])
@@ -35,7 +35,7 @@ def one_by_one(model: Any, tokenizer: Any) -> list[replies.Reply]:
         ends = tokenizer.eos_token_id in new
         tokens = new[: new.index(tokenizer.eos_token_id)] if ends else new
         text = tokenizer.decode(tokens, skip_special_tokens=True)
-        found.append(replies.Reply(text=text, tokens=len(tokens), finished=ends))
+        found.append(replies.ConversationReply(text=text, tokens=len(tokens), finished=ends))
     return found
 
 

@@ -1,6 +1,6 @@
 """Which questions are asked, and which reply is whose for the judge."""
 
-from stages.lib.evaluation.conversation_replies import Reply
+from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.held_out import choose_questions, make_pairs
 
 RECORDS = [
@@ -15,7 +15,9 @@ def test_a_prompt_that_just_fits_is_asked() -> None:
 
 
 def test_the_second_answer_of_a_pair_is_the_one_that_wins_or_loses() -> None:
-    base, tuned = ([Reply(text=f"{who} {i}", tokens=1, finished=True) for i in range(3)] for who in ("base", "tuned"))
+    base, tuned = (
+        [ConversationReply(text=f"{who} {i}", tokens=1, finished=True) for i in range(3)] for who in ("base", "tuned")
+    )
     pair = make_pairs(RECORDS, base, tuned)[1]
     assert (pair.question, pair.context, pair.reference) == ("q1", "c1", "a1")
     assert (pair.first, pair.second) == ("base 1", "tuned 1")

@@ -6,9 +6,9 @@ import pytest
 
 from stages.lib.core.records import Record
 from stages.lib.evaluation.comparison import compare_systems
-from stages.lib.evaluation.conversation_replies import Reply
+from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.reply_scores import make_measures, score_reply, win_row
-from stages.lib.evaluation.win_rate import Outcome, Verdict
+from stages.lib.evaluation.win_rate import Outcome, Preference
 
 NOT_TOLD = "The text does not say that."
 RECORDS: list[Record] = [
@@ -21,7 +21,7 @@ RECORDS: list[Record] = [
 
 
 def rows(*texts: str) -> list[Record]:
-    replies = [Reply(text=text, tokens=len(text.split()), finished=True) for text in texts]
+    replies = [ConversationReply(text=text, tokens=len(text.split()), finished=True) for text in texts]
     return [score_reply(record, reply, 0.5) for record, reply in zip(RECORDS, replies, strict=True)]
 
 
@@ -53,7 +53,7 @@ def test_saying_that_it_is_not_told_corrects_no_premise() -> None:
 
 
 def test_the_scores_of_one_reply() -> None:
-    said = score_reply(RECORDS[0], Reply(text="lamp, the red one", tokens=7, finished=False), 0.25)
+    said = score_reply(RECORDS[0], ConversationReply(text="lamp, the red one", tokens=7, finished=False), 0.25)
     assert said == {
         "token_f1": pytest.approx(2 * 2 / (2 + 3)),  # "the" does not count; both words, in any order
         "rouge_l": pytest.approx(2 * 2 / (4 + 3)),  # "the red" in a row
@@ -65,8 +65,8 @@ def test_the_scores_of_one_reply() -> None:
     }
 
 
-def verdicts(*outcomes: Outcome | None) -> list[Verdict]:
-    return [Verdict(outcome=outcome, disagreed=outcome == "tie") for outcome in outcomes]
+def verdicts(*outcomes: Outcome | None) -> list[Preference]:
+    return [Preference(outcome=outcome, disagreed=outcome == "tie") for outcome in outcomes]
 
 
 def test_wins_are_over_the_questions_that_were_judged() -> None:

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from stages.lib.evaluation.win_rate import Pair, judge_by_likelihood, judge_by_rating
+from stages.lib.evaluation.win_rate import AnswerPair, judge_by_likelihood, judge_by_rating
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry
 
 PROMPT = "{context} {question} {reference} A: {answer_a} B: {answer_b}"
 PAIRS = [
-    Pair(question="q", context="c", reference="r", first="bad", second="good"),
-    Pair(question="q", context="c", reference="r", first="good", second="bad"),
-    Pair(question="q", context="c", reference="r", first="same", second="same "),
+    AnswerPair(question="q", context="c", reference="r", first="bad", second="good"),
+    AnswerPair(question="q", context="c", reference="r", first="good", second="bad"),
+    AnswerPair(question="q", context="c", reference="r", first="same", second="same "),
 ]
 
 

@@ -8,11 +8,11 @@ import torch
 from stages.lib.gpt.checkpoints import TokenizerFacts, save_model
 from stages.lib.gpt.generate import generate, main, parse_arguments, window_start
 from stages.lib.gpt.model import GPT, GPTConfig
-from stages.lib.gpt.sampling import PRESETS, Sampling
+from stages.lib.gpt.sampling import PRESETS, TokenSampling
 from stages.lib.tokens.tokenizers import load_tokenizer
 
 VOCABULARY, CONTEXT = 61, 12
-WARM = Sampling(temperature=1.3, top_k=30, repetition_penalty=1.1)
+WARM = TokenSampling(temperature=1.3, top_k=30, repetition_penalty=1.1)
 
 
 def small_model(**changes: Any) -> GPT:
@@ -49,7 +49,7 @@ def test_window_starts_jump_by_half_a_context() -> None:
 
 @pytest.mark.parametrize("position", ["rope", "learned"])
 @pytest.mark.parametrize("sampling", [WARM, PRESETS["greedy"]])
-def test_cached_tokens_equal_uncached_across_jumps_of_the_window(position: str, sampling: Sampling) -> None:
+def test_cached_tokens_equal_uncached_across_jumps_of_the_window(position: str, sampling: TokenSampling) -> None:
     model = small_model(position=position)
     cached = run(model, PROMPTS, sampling=sampling)
     assert cached == run(model, PROMPTS, sampling=sampling, use_cache=False)
@@ -88,7 +88,7 @@ def test_seeds() -> None:
 
 def test_padded_ids_are_never_drawn() -> None:
     model = small_model()
-    hot = Sampling(temperature=1000.0)
+    hot = TokenSampling(temperature=1000.0)
     assert max(max(tokens) for tokens in run(model, PROMPTS, new=100, sampling=hot)) == VOCABULARY - 1
     limited = run(model, PROMPTS, new=100, sampling=hot, valid_ids=20)
     assert max(max(tokens) for tokens in limited) == 19
@@ -96,7 +96,7 @@ def test_padded_ids_are_never_drawn() -> None:
 
 
 def test_a_large_penalty_repeats_nothing() -> None:
-    sampling = Sampling(temperature=0.0, repetition_penalty=1e9)
+    sampling = TokenSampling(temperature=0.0, repetition_penalty=1e9)
     tokens = run(small_model(), [[1, 2, 3]], new=50, sampling=sampling)[0]
     assert len({1, 2, 3, *tokens}) == 53
 
@@ -168,4 +168,4 @@ def test_options_override_the_preset() -> None:
     base = ["--ckpt", "x"]
     assert parse_arguments(base)[1] == PRESETS["nucleus"]
     options = ["--preset", "conservative", "--top-k", "0", "--temperature", "0.5"]
-    assert parse_arguments([*base, *options])[1] == Sampling(temperature=0.5)
+    assert parse_arguments([*base, *options])[1] == TokenSampling(temperature=0.5)

@@ -7,7 +7,7 @@ from transformers.generation import logits_process as reference
 
 from stages.lib.gpt.sampling import (
     PRESETS,
-    Sampling,
+    TokenSampling,
     adjust,
     choose,
     keep_top_k,
@@ -36,12 +36,12 @@ def some_logits(seed: int = 0) -> torch.Tensor:
 )
 def test_settings_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Sampling(**values)
+        TokenSampling(**values)
 
 
 def test_presets() -> None:
-    assert PRESETS["conservative"] == Sampling(temperature=0.6, top_k=40)
-    assert PRESETS["nucleus"] == Sampling(temperature=0.8, top_p=0.9)
+    assert PRESETS["conservative"] == TokenSampling(temperature=0.6, top_k=40)
+    assert PRESETS["nucleus"] == TokenSampling(temperature=0.8, top_p=0.9)
     assert PRESETS["greedy"].temperature == 0
 
 
@@ -77,7 +77,7 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p() -> None:
 def test_all_steps_together_as_transformers() -> None:
     logits, ids = some_logits(), torch.arange(BATCH)[:, None]
     seen = torch.eye(BATCH, VOCABULARY, dtype=torch.bool)
-    sampling = Sampling(temperature=0.7, top_k=12, top_p=0.8, repetition_penalty=1.2)
+    sampling = TokenSampling(temperature=0.7, top_k=12, top_p=0.8, repetition_penalty=1.2)
     processors = LogitsProcessorList(
         [
             reference.RepetitionPenaltyLogitsProcessor(1.2),
@@ -91,7 +91,7 @@ def test_all_steps_together_as_transformers() -> None:
 
 def test_frequencies_follow_the_adjusted_distribution() -> None:
     logits = torch.tensor([[1.0, 0.0, 2.0, -1.0, -30.0]]).expand(1000, -1)
-    sampling = Sampling(temperature=0.8, top_k=3)
+    sampling = TokenSampling(temperature=0.8, top_k=3)
     generators = [sequence_generator(7, i) for i in range(1000)]
     drawn = torch.cat([choose(logits, sampling, generators) for _ in range(10)])
     share = torch.bincount(drawn, minlength=5) / len(drawn)
@@ -110,7 +110,7 @@ def test_greedy_takes_the_largest_and_draws_nothing() -> None:
 
 def test_a_sequence_draws_the_same_in_any_company() -> None:
     logits = some_logits()
-    sampling = Sampling(temperature=2.0)
+    sampling = TokenSampling(temperature=2.0)
     together = choose(logits, sampling, [sequence_generator(3, i) for i in range(BATCH)])
     alone = [choose(logits[i : i + 1], sampling, [sequence_generator(3, i)])[0] for i in range(BATCH)]
     assert together.tolist() == [int(token) for token in alone]

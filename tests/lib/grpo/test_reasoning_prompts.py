@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stages.lib.grpo.reasoning_prompts import Split, choose_shots, instruction_of, make_prompt, make_split
+from stages.lib.grpo.reasoning_prompts import PromptSplit, choose_shots, instruction_of, make_prompt, make_split
 from tests.lib.grpo.test_rewards import SAMPLE
 from tests.test_grpo import record
 
@@ -35,7 +35,7 @@ def test_the_instruction_is_what_stands_beside_context_and_question() -> None:
 
 
 def test_a_split_is_cut() -> None:
-    split = Split([SAMPLE] * 3, [[]] * 3, [[1]] * 3)
+    split = PromptSplit([SAMPLE] * 3, [[]] * 3, [[1]] * 3)
     assert len(split.first(2).samples) == 2
     assert len(split.first(0).samples) == 3
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from stages.lib.grpo.reward_audit import adversarial_replies, audit_rewards, check_audit
-from stages.lib.grpo.rewards import Name, Reward, Sample, build_rewards
+from stages.lib.grpo.rewards import Name, ReasoningSample, Reward, build_rewards
 from tests.lib.grpo.test_rewards import letters
 
 WEIGHTS: dict[Name, float] = {"format": 1.0, "overlap": 1.0, "similarity": 0.5, "grounded": 0.5, "length": 0.25}
@@ -16,7 +16,7 @@ TEXT = (
     "The old toll house became a museum of glass."
 )
 SAMPLES = [
-    Sample(
+    ReasoningSample(
         id=name,
         question=f"When was the {name} bridge closed?",
         context=TEXT.format(name=name, year=year, month=month),
@@ -33,7 +33,7 @@ def audited(change: dict[Name, Reward] | None = None, replies: Sequence[str] = R
     return audit_rewards(rewards, WEIGHTS, SAMPLES, replies, references=SAMPLES, tolerance=0.1)
 
 
-def each(function: Callable[[Sample, str], float]) -> Reward:
+def each(function: Callable[[ReasoningSample, str], float]) -> Reward:
     return lambda samples, replies: [function(s, r) for s, r in zip(samples, replies, strict=True)]
 
 
@@ -74,7 +74,7 @@ def test_a_constant_reward_has_no_rank_correlation() -> None:
     ],
 )
 def test_a_reward_that_a_worthless_reply_tops_fails(
-    name: Name, reward: Callable[[Sample, str], float], kind: str
+    name: Name, reward: Callable[[ReasoningSample, str], float], kind: str
 ) -> None:
     audit = audited({name: each(reward)})
     with pytest.raises(ValueError, match=rf"reward audit failed(.|\n)*reward '{name}' is topped by '{kind}") as error:
@@ -104,7 +104,7 @@ def test_one_sample_in_ten_may_be_noise() -> None:
 def test_a_fraud_may_win_on_just_the_tolerated_share(tolerance: float, fails: bool) -> None:
     samples = [replace(SAMPLES[0], id=str(number)) for number in range(4)]
 
-    def reward(asked: Sequence[Sample], replies: Sequence[str]) -> list[float]:
+    def reward(asked: Sequence[ReasoningSample], replies: Sequence[str]) -> list[float]:
         honest = [0.0 if sample.id == "0" else 1.0 for sample in asked]
         pairs = zip(asked, replies, honest, strict=True)
         return [value if reply == sample.reference else 0.5 for sample, reply, value in pairs]

@@ -11,7 +11,7 @@ from stages.lib.grpo.rewards import (
     Encoder,
     Floats,
     Name,
-    Sample,
+    ReasoningSample,
     build_rewards,
     format_reward,
     grounded_reward,
@@ -22,7 +22,7 @@ from stages.lib.grpo.rewards import (
     total,
 )
 
-SAMPLE = Sample(
+SAMPLE = ReasoningSample(
     id="s1",
     question="When was the north bridge closed?",
     context="The north bridge opened in 1932. It carries two lanes. Engineers closed the bridge for repairs in March "
@@ -108,7 +108,7 @@ def test_grounded_reasoning_beats_invention_and_copying() -> None:
 
 
 def test_grounded_without_a_context_is_0() -> None:
-    bare = Sample(id="s", question="q", context="", reasoning="some words here", answer="a")
+    bare = ReasoningSample(id="s", question="q", context="", reasoning="some words here", answer="a")
     assert grounded_reward(bare, bare.reference) == 0
 
 

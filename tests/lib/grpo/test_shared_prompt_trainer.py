@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.grpo import Params
 from stages.lib.adapters.lora import lora_config
-from stages.lib.grpo.rewards import Sample
+from stages.lib.grpo.rewards import ReasoningSample
 from stages.lib.grpo.settings import training_set, trl_config, trl_reward
 from stages.lib.grpo.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
 from tests.params_of import params_of
@@ -52,7 +52,7 @@ def params(**changes: Any) -> Params:
 
 def make_trainer(directory: Path, place: Path, **changes: Any) -> SharedPromptTrainer:
     knobs = params(**changes)
-    samples = [Sample(id=str(i), question="q", context="c", reasoning="r", answer="a") for i in range(4)]
+    samples = [ReasoningSample(id=str(i), question="q", context="c", reasoning="r", answer="a") for i in range(4)]
     prompts = [[{"role": "user", "content": f"one two three {i}"}] for i in range(4)]
     reward = trl_reward("length", lambda samples, replies: [float(len(reply)) for reply in replies])
     trainer = SharedPromptTrainer(

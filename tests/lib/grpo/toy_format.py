@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages.grpo import Params
-from stages.lib.grpo.rewards import Sample, format_reward
+from stages.lib.grpo.rewards import ReasoningSample, format_reward
 from stages.lib.grpo.run import ask, train
 from tests.params_of import params_of
 
@@ -58,7 +58,7 @@ def learn_format(place: Path) -> tuple[float, float, float]:
     )
     model = LlamaForCausalLM(config).eval()
     prompts = [[{"role": "user", "content": f"w{i} w{(7 * i) % 30}"}] for i in range(30)]
-    samples = [Sample(id=str(i), question="", context="", reasoning="r", answer="a") for i in range(30)]
+    samples = [ReasoningSample(id=str(i), question="", context="", reasoning="r", answer="a") for i in range(30)]
     tokens = [tokenizer.apply_chat_template(prompt, return_dict=True)["input_ids"] for prompt in prompts] * 20
 
     def in_format(model: LlamaForCausalLM) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from stages.lib.judging.likelihood import NEUTRAL_QUESTION, calibrated, measure, standalone, word_rarity
-from stages.lib.judging.validity import Item
+from stages.lib.judging.validity import JudgedItem
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry
 
@@ -38,7 +38,7 @@ class CountingWords:
         )
 
 
-ITEM = Item(
+ITEM = JudgedItem(
     question="what lights the lamp", answer="the lamp burns oil", context="the lamp burns oil here", document="d"
 )
 

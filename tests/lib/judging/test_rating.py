@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from stages.lib.judging.rating import SCORES, expectation, rate, score_prefix
-from stages.lib.judging.validity import Item
+from stages.lib.judging.validity import JudgedItem
 from stages.lib.llm.protocol import GenerateRequest, Reply, Sampling, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry
 
 PROMPTS = {"groundedness": "C {context} Q {question} A {answer}", "relevance": "R {question}"}
-ITEM = Item(question="Why?", answer="Because.", context="Text.", document="d")
+ITEM = JudgedItem(question="Why?", answer="Because.", context="Text.", document="d")
 
 
 @dataclass

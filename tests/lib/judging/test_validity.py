@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from stages.lib.judging.validity import Item, auc, auc_report, make_probes, vague_question, wrong_answers
+from stages.lib.judging.validity import JudgedItem, auc, auc_report, make_probes, vague_question, wrong_answers
 
 CONTEXT = (
     "The sampler number {i} draws without replacement from all the samples. "
@@ -10,9 +10,9 @@ CONTEXT = (
 )
 
 
-def items(count: int = 12) -> list[Item]:
+def items(count: int = 12) -> list[JudgedItem]:
     return [
-        Item(
+        JudgedItem(
             question=f"When is the cache of Loader{i} emptied?",
             answer=f"The cache of loader {i} is emptied when the epoch ends.",
             context=CONTEXT.format(i=i),
@@ -92,4 +92,4 @@ def test_a_sentence_that_says_nearly_the_same_is_no_wrong_answer() -> None:
     said = "The red lamp burns ten drops of oil in an hour."
     other = "The blue boat leaves the quay before the winter storms."
     context = f"{said} The red lamp burns ten drops of oil in a night. {other}"
-    assert wrong_answers(Item(question="q", answer=said, context=context, document="d")) == [other]
+    assert wrong_answers(JudgedItem(question="q", answer=said, context=context, document="d")) == [other]

@@ -4,7 +4,7 @@ import random
 import pytest
 
 from stages.lib.lora.batches import balanced, collate, padded_tokens, plan_steps
-from stages.lib.lora.masks import IGNORED, Sample
+from stages.lib.lora.masks import IGNORED, MaskedChat
 
 
 def test_every_epoch_sees_every_sample_once() -> None:
@@ -34,7 +34,7 @@ def test_too_few_samples_are_refused() -> None:
 
 
 def test_collates_padded_and_packed() -> None:
-    samples = [Sample("a", [1, 2, 3], [IGNORED, 2, 3]), Sample("b", [4, 5], [4, 5])]
+    samples = [MaskedChat("a", [1, 2, 3], [IGNORED, 2, 3]), MaskedChat("b", [4, 5], [4, 5])]
     padded = collate(samples, pad_id=9, packing=False)
     assert padded["input_ids"].tolist() == [[1, 2, 3], [4, 5, 9]]
     assert padded["labels"].tolist() == [[IGNORED, 2, 3], [4, 5, IGNORED]]

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from stages.lib.adapters.lora import Lora
-from stages.lib.lora.memory import GB, Load, check_memory, estimate, read_shape
+from stages.lib.lora.memory import GB, TuningLoad, check_memory, estimate, read_shape
 from tests.lib.lora.tiny_chat import write_tiny_base
 
-LOAD = Load(rows=8, length=4096, supervised=8000, dtype="bfloat16", checkpointing="none")
+LOAD = TuningLoad(rows=8, length=4096, supervised=8000, dtype="bfloat16", checkpointing="none")
 
 
 def test_counts_the_weights(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stages.lib.adapters.one_answer import check_classes
-from stages.lib.lora.masks import IGNORED, Sample, encode_conversation
+from stages.lib.lora.masks import IGNORED, MaskedChat, encode_conversation
 from stages.lib.lora.preflight import check_packing, check_supervision, show_sample
 from stages.lib.lora.validation_losses import sample_losses
 from tests.lib.lora.tiny_chat import CHATML, chat_record, tiny_tokenizer, write_tiny_base
@@ -17,7 +17,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return AutoModelForCausalLM.from_pretrained(write_tiny_base(tmp_path_factory.mktemp("base") / "tiny")).eval()
 
 
-def samples(count: int = 3) -> list[Sample]:
+def samples(count: int = 3) -> list[MaskedChat]:
     return [encode_conversation(tiny_tokenizer(), chat_record(i)["messages"], f"r{i}") for i in range(count)]
 
 
@@ -28,7 +28,7 @@ def test_counts_what_is_learned() -> None:
 
 
 def test_zero_supervised_tokens_fail() -> None:
-    blank = Sample("empty", [1, 2], [IGNORED, IGNORED])
+    blank = MaskedChat("empty", [1, 2], [IGNORED, IGNORED])
     with pytest.raises(ValueError, match="1 of 4 samples have zero supervised tokens, such as 'empty'"):
         check_supervision([*samples(), blank], {2}, tiny_tokenizer())
     with pytest.raises(ValueError, match="no training samples"):

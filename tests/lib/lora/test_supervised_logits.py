@@ -10,14 +10,14 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
 from stages.lib.lora.batches import collate
-from stages.lib.lora.masks import IGNORED, Sample
+from stages.lib.lora.masks import IGNORED, MaskedChat
 from stages.lib.lora.supervised_logits import token_losses
 from stages.lib.lora.validation_losses import sample_losses
 
 SAMPLES = [
-    Sample("a", [5, 6, 7, 8, 9], [IGNORED, IGNORED, 7, 8, IGNORED]),
-    Sample("b", [9, 8, 7], [IGNORED, 8, 7]),
-    Sample("c", [11, 12, 13, 14, 15, 16, 17], [IGNORED, IGNORED, IGNORED, IGNORED, IGNORED, IGNORED, 17]),
+    MaskedChat("a", [5, 6, 7, 8, 9], [IGNORED, IGNORED, 7, 8, IGNORED]),
+    MaskedChat("b", [9, 8, 7], [IGNORED, 8, 7]),
+    MaskedChat("c", [11, 12, 13, 14, 15, 16, 17], [IGNORED, IGNORED, IGNORED, IGNORED, IGNORED, IGNORED, 17]),
 ]
 
 
@@ -26,7 +26,7 @@ def model(tiny_directory: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(tiny_directory)
 
 
-def nats(model: Any, sample: Sample) -> list[float]:
+def nats(model: Any, sample: MaskedChat) -> list[float]:
     """Of each learned token, predicted from the tokens before it, by the whole logits of this sample alone."""
     with torch.no_grad():
         logits = model.eval()(input_ids=torch.tensor([sample.input_ids])).logits[0]

@@ -2,11 +2,11 @@
 
 import pytest
 
-from stages.lib.reading.documents import BrokenInputError, Document, Drop, as_item, decode_utf8, duplicate_key
+from stages.lib.reading.documents import BrokenInputError, Document, Drop, as_document, decode_utf8, duplicate_key
 
 
 def test_line_ends_become_newlines_and_nothing_else_changes() -> None:
-    assert as_item("s", " a\r\nb\rc\n\n", "s", 99) == Document("s", " a\nb\nc\n\n")
+    assert as_document("s", " a\r\nb\rc\n\n", "s", 99) == Document("s", " a\nb\nc\n\n")
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,15 @@ def test_line_ends_become_newlines_and_nothing_else_changes() -> None:
     ],
 )
 def test_unusable_texts_are_drops(text: object, reason: str) -> None:
-    item = as_item("s", text, "file:3", 10)
+    item = as_document("s", text, "file:3", 10)
     assert isinstance(item, Drop)
     assert (item.source, item.reason) == ("file:3", reason)
 
 
 def test_a_source_that_utf8_cannot_write_is_a_drop() -> None:
-    assert as_item("\udc80.md", "text", "w", 99) == Drop("w", "invalid_unicode", "character 0: surrogates not allowed")
+    assert as_document("\udc80.md", "text", "w", 99) == Drop(
+        "w", "invalid_unicode", "character 0: surrogates not allowed"
+    )
 
 
 def test_utf8_is_strict_and_a_byte_order_mark_goes() -> None:

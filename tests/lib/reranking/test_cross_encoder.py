@@ -8,14 +8,14 @@ import torch
 
 from stages.lib.cache.ledger import Ledger
 from stages.lib.reranking.cross_encoder import CrossEncoderReranker
-from stages.lib.reranking.pair_scores import Pair
+from stages.lib.reranking.pair_scores import QueryDocument
 from stages.lib.weights.models import ModelEntry, load_model_entry, locate
 
 PAIRS = [
-    Pair("Which tower stands in Paris?", "The Eiffel Tower is a wrought-iron lattice tower in Paris, France."),
-    Pair("What is a gradient?", "The vector of partial derivatives."),
-    Pair("What is a gradient?", "A " + "very " * 600 + "long text."),
-    Pair("tower", "tower"),
+    QueryDocument("Which tower stands in Paris?", "The Eiffel Tower is a wrought-iron lattice tower in Paris, France."),
+    QueryDocument("What is a gradient?", "The vector of partial derivatives."),
+    QueryDocument("What is a gradient?", "A " + "very " * 600 + "long text."),
+    QueryDocument("tower", "tower"),
 ]
 
 

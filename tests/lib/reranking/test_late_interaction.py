@@ -17,13 +17,13 @@ from stages.lib.reranking.late_interaction import (
     inverse_document_frequency,
     is_late_interaction_checkpoint,
 )
-from stages.lib.reranking.pair_scores import Pair
+from stages.lib.reranking.pair_scores import QueryDocument
 from stages.lib.weights.models import ModelEntry, load_model_entry, locate
 
 PAIRS = [
-    Pair("Which tower stands in Paris?", "The Eiffel Tower is a wrought-iron lattice tower in Paris, France."),
-    Pair("Which tower stands in Paris?", "A gradient is the vector of partial derivatives of a function."),
-    Pair("What is a gradient?", "A gradient is the vector of partial derivatives of a function."),
+    QueryDocument("Which tower stands in Paris?", "The Eiffel Tower is a wrought-iron lattice tower in Paris, France."),
+    QueryDocument("Which tower stands in Paris?", "A gradient is the vector of partial derivatives of a function."),
+    QueryDocument("What is a gradient?", "A gradient is the vector of partial derivatives of a function."),
 ]
 
 
@@ -92,7 +92,7 @@ def test_idf_weighs_words_among_themselves(minilm: ModelEntry, ledger: Ledger) -
 
 
 def test_a_score_depends_on_its_pair_alone(minilm: ModelEntry, tmp_path: Path) -> None:
-    def score(name: str, pairs: list[Pair]) -> list[float]:
+    def score(name: str, pairs: list[QueryDocument]) -> list[float]:
         with closing(Ledger(tmp_path / name)) as ledger:
             values: list[float] = LateInteractionReranker(minilm, ledger, None).score(pairs).values.tolist()
         return values
@@ -112,7 +112,7 @@ def test_a_killed_run_computes_no_document_again(
         compute = first._compute
         done: list[str] = []
 
-        def die_at_the_second(pairs: list[Pair]) -> list[Any]:
+        def die_at_the_second(pairs: list[QueryDocument]) -> list[Any]:
             if done:
                 raise KeyboardInterrupt
             done.extend(pair.document for pair in pairs)
@@ -147,7 +147,9 @@ def test_no_weights_are_loaded_when_every_pair_is_known(minilm: ModelEntry, ledg
 def test_texts_beyond_the_limit_are_counted(minilm: ModelEntry, ledger: Ledger) -> None:
     long = " ".join(["word"] * 300)
     reranker = LateInteractionReranker(minilm, ledger, None)
-    found = reranker.score([Pair("word", long), Pair("word", "word " * 254), Pair("word", "word " * 255)])
+    found = reranker.score(
+        [QueryDocument("word", long), QueryDocument("word", "word " * 254), QueryDocument("word", "word " * 255)]
+    )
     assert found.truncated == 2  # [CLS] + 254 words + [SEP] are the 256 tokens of minilm-l6's entry
 
 

@@ -5,17 +5,19 @@ from typing import Any
 import pytest
 
 from stages.lib.cache.ledger import Ledger
-from stages.lib.reranking.pair_scores import Pair, through_ledger
+from stages.lib.reranking.pair_scores import QueryDocument, through_ledger
 
-PAIRS = [Pair("q1", "d1"), Pair("q1", "d2"), Pair("q2", "d1"), Pair("q1", "d1")]
+PAIRS = [QueryDocument("q1", "d1"), QueryDocument("q1", "d2"), QueryDocument("q2", "d1"), QueryDocument("q1", "d1")]
 
 
-def _plan(pairs: list[Pair]) -> list[list[Pair]]:
+def _plan(pairs: list[QueryDocument]) -> list[list[QueryDocument]]:
     return [pairs[:2], pairs[2:]]
 
 
-def _ask(path: Path, pairs: list[Pair], computed: list[list[Pair]], fail_at: int = 99, model: str = "m") -> list[Any]:
-    def compute(batch: list[Pair]) -> list[str]:
+def _ask(
+    path: Path, pairs: list[QueryDocument], computed: list[list[QueryDocument]], fail_at: int = 99, model: str = "m"
+) -> list[Any]:
+    def compute(batch: list[QueryDocument]) -> list[str]:
         if len(computed) == fail_at:
             raise KeyboardInterrupt
         computed.append(batch)
@@ -26,7 +28,7 @@ def _ask(path: Path, pairs: list[Pair], computed: list[list[Pair]], fail_at: int
 
 
 def test_each_distinct_pair_is_computed_once_and_answers_keep_the_order(tmp_path: Path) -> None:
-    computed: list[list[Pair]] = []
+    computed: list[list[QueryDocument]] = []
     assert _ask(tmp_path, PAIRS, computed) == ["q1/d1", "q1/d2", "q2/d1", "q1/d1"]
     assert computed == [PAIRS[:2], [PAIRS[2]]]
     assert _ask(tmp_path, PAIRS[::-1], computed) == ["q1/d1", "q2/d1", "q1/d2", "q1/d1"]
@@ -34,7 +36,7 @@ def test_each_distinct_pair_is_computed_once_and_answers_keep_the_order(tmp_path
 
 
 def test_a_killed_run_resumes_at_the_batch_that_was_not_stored(tmp_path: Path) -> None:
-    computed: list[list[Pair]] = []
+    computed: list[list[QueryDocument]] = []
     with pytest.raises(KeyboardInterrupt):
         _ask(tmp_path, PAIRS, computed, fail_at=1)
     assert _ask(tmp_path, PAIRS, computed) == ["q1/d1", "q1/d2", "q2/d1", "q1/d1"]
@@ -42,8 +44,8 @@ def test_a_killed_run_resumes_at_the_batch_that_was_not_stored(tmp_path: Path) -
 
 
 def test_a_batch_that_is_known_in_part_is_computed_whole_and_what_is_stored_stays(tmp_path: Path) -> None:
-    computed: list[list[Pair]] = []
-    _ask(tmp_path, [Pair("q1", "d1")], computed)
+    computed: list[list[QueryDocument]] = []
+    _ask(tmp_path, [QueryDocument("q1", "d1")], computed)
     with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
         answers = through_ledger(
             ledger,
@@ -57,7 +59,7 @@ def test_a_batch_that_is_known_in_part_is_computed_whole_and_what_is_stored_stay
 
 
 def test_another_identity_is_another_answer(tmp_path: Path) -> None:
-    computed: list[list[Pair]] = []
+    computed: list[list[QueryDocument]] = []
     _ask(tmp_path, PAIRS, computed)
     _ask(tmp_path, PAIRS, computed, model="other")
     assert len(computed) == 4

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import pytest
 
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
-from stages.lib.reranking.pair_scores import Pair
+from stages.lib.reranking.pair_scores import QueryDocument
 from stages.lib.reranking.query_likelihood import QueryLikelihoodReranker
 from stages.lib.weights.models import ModelEntry
 
@@ -31,7 +31,9 @@ class SharedWords:
 def test_scores_are_mean_log_probabilities_of_the_question() -> None:
     model = SharedWords()
     reranker = QueryLikelihoodReranker(model, "Passage: {document}\n\nQuestion:\n")
-    scored = reranker.score([Pair("who likes apples", "Ann likes apples"), Pair(" who likes apples ", "nothing")])
+    scored = reranker.score(
+        [QueryDocument("who likes apples", "Ann likes apples"), QueryDocument(" who likes apples ", "nothing")]
+    )
     assert scored.values.tolist() == [pytest.approx(-5 / 3, abs=1e-5), -3.0]
     assert scored.truncated == 0
     # The question follows the prompt's last word after one blank; chunk first, so that it is computed once.
@@ -45,4 +47,4 @@ def test_scores_are_mean_log_probabilities_of_the_question() -> None:
 
 def test_a_prompt_without_its_placeholder_is_refused() -> None:
     with pytest.raises(ValueError, match="document"):
-        QueryLikelihoodReranker(SharedWords(), "Question:").score([Pair("q", "d")])
+        QueryLikelihoodReranker(SharedWords(), "Question:").score([QueryDocument("q", "d")])

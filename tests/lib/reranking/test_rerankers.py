@@ -13,16 +13,16 @@ from stages.lib.cache.ledger import Ledger
 from stages.lib.llm.asking import AskedModel, make_backend
 from stages.lib.reranking.cross_encoder import CrossEncoderReranker
 from stages.lib.reranking.late_interaction import LateInteractionReranker
-from stages.lib.reranking.pair_scores import Pair
+from stages.lib.reranking.pair_scores import QueryDocument
 from stages.lib.reranking.rerankers import asking_reranker, open_encoder_reranker
 from stages.lib.weights.models import ModelEntry, load_model_entry
 
 PROMPTS = {"rerank_instruction": "Find the answer\n", "query_likelihood_prompt": "Passage: {document}\nQuestion:\n"}
 PAIRS = [
-    Pair("who likes apples?", "Ann likes apples and oranges."),
-    Pair("who likes apples?", "A gradient is a vector."),
-    Pair("what is a gradient?", "A gradient is a vector."),
-    Pair("who likes apples?", "Ann likes apples. " * 200),
+    QueryDocument("who likes apples?", "Ann likes apples and oranges."),
+    QueryDocument("who likes apples?", "A gradient is a vector."),
+    QueryDocument("what is a gradient?", "A gradient is a vector."),
+    QueryDocument("who likes apples?", "Ann likes apples. " * 200),
 ]
 MAX_LENGTH = 401  # 400 for the prompt, one for the answer
 

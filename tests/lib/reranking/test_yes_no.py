@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
-from stages.lib.reranking.pair_scores import Pair
+from stages.lib.reranking.pair_scores import QueryDocument
 from stages.lib.reranking.yes_no import YesNoReranker
 from stages.lib.weights.models import ModelEntry, load_model_entry, locate
 
 INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
-PAIR = Pair("What is the capital of China?", "The capital of China is Beijing.")
+PAIR = QueryDocument("What is the capital of China?", "The capital of China is Beijing.")
 
 
 class FakeModel:
@@ -58,7 +58,7 @@ def test_the_prompt_is_that_of_the_model_card() -> None:
 
 def test_placeholders_within_the_texts_stay() -> None:
     asked = model()
-    YesNoReranker(asked, INSTRUCTION).score([Pair("{document}", "{query}")])
+    YesNoReranker(asked, INSTRUCTION).score([QueryDocument("{document}", "{query}")])
     assert "<Query>: {document}\n<Document>: {query}<|im_end|>" in asked.requests[0].prompt.text
 
 
@@ -72,7 +72,7 @@ def test_the_score_is_the_softmax_over_yes_and_no(logprobs: tuple[float, float],
 
 def test_a_long_document_loses_its_end_and_the_suffix_survives() -> None:
     asked = model(length=170)
-    long = Pair("a question", " ".join(f"word{i}" for i in range(400)))
+    long = QueryDocument("a question", " ".join(f"word{i}" for i in range(400)))
     scored = YesNoReranker(asked, INSTRUCTION).score([PAIR, long])
     assert scored.truncated == 1
     short, cut = (request.prompt.text for request in asked.requests)
@@ -95,7 +95,7 @@ def test_choices_of_several_tokens_are_refused() -> None:
 
 
 def test_a_long_document_needs_a_tokenizer_here(tmp_path: Path) -> None:
-    long = Pair("q", "word " * 10_000)
+    long = QueryDocument("q", "word " * 10_000)
     server = FakeModel((-1.0, -2.0), ModelEntry(source="server:m", backend="openai"))
     with pytest.raises(ValueError, match="cannot count the tokens"):
         YesNoReranker(server, INSTRUCTION).score([long])

@@ -17,7 +17,7 @@ import torch
 
 from stages.lib.gpt.checkpoints import load_model
 from stages.lib.gpt.generate import generate
-from stages.lib.gpt.sampling import Sampling
+from stages.lib.gpt.sampling import TokenSampling
 from stages.lib.training.curves import Curve
 from tests.lib.training.training_setup import CONFIG, Counting, run, settings, training
 
@@ -145,7 +145,7 @@ def test_two_processes_stopped_and_resumed_as_one_see_the_same_tokens(tmp_path: 
 @pytest.mark.slow
 def test_a_compiled_training_validates_and_generates_as_an_eager_one(tmp_path: Path) -> None:
     results: dict[bool, tuple[list[float], list[float | None], list[list[int]]]] = {}
-    greedy = Sampling(temperature=0.0)
+    greedy = TokenSampling(temperature=0.0)
     for compiled in (False, True):
         made = training(
             tmp_path / str(compiled),
