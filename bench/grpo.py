@@ -9,7 +9,7 @@ Three trainers, each for one step that warms up and `--steps` that count, on the
 All with LoRA (r 16 on all linear layers), beta 0, sampling at temperature 1. On a CPU in float32: there TRL's default,
 bfloat16 autocast, takes several times as long (--bf16 shows it). TRL 1.15 computes log-probabilities with
 a Triton kernel and cannot train on a CPU; there, all three use the same plain torch formula. Replies may end
-early, so samples and new tokens a second are both told. Loading is not counted.
+early, so samples and new tokens per second are both told. Loading is not counted.
 """
 
 import argparse
@@ -170,8 +170,8 @@ def main() -> None:
     long = [text for text in read_texts(args.file, 2000) if len(text) >= CHARS // 2]
     texts = [f"{one}\n\n{other}" for one, other in zip(long[::2], long[1::2], strict=False)]
     texts = texts[: params.steps * args.prompts]
-    print(f"{MODEL}, {rows} replies of up to {args.tokens} tokens a step, trl {importlib.metadata.version('trl')}\n")
-    print("| trainer | s a step | CPU-s a step | samples/s | new tokens/s | tokens a reply | against trl |")
+    print(f"{MODEL}, {rows} replies of up to {args.tokens} tokens per step, trl {importlib.metadata.version('trl')}\n")
+    print("| trainer | s per step | CPU-s per step | samples/s | new tokens/s | tokens per reply | against trl |")
     print("|---|---|---|---|---|---|---|")
     first = 0.0
     for name in NAMES:

@@ -29,7 +29,7 @@ class Params:
     """Section `chunk` of params.yaml."""
 
     sources: list[dict[str, Any]]  # each a `kind` (hub, files, packages) and the fields of its dataclass
-    chunk_chars: int  # characters a chunk at most, >= 20
+    chunk_chars: int  # characters per chunk at most, >= 20
     overlap_fraction: float  # of chunk_chars, shared by neighbouring chunks, 0..0.5
     splitter: Splitter
     max_document_chars: int  # longer documents are dropped (`too_long`)

@@ -69,7 +69,7 @@ class Params:
     similarity_model: str  # name under models:, whose cosine compares reply and reference
     judge: str  # name under models:; its judge_method says how it judges
     judge_max_new_tokens: int  # of a verdict with its rationale (rating)
-    judge_margin: float  # nats a token of the reference from which an answer wins (likelihood), >= 0
+    judge_margin: float  # nats per token of the reference from which an answer wins (likelihood), >= 0
     forgetting: dict[str, Any]  # general text: a `kind` (hub, files, packages) and fields
     forgetting_texts: int  # documents of it
     forgetting_tokens: int  # from the beginning of each

@@ -47,7 +47,7 @@ class Params:
     loss_on: LossOn  # all: prompt and answer; output: the answer alone
     val_fraction: float  # of the examples, for validation, between 0 and 1
     steps: int  # optimizer steps, >= 1
-    batch_tokens: int  # tokens a step over all processes; a multiple of context x micro_batch x processes
+    batch_tokens: int  # tokens per step over all processes; a multiple of context x micro_batch x processes
     micro_batch: int  # examples a forward pass; what does not fit at once is accumulated
     lr: float  # peak learning rate (of Muon's matrices too, whose updates are scaled to AdamW's)
     warmup_fraction: float  # of the steps, linear, 0..1
@@ -121,7 +121,7 @@ def base_tokenizer(directory: Path) -> tuple[Tokenizer, TokenizerFacts]:
 
 @torch.no_grad()
 def held_out_loss(model: GPT, batches: InstructionBatches, micro_batch: int) -> float:
-    """Mean loss in nats a target over one epoch."""
+    """Mean loss in nats per target over one epoch."""
     device = next(model.parameters()).device
     summed, targets_seen = 0.0, 0
     for first in range(0, batches.per_epoch, micro_batch):
@@ -238,7 +238,7 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
-    """The columns of `dvc exp show`: the loss on held-out answers after the training (nats a token)."""
+    """The columns of `dvc exp show`: the loss on held-out answers after the training (nats per token)."""
     return {"finetune": {"answer_loss": results["held_out_losses"]["output_after"]["loss"]}}
 
 

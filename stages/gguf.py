@@ -55,7 +55,7 @@ class Params:
     conversations: int  # held-out conversations that llama.cpp replies to, beside two short ones, >= 1
     max_new_tokens: int  # of a reply, >= 1
     runtime_threads: int  # of llama.cpp; 1 where others use the machine, too: it gets many times slower otherwise
-    max_mean_kl: float  # nats a token, KL(16-bit || quantized)
+    max_mean_kl: float  # nats per token, KL(16-bit || quantized)
     min_top_agreement: float  # share of tokens with the same most likely successor, 0..1
     max_perplexity_ratio: float  # quantized over 16-bit, on the held-out text
     min_runtime_agreement: float  # share of llama.cpp's greedy tokens that transformers draws from the same weights
@@ -194,14 +194,14 @@ def export(params: Params, source: Merged, held: HeldOut, directory: Path, watch
 def type_line(kind: str, found: dict[str, Any]) -> str:
     """The numbers of a type that was tried, and what became of it."""
     return (
-        f"  {kind}: {found['bits_per_weight']:.2f} bits a weight, KL {found['mean_kl']:.4f}, top token "
+        f"  {kind}: {found['bits_per_weight']:.2f} bits per weight, KL {found['mean_kl']:.4f}, top token "
         f"{found['top_agreement']:.1%}, perplexity x{found['perplexity_ratio']:.4f}: "
         f"{'; '.join(found['faults']) or 'passes'}"
     )
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
-    """The columns of `dvc exp show`: the released type, its KL divergence (nats a token) and bits a weight."""
+    """The columns of `dvc exp show`: the released type, its KL divergence (nats per token) and bits per weight."""
     if results["released"] is None:
         return {"gguf": {"released": "none"}}
     found = results["types"][results["released"]]

@@ -58,7 +58,7 @@ class Params:
     backend: Literal["hf", "unsloth"]  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
     dtype: Literal["float32", "bfloat16", "float16", "auto"]  # of the base's weights; auto: bfloat16 with CUDA or AMX
     steps: int  # optimizer steps, >= 1
-    prompts_per_step: int  # groups a step, >= 1
+    prompts_per_step: int  # groups per step, >= 1
     num_generations: int  # replies a group, >= 2
     micro_batch: int  # replies a forward pass; divides num_generations x prompts_per_step
     max_new_tokens: int  # of a reply at most; what is longer is cut
@@ -336,7 +336,7 @@ def publish_curve(rows: Sequence[Mapping[str, float]], names: Sequence[str], par
     write_csv(CURVE, rows)
     write_csv(OUT / "rewards.csv", reward_rows(rows, names))
     caption = (
-        f"GRPO on {params.base}: {params.prompts_per_step} x {params.num_generations} replies a step, lr {params.lr:g}"
+        f"GRPO on {params.base}: {params.prompts_per_step} x {params.num_generations} replies per step, lr {params.lr:g}"
     )
     draw_rewards(OUT / "curve.png", rows, names, caption)
 

@@ -50,7 +50,7 @@ class Params:
     """Section `pretrain` of params.yaml."""
 
     init_from: str  # weights to start from: a checkpoint's or Hugging Face directory, hub:ORG/NAME@REVISION; "": random
-    context: int  # tokens a window
+    context: int  # tokens per window
     n_layer: int
     n_head: int
     d_model: int  # channels; a multiple of n_head
@@ -61,7 +61,7 @@ class Params:
     dropout: float  # 0..1
     vocab_multiple: int  # the embedding's rows are the tokenizer's ids, rounded up to this (GPT-2: 50,304)
     steps: int  # optimizer steps, >= 1
-    batch_tokens: int  # tokens a step over all processes; a multiple of context x micro_batch x processes
+    batch_tokens: int  # tokens per step over all processes; a multiple of context x micro_batch x processes
     micro_batch: int  # sequences a forward pass; what does not fit at once is accumulated
     lr: float  # peak learning rate (of Muon's matrices too, whose updates are scaled to AdamW's)
     warmup_fraction: float  # of the steps, linear, 0..1
@@ -263,7 +263,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
-    """The columns of `dvc exp show`: the best validation loss (nats a token) and, where scored, HellaSwag."""
+    """The columns of `dvc exp show`: the best validation loss (nats per token) and, where scored, HellaSwag."""
     found = {"val_loss": results["val_loss"]}
     if "hellaswag" in results:
         found["hellaswag"] = results["hellaswag"]["acc_norm_tokens"]["value"]

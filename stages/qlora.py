@@ -73,8 +73,8 @@ class Params:
     epochs: float  # passes over the training samples; without effect where steps is given
     steps: int  # optimizer steps; 0: by epochs
     micro_batch: int  # samples a forward pass, on average; x gradient_accumulation_steps = a step
-    gradient_accumulation_steps: int  # micro-batches a step
-    max_length: int  # tokens a sample at most; longer ones are dropped and counted
+    gradient_accumulation_steps: int  # micro-batches per step
+    max_length: int  # tokens per sample at most; longer ones are dropped and counted
     packing: bool  # join the samples of a micro-batch into one row: nothing is padded
     gradient_checkpointing: Checkpointing  # what a layer computes again: none, selective (elementwise), full (all)
     train_limit: int  # training samples at most, 0: all
@@ -107,7 +107,7 @@ class Params:
 
     @property
     def sequences(self) -> int:
-        """Samples a step."""
+        """Samples per step."""
         return self.micro_batch * self.gradient_accumulation_steps
 
     def count_steps(self, samples: int) -> int:
@@ -285,7 +285,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
 
 
 def train(params: Params, data: Prepared, model: Any, directory: Path) -> tuple[Any, list[dict[str, float]]]:
-    """Trains to the end, from the last whole checkpoint on; returns the tuned model and a row a step.
+    """Trains to the end, from the last whole checkpoint on; returns the tuned model and a row per step.
 
     Raises:
         ValueError: a diverging loss, a full disk.
@@ -335,7 +335,7 @@ def open_model(params: Params, place: Path, dtype: Dtype) -> Any:
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
-    """The columns of `dvc exp show`: the validation loss after the training and how far it fell (nats a token)."""
+    """The columns of `dvc exp show`: the validation loss after the training and how far it fell (nats per token)."""
     return {"qlora": {"val_loss": results["val_loss_after"], "fall": results["val_loss_fall"]}}
 
 

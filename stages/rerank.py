@@ -59,7 +59,7 @@ class Params:
 
     rerankers: list[str]  # names of models: entries; their rerank_method says how
     instructions: list[str]  # of embed.instructions: the query vectors whose candidates are reranked
-    top_k: int  # candidates a question, >= 1
+    top_k: int  # candidates per question, >= 1
     depth: Depth
     dense_weight: DenseWeight
     fusion: Fusion  # how the two scores come to one scale where dense_weight > 0
@@ -100,10 +100,10 @@ class Settings:
 def rerank(
     questions: Sequence[Record], corpus: Corpus, found: TopK, *, reranker: Reranker, settings: Settings, progress: str
 ) -> tuple[list[Record], dict[str, Any]]:
-    """Returns one record a question, its candidates best first, and the metrics.
+    """Returns one record per question, its candidates best first, and the metrics.
 
     Args:
-        questions: records with id and question, one a row of `found`.
+        questions: records with id and question, one per row of `found`.
         corpus: the chunks that `found` points to.
         found: (q, k) candidates in dense order.
         reranker: scores pairs.

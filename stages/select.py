@@ -1,4 +1,4 @@
-"""Judgments -> qa_selected.jsonl: questions that pass every threshold of every judge, the best one a chunk.
+"""Judgments -> qa_selected.jsonl: questions that pass every threshold of every judge, the best one per chunk.
 
 Run: python -m stages.select
 

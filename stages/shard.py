@@ -42,7 +42,7 @@ class Params:
 
     sources: list[dict[str, Any]]  # each a `kind` (as in chunk, or as in finetune) and the fields of its dataclass
     tokenizer: str  # byte, gpt2, hf:ORG/NAME@REVISION or hf:DIRECTORY
-    shard_tokens: int  # tokens a shard, of 2 bytes each, >= 1
+    shard_tokens: int  # tokens per shard, of 2 bytes each, >= 1
     val_fraction: float  # of the documents, drawn by the SHA-256 of their text, 0..1
     max_document_chars: int  # longer documents are dropped (`too_long`)
     workers: int  # processes that tokenize; 0: one a core

@@ -6,7 +6,7 @@ python -m stages.lib.chat.terminal --model models/smollm2-135m-qlora   # an adap
 python -m stages.lib.chat.terminal --model models/gguf/FILE.gguf       # through llama.cpp
 
 /reset forgets the conversation, /quit or Ctrl-D ends; Ctrl-C ends the reply, not the program. Questions can be piped
-in, one a line.
+in, one per line.
 """
 
 import argparse

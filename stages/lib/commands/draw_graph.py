@@ -1,6 +1,6 @@
 """Draws the graph of dvc.yaml: one box a stage, an arrow where a stage reads what another writes.
 
-Stages stand in columns by the longest way from a source. A looped stage (`matrix`) is a stack of boxes, one a model.
+Stages stand in columns by the longest way from a source. A looped stage (`matrix`) is a stack of boxes, one per model.
 An arrow is left out where a longer way says the same, and a stage that nothing joins to another (as `base`, while
 gguf.model is no base).
 

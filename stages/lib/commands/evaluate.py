@@ -30,7 +30,7 @@ LOGITS_AT_ONCE = 2**26  # numbers, 256 MB in float32: bounds how many windows ar
 class Evaluation:
     """How well a model foretells a text."""
 
-    loss: float  # nats a token
+    loss: float  # nats per token
     tokens: int  # that were scored
 
     @property
@@ -92,7 +92,7 @@ def _windows(text: Tensor, context: int, stride: int) -> tuple[Tensor, Tensor]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints loss, perplexity and bits a byte; the text is scored as one document that follows an end of text."""
+    """Prints loss, perplexity and bits per byte; the text is scored as one document that follows an end of text."""
     parser = argparse.ArgumentParser(prog="python -m stages.lib.commands.evaluate", description="Score a text.")
     parser.add_argument("--ckpt", type=Path, required=True, help="directory of a checkpoint, e.g. models/gpt/best")
     parser.add_argument("--text", required=True, help="a file in UTF-8, or - for stdin")
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size = len(text.encode("utf-8"))
     print(f"tokens         {result.tokens:,}")
     print(f"bytes          {size:,}")
-    print(f"loss           {result.loss:.4f} nats a token")
+    print(f"loss           {result.loss:.4f} nats per token")
     print(f"perplexity     {result.perplexity:,.2f}")
     print(f"bits per byte  {result.bits_per_byte(size):.4f}")
 

@@ -1,7 +1,7 @@
 """HellaSwag (Zellers et al. 2019, arXiv:1905.07830), both common ways, with 95% intervals.
 
 `acc_norm_tokens`, as build-nanogpt's hellaswag.py: the raw context, then each ending after a space, tokenized apart;
-the ending whose mean log-probability a token is highest wins. GPT-2 124M: 29.55 (sum instead of mean, `acc_tokens`:
+the ending whose mean log-probability per token is highest wins. GPT-2 124M: 29.55 (sum instead of mean, `acc_tokens`:
 28.59).
 `acc_norm_chars`, as lm-evaluation-harness: activity label and context cleaned of WikiHow's markers, context and
 ending tokenized together; the sum is divided by the characters of the ending. GPT-2 124M: 31.14 (`acc_chars`: 28.92).

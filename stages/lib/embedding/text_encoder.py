@@ -1,6 +1,6 @@
 """Texts -> vectors by a transformer: tokens, batches of fixed shapes, one forward pass a batch.
 
-B rows a batch, T tokens (padding included), H the hidden size.
+B rows per batch, T tokens (padding included), H the hidden size.
 
 How fast: the time goes into matrix products over B x T tokens, padding included. Texts are
 grouped by their token count; sentence-transformers sorts by characters, so that on docstrings

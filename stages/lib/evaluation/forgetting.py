@@ -40,7 +40,7 @@ def text_windows(tokenizer: Any, items: Iterable[Document | Drop], length: int, 
 
 
 def window_losses(model: Any, windows: Sequence[Sequence[int]], batch_size: int) -> Floats:
-    """Mean nats a token of each window, (W,); the first token of a window is not predicted."""
+    """Mean nats per token of each window, (W,); the first token of a window is not predicted."""
     import torch
     from torch.nn.functional import cross_entropy
 

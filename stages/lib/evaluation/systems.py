@@ -33,7 +33,7 @@ class Answers:
     """What one system said."""
 
     replies: list[ConversationReply]
-    losses: Floats | None  # nats a token of each general text; None: this runtime does not tell
+    losses: Floats | None  # nats per token of each general text; None: this runtime does not tell
 
 
 def ask_transformers(

@@ -55,7 +55,7 @@ class Preference:
 def judge_by_rating(
     pairs: Sequence[AnswerPair], model: LanguageModel, *, prompt: str, max_tokens: int, progress: str
 ) -> list[Preference]:
-    """Two requests a pair, one an order; equal answers are a tie without being asked about."""
+    """Two requests per pair, one per order; equal answers are a tie without being asked about."""
     asked = [pair for pair in pairs if pair.first.strip() != pair.second.strip()]
     requests = [_request(pair, prompt, max_tokens, swapped) for pair in asked for swapped in (False, True)]
     replies = model.generate(requests, progress=progress) if requests else []
@@ -66,7 +66,7 @@ def judge_by_rating(
 def judge_by_likelihood(
     pairs: Sequence[AnswerPair], model: LanguageModel, *, prompt: str, margin: float, progress: str
 ) -> list[Preference]:
-    """Compares nats a token of the reference after each answer; `margin` nats apart or less is a tie."""
+    """Compares nats per token of the reference after each answer; `margin` nats apart or less is a tie."""
     requests = [
         ScoreRequest(
             prompt=Prompt(text=fill(prompt, question=pair.question, answer=answer.strip()), chat=False),
@@ -81,7 +81,7 @@ def judge_by_likelihood(
     for i in range(len(pairs)):
         first, second = rates[2 * i], rates[2 * i + 1]
         outcome: Outcome = "win" if second - first > margin else "loss" if first - second > margin else "tie"
-        verdicts.append(Preference(outcome=outcome, why=f"{first:.3f} and {second:.3f} nats a token of the reference"))
+        verdicts.append(Preference(outcome=outcome, why=f"{first:.3f} and {second:.3f} nats per token of the reference"))
     return verdicts
 
 

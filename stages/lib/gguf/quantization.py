@@ -92,7 +92,7 @@ def use_more_bits(block: int, blocks: int) -> bool:
 
 
 def quantize(rows: npt.NDArray[np.float32], chosen: Type) -> npt.NDArray[Any]:
-    """(..., n) weights -> bytes of the type (..., bytes a row), or an array of float16 / float32."""
+    """(..., n) weights -> bytes of the type (..., bytes per row), or an array of float16 / float32."""
     if chosen == Type.F32:
         return np.ascontiguousarray(rows, dtype=np.float32)
     if chosen == Type.F16:
@@ -119,7 +119,7 @@ def stored_bytes(shape: tuple[int, ...], chosen: Type) -> int:
 
 
 def describe(shapes: dict[str, tuple[int, ...]], types: dict[str, Chosen]) -> dict[str, Any]:
-    """Counts of tensors by type, bits a weight, and the fall-backs, those of all blocks in one line."""
+    """Counts of tensors by type, bits per weight, and the fall-backs, those of all blocks in one line."""
     counts = Counter(chosen.type.name for chosen in types.values())
     weights = sum(int(np.prod(shape)) for shape in shapes.values())
     bits = 8 * sum(stored_bytes(shape, types[name].type) for name, shape in shapes.items())

@@ -165,7 +165,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Na
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints prompt and continuation; tokens a second go to stderr."""
+    """Prints prompt and continuation; tokens per second go to stderr."""
     parsed, sampling = parse_arguments(arguments)
     try:
         model, name = load_model(parsed.ckpt, parsed.device)

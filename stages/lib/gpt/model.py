@@ -28,7 +28,7 @@ class GPTConfig:
     """The shape of a GPT; `config.json` of a checkpoint."""
 
     vocab_size: int  # rows of the embedding, padding included
-    context: int  # tokens a window at most
+    context: int  # tokens per window at most
     n_layer: int
     n_head: int
     d_model: int

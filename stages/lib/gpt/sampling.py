@@ -94,9 +94,9 @@ def sequence_generator(seed: int, sequence: int) -> torch.Generator:
 def choose(
     logits: Tensor, sampling: TokenSampling, generators: Sequence[torch.Generator], seen: Tensor | None = None
 ) -> Tensor:
-    """The next token of every sequence, (B, V) -> (B,); `generators` holds one a sequence.
+    """The next token of every sequence, (B, V) -> (B,); `generators` holds one per sequence.
 
-    Every generator gives one number a token, on the CPU whatever the device of the logits, which picks the token
+    Every generator gives one number per token, on the CPU whatever the device of the logits, which picks the token
     by the inverse of the cumulative distribution.
     """
     logits = adjust(logits, sampling, seen)

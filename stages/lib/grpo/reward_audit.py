@@ -69,7 +69,7 @@ def audit_rewards(
     Args:
         rewards: those that are trained on.
         weights: of the total.
-        samples: one a reply; a sample may come several times.
+        samples: one per reply; a sample may come several times.
         replies: the base model's.
         references: whose honest replies the adversarial ones are held against, at least one.
         tolerance: share of samples, 0..1, on which an adversarial reply may beat the reference.

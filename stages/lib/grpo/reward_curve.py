@@ -8,14 +8,14 @@ from stages.lib.core.records import atomic_path
 
 COLORS = ("#332288", "#88CCEE", "#117733", "#CC6677", "#DDCC77", "#AA4499")  # Paul Tol's "muted" scheme
 # Column of the curve -> its axis; what a training does not log (KL with beta 0) is left out.
-DRIFT = {"kl": "KL from the base (nats a token)", "entropy": "entropy (nats a token)"}
+DRIFT = {"kl": "KL from the base (nats per token)", "entropy": "entropy (nats per token)"}
 DASHES = ("-", "-.", (0, (5, 1)), (0, (1, 1)))  # of the rewards, when the colours are used up
 WEIGHTED = "weighted sum"
 SHARES = {"clipped_share": "cut at the token limit", "zero_variance_groups": "groups alike"}
 
 
 def reward_rows(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Long format for `dvc plots`: a row a step and reward, so that dvc.yaml need not name the rewards that there are.
+    """Long format for `dvc plots`: a row per step and reward, so that dvc.yaml need not name the rewards that there are.
 
     Args:
         rows: of `grpo_training.curve_rows`; those without rewards are left out.
@@ -35,7 +35,7 @@ def draw_rewards(path: Path, rows: Sequence[Mapping[str, float]], names: Sequenc
 
     Args:
         path: the PNG.
-        rows: one a step; those without rewards (a further iteration on the same replies) are drawn for drift alone.
+        rows: one per step; those without rewards (a further iteration on the same replies) are drawn for drift alone.
         names: of the rewards, each with a column `{name}_mean`.
         caption: what was trained on what.
     """

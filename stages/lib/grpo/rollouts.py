@@ -49,7 +49,7 @@ def sample_replies(
     Args:
         model: a causal language model in eval mode with full attention.
         prompts: token ids, none empty; equal ones are prefilled once.
-        max_tokens: new tokens a reply at most.
+        max_tokens: new tokens per reply at most.
         temperature: 0: the likeliest token; else of sampling from the whole distribution.
         ends: tokens that end a reply.
         seed: of sampling; the replies depend on it and on the prompts of their batch.

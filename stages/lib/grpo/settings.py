@@ -53,7 +53,7 @@ class GRPOSettings:
 
     @property
     def replies(self) -> int:
-        """Replies a step."""
+        """Replies per step."""
         return self.num_generations * self.prompts_per_step
 
 
@@ -129,7 +129,7 @@ COLUMNS = {  # of the curve, from TRL's log
 
 
 def curve_rows(history: Sequence[Mapping[str, Any]], names: Sequence[Name]) -> list[dict[str, float]]:
-    """A row a step from the trainer's log; what a training does not log (KL with beta 0) has no column.
+    """A row per step from the trainer's log; what a training does not log (KL with beta 0) has no column.
 
     With several iterations on the same replies, the rewards stand in the row of the first.
     """

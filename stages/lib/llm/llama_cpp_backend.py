@@ -6,7 +6,7 @@ cores: on a machine that others use, 1 thread is many times faster than 2.
 
 A schema binds every token (llguidance, as in the transformers backend). Scores are exact for
 choices of any length: each token of a choice is forced in turn (logit_bias) and its probability
-read before the bias, one small request a token. What llama.cpp computes together depends on
+read before the bias, one small request per token. What llama.cpp computes together depends on
 timing, so that replies may differ between runs where two tokens are almost equally likely; the
 ledger keeps the first.
 """

@@ -17,7 +17,7 @@ Rows = list[list[int]]  # a micro-batch: the positions of samples; packed: one r
 
 
 def plan_steps(lengths: Sequence[int], sequences: int, micro_batches: int, steps: int, seed: int) -> list[Rows]:
-    """The micro-batches of each step: `sequences` samples a step in `micro_batches` groups.
+    """The micro-batches of each step: `sequences` samples per step in `micro_batches` groups.
 
     Each epoch is another permutation of all samples; a step may reach over the end of an epoch.
 

@@ -91,7 +91,7 @@ def estimate(shape: Shape, load: TuningLoad) -> dict[str, int]:
     grew to 3.86. A first guide, not a bound: timings/qlora.json holds estimate and peak of each run.
     """
     size, tokens = BYTES[load.dtype], load.rows * load.length
-    # What a layer keeps for its backward pass, numbers a token.
+    # What a layer keeps for its backward pass, numbers per token.
     lora_outputs = shape.targets * shape.r
     products = 3 * shape.hidden + shape.keys_values + 2 * shape.intermediate + shape.hidden + lora_outputs
     # Besides the products: inputs of the adapters (float32), norms, rotary halves, the MLP's gate and their products.

@@ -74,9 +74,9 @@ def make_trainer(
 
 
 def run(trainer: Any, directory: Path) -> list[dict[str, float]]:
-    """Trains to the end of the plan, from the last whole checkpoint on; returns a row a step.
+    """Trains to the end of the plan, from the last whole checkpoint on; returns a row per step.
 
-    A row has step, train_loss (nats a learned token), lr and grad_norm (before clipping).
+    A row has step, train_loss (nats per learned token), lr and grad_norm (before clipping).
 
     Raises:
         ValueError: a loss that is not finite, or a disk that is full.

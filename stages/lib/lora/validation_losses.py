@@ -16,7 +16,7 @@ from stages.lib.statistics.bootstrap import bootstrap_intervals
 
 
 def sample_losses(model: Any, samples: Sequence[MaskedChat], pad_id: int, batch_tokens: int) -> npt.NDArray[np.float64]:
-    """Mean nats a learned token of each sample, (samples,), in eval mode.
+    """Mean nats per learned token of each sample, (samples,), in eval mode.
 
     Samples of like length are computed together, at most `batch_tokens` with padding; logits only where learned.
     """

@@ -87,7 +87,7 @@ def asker(
 def ask_directly(
     chunks: Sequence[Record], prompt: str, model: LanguageModel, params: Settings, name: str
 ) -> QuestionOutcome:
-    """One request a chunk; the reply holds question and answer."""
+    """One request per chunk; the reply holds question and answer."""
     requests = [
         GenerateRequest(
             prompt=Prompt(text=fill(prompt, context=chunk["text"])),

@@ -19,7 +19,7 @@ def bootstrap_intervals(values: Floats, samples: int, seed: int, level: float = 
     """Percentile bootstrap over queries (Efron & Tibshirani 1993, chapter 13) of the mean of each column.
 
     Args:
-        values: (Q, M), one row a query. All columns see the same resampled queries.
+        values: (Q, M), one row per query. All columns see the same resampled queries.
         samples: number of resamples S.
         seed: of the resampling.
         level: coverage, 0..1.

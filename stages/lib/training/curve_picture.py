@@ -57,8 +57,8 @@ def plot(points: Sequence[Point], path: Path) -> None:
     if evaluated:
         losses.plot(*zip(*evaluated, strict=True), color="tab:orange", marker="o", markersize=3, label="validation")
         best_step, best = min(evaluated, key=lambda pair: pair[1] if math.isfinite(pair[1]) else math.inf)
-        losses.set_title(f"best validation loss {best:.4g} nats a token at step {best_step}", fontsize=10)
-    losses.set_ylabel("loss (nats a token)")
+        losses.set_title(f"best validation loss {best:.4g} nats per token at step {best_step}", fontsize=10)
+    losses.set_ylabel("loss (nats per token)")
     losses.grid(alpha=0.3)
     losses.legend(frameon=False)
     rates.plot(steps, [point.lr for point in points], color="tab:green", linewidth=1)

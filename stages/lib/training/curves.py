@@ -1,4 +1,4 @@
-"""The curve of a training: one CSV row a step, kept through kills; curve_picture.py publishes and draws it.
+"""The curve of a training: one CSV row per step, kept through kills; curve_picture.py publishes and draws it.
 
 The file in the training's cache directory is the truth and has every step; what a stage declares is made from it.
 """
@@ -20,7 +20,7 @@ class Point:
     """A row of the curve."""
 
     step: int  # that is complete: 1 after the first update
-    train_loss: float  # nats a token
+    train_loss: float  # nats per token
     val_loss: float | None  # None where not evaluated
     lr: float
     grad_norm: float  # before clipping

@@ -29,7 +29,7 @@ class Published:
 class Finished:
     """A run that is over, as the main process knows it."""
 
-    train_loss: float  # of the last step, nats a target
+    train_loss: float  # of the last step, nats per target
     figures: dict[str, float]  # for the timings
 
 
@@ -82,7 +82,7 @@ def train_and_publish(
     resumed = training.step
     if world.main:
         again = f", goes on from step {resumed}" if resumed else ""
-        print(f"{name}: {about}, {training.sequences} sequences a step, {training.precision}{again}", flush=True)
+        print(f"{name}: {about}, {training.sequences} sequences per step, {training.precision}{again}", flush=True)
     curve = Curve(directory / "curve.csv", resumed) if world.main else None
     # What trackers are told, the main process tells.
     told = asdict(params) | dict(training.decisive)

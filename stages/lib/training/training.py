@@ -176,7 +176,7 @@ class Training:
         self.best_is_of = self.val_sequences
 
     def mean_loss(self, batches: Batches, count: int) -> float:
-        """Mean loss in nats a target over sequences 0..count-1, computed by all processes together."""
+        """Mean loss in nats per target over sequences 0..count-1, computed by all processes together."""
         self.runner.eval()
         loss = self._mean_loss(self.runner, batches, count)
         self.runner.train()
@@ -187,7 +187,7 @@ class Training:
         return mean_loss(model, batches, count, micro_batch=micro_batch, precision=self.precision, world=self.world)
 
     def train_step(self, batches: Batches, lr: float) -> tuple[float, float]:
-        """One optimizer step over a global batch; returns its mean loss in nats a target, and the gradient norm."""
+        """One optimizer step over a global batch; returns its mean loss in nats per target, and the gradient norm."""
         params, world = self.params, self.world
         torch.manual_seed(_step_seed(params.seed, self.step, world.rank))
         self.runner.train()

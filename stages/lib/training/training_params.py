@@ -20,7 +20,7 @@ class TrainingParams:
     """The knobs of the training loop."""
 
     steps: int  # optimizer steps, >= 1
-    batch_tokens: int  # tokens a step over all processes; a multiple of context x micro_batch x processes
+    batch_tokens: int  # tokens per step over all processes; a multiple of context x micro_batch x processes
     micro_batch: int  # sequences a forward pass; what does not fit at once is accumulated
     lr: float  # peak learning rate (of Muon's matrices too, whose updates are scaled to AdamW's)
     warmup_fraction: float  # of the steps, linear, 0..1
@@ -58,7 +58,7 @@ class TrainingParams:
             raise ValueError("parallel: fsdp divides matrices, which muon needs whole; use ddp or adamw")
 
     def sequences(self, context: int, processes: int) -> int:
-        """Sequences a step.
+        """Sequences per step.
 
         Raises:
             ValueError: `batch_tokens` does not divide into whole micro-batches.

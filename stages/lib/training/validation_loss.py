@@ -21,7 +21,7 @@ class Batches(Protocol):
 def batch_loss(
     model: nn.Module, inputs: np.ndarray, targets: np.ndarray, precision: Precision, device: torch.device
 ) -> Tensor:
-    """Mean loss in nats a target of one batch; inputs and targets int64 (B, T)."""
+    """Mean loss in nats per target of one batch; inputs and targets int64 (B, T)."""
     ids, wanted = (torch.from_numpy(array).to(device, non_blocking=True) for array in (inputs, targets))
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         loss: Any = model(ids, targets=wanted)
@@ -33,7 +33,7 @@ def batch_loss(
 def mean_loss(
     model: nn.Module, batches: Batches, count: int, *, micro_batch: int, precision: Precision, world: World
 ) -> float:
-    """Mean loss in nats a target over sequences 0..count-1, computed by all processes together; the model in eval mode.
+    """Mean loss in nats per target over sequences 0..count-1, computed by all processes together; the model in eval mode.
 
     Args:
         model: as it is called in training (DDP, FSDP), or the plain one.

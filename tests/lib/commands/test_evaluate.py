@@ -103,9 +103,9 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
     evaluate.main([*base, str(tmp_path / "text.txt"), "--stride", "4"])
     out = capsys.readouterr().out
     expected = evaluate_tokens(model, [tokenizer.eot, *text.encode()], 4)
-    assert f"loss           {expected.loss:.4f} nats a token" in out
+    assert f"loss           {expected.loss:.4f} nats per token" in out
     assert f"perplexity     {expected.perplexity:,.2f}" in out
-    # One token a byte, all of them scored: bits a byte are the loss in bits.
+    # One token a byte, all of them scored: bits per byte are the loss in bits.
     assert f"bits per byte  {expected.loss / math.log(2):.4f}" in out
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     evaluate.main([*base, "-", "--stride", "4"])

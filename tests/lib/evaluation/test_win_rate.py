@@ -67,6 +67,6 @@ def test_what_is_no_verdict_fails() -> None:
     ("margin", "expected"), [(0.1, ["win", "loss", "tie"]), (1.5, ["tie"] * 3), (2.0, ["tie"] * 3)]
 )
 def test_the_answer_that_tells_more_about_the_reference_wins(margin: float, expected: list[str]) -> None:
-    judge = Judge(lambda text: -1.0 if "good" in text else -4.0)  # 1.5 nats a token apart
+    judge = Judge(lambda text: -1.0 if "good" in text else -4.0)  # 1.5 nats per token apart
     found = judge_by_likelihood(PAIRS, judge, prompt="{question} {answer}", margin=margin, progress="test")
     assert [verdict.outcome for verdict in found] == expected

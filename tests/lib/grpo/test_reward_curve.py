@@ -39,7 +39,7 @@ def test_draws_every_reward_and_what_was_logged(tmp_path: Path, drawn: list[Any]
     total, each, drift = figure.axes
     assert list(lines(total).values()) == [([1, 3], [0.5, 0.9])]
     assert lines(each) == {"format": ([1, 3], [0.2, 0.7]), "cut at the token limit": ([1, 3], [0.25, 0.0])}
-    assert lines(drift) == {"entropy (nats a token)": ([1, 2, 3], [1.5, 1.2, 1.0])}  # beta 0: no KL
+    assert lines(drift) == {"entropy (nats per token)": ([1, 2, 3], [1.5, 1.2, 1.0])}  # beta 0: no KL
 
 
 def rewarded(names: list[str]) -> list[dict[str, float]]:
