@@ -2,7 +2,7 @@
 
 Run: python -m bench.qlora [--base smollm2-135m] [--steps 3] [--sequences 8] [--repeats 1] [--dtype bfloat16] [--file F]
 
-Same base in NF4, same adapter, same token ids and labels, same number of samples per step. Each engine runs in a process
+Same base in NF4, same adapter, same token ids and labels, as many samples per step. Each engine runs in a process
 of its own, one after the other, so that the peak memory is its own; loading is in the memory, not in the seconds.
 SFTTrainer's own loss needs a Triton kernel, so on a CPU the peer takes transformers' loss (full logits), as TRL did
 before 1.15. Prints a markdown table of medians over all steps but each run's first.

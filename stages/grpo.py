@@ -336,7 +336,7 @@ def publish_curve(rows: Sequence[Mapping[str, float]], names: Sequence[str], par
     write_csv(CURVE, rows)
     write_csv(OUT / "rewards.csv", reward_rows(rows, names))
     caption = (
-        f"GRPO on {params.base}: {params.prompts_per_step} x {params.num_generations} replies per step, lr {params.lr:g}"
+        f"GRPO on {params.base}: {params.prompts_per_step} x {params.num_generations} replies a step, lr {params.lr:g}"
     )
     draw_rewards(OUT / "curve.png", rows, names, caption)
 

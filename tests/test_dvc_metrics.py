@@ -1,4 +1,4 @@
-"""What `dvc exp show` and `dvc metrics show` see: a few headline numbers per stage; the full results are files in git."""
+"""What `dvc exp show` and `dvc metrics show` see: few headline numbers per stage; the full results are in git."""
 
 import csv
 import importlib

@@ -30,7 +30,7 @@ def score_reply(record: Record, reply: ConversationReply, similarity: float) -> 
 def make_measures(
     records: Sequence[Record], scores: Mapping[str, Sequence[Record]]
 ) -> tuple[list[Measure], dict[str, str]]:
-    """The measures that these questions allow, and why the others are absent. `scores`: system -> a row per question."""
+    """The measures that these questions allow, and why others are absent. `scores`: system -> a row per question."""
     places = {
         "unanswerable": [i for i, record in enumerate(records) if record["kind"] == "unanswerable"],
         "false_premise": [i for i, record in enumerate(records) if record["kind"] == "false_premise"],

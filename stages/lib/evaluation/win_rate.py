@@ -81,7 +81,7 @@ def judge_by_likelihood(
     for i in range(len(pairs)):
         first, second = rates[2 * i], rates[2 * i + 1]
         outcome: Outcome = "win" if second - first > margin else "loss" if first - second > margin else "tie"
-        verdicts.append(Preference(outcome=outcome, why=f"{first:.3f} and {second:.3f} nats per token of the reference"))
+        verdicts.append(Preference(outcome=outcome, why=f"{first:.3f} and {second:.3f} nats per reference token"))
     return verdicts
 
 

@@ -15,7 +15,7 @@ SHARES = {"clipped_share": "cut at the token limit", "zero_variance_groups": "gr
 
 
 def reward_rows(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Long format for `dvc plots`: a row per step and reward, so that dvc.yaml need not name the rewards that there are.
+    """Long format for `dvc plots`: a row per step and reward, so that dvc.yaml need not name the rewards.
 
     Args:
         rows: of `grpo_training.curve_rows`; those without rewards are left out.

@@ -33,7 +33,7 @@ def batch_loss(
 def mean_loss(
     model: nn.Module, batches: Batches, count: int, *, micro_batch: int, precision: Precision, world: World
 ) -> float:
-    """Mean loss in nats per target over sequences 0..count-1, computed by all processes together; the model in eval mode.
+    """Mean loss in nats per target over sequences 0..count-1, computed by all processes together; model in eval mode.
 
     Args:
         model: as it is called in training (DDP, FSDP), or the plain one.
