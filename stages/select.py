@@ -161,16 +161,16 @@ def _pair_agreement(scores: np.ndarray, threshold: float) -> dict[str, float]:
     """Agreement of two judges; scores (n, 2)."""
     if len(scores) == 0:
         return {"questions": 0, "spearman": 0.0, "same_verdict": 0.0, "kappa": 0.0}
+    from sklearn.metrics import cohen_kappa_score  # a second to import, and one judge alone has no pair
+
     verdicts = scores >= threshold  # (n, 2)
-    same = float(np.mean(verdicts[:, 0] == verdicts[:, 1]))
-    rates = verdicts.mean(axis=0)
-    chance = float(rates[0] * rates[1] + (1 - rates[0]) * (1 - rates[1]))
+    undefined = len(np.unique(verdicts)) == 1  # both judges give every question the same verdict
     varied = len(scores) > 1 and all(len(np.unique(column)) > 1 for column in scores.T)
     return {
         "questions": len(scores),
         "spearman": float(spearmanr(scores[:, 0], scores[:, 1]).statistic) if varied else 0.0,
-        "same_verdict": same,
-        "kappa": (same - chance) / (1 - chance) if chance < 1 else 0.0,
+        "same_verdict": float(np.mean(verdicts[:, 0] == verdicts[:, 1])),
+        "kappa": 0.0 if undefined else float(cohen_kappa_score(verdicts[:, 0], verdicts[:, 1])),
     }
 
 

@@ -87,6 +87,11 @@ def test_agreement_of_equal_opposite_and_constant_judges() -> None:
     assert opposite == pytest.approx({"questions": 4, "spearman": -1.0, "same_verdict": 0.0, "kappa": -1.0})
     constant = agreement(judged([5, 5, 5, 5], [1, 2, 4, 5]), PARAMS)["a_b"]["groundedness"]
     assert constant == pytest.approx({"questions": 4, "spearman": 0.0, "same_verdict": 0.5, "kappa": 0.0})
+    all_pass = agreement(judged([5, 5], [5, 4]), PARAMS)["a_b"]["groundedness"]  # chance agrees as often
+    assert all_pass == pytest.approx({"questions": 2, "spearman": 0.0, "same_verdict": 1.0, "kappa": 0.0})
+    # Verdicts: 3 both pass, 1 both fail, 1 + 0 differ; chance 4/5 x 3/5 + 1/5 x 2/5 = 14/25, so (20 - 14) / (25 - 14).
+    uneven = agreement(judged([5, 4, 4, 1, 4], [4, 5, 4, 2, 3]), PARAMS)["a_b"]["groundedness"]
+    assert uneven["same_verdict"] == pytest.approx(0.8) and uneven["kappa"] == pytest.approx(6 / 11)
 
 
 def test_judges_about_different_questions_are_refused(tmp_path: Path) -> None:
