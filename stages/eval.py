@@ -124,10 +124,16 @@ def judge_pairs(params: Params, pairs: Mapping[str, Sequence[AnswerPair]]) -> tu
 
 def ask_system(name: SystemName, params: Params, conversations: Sequence[Any], windows: Sequence[list[int]]) -> Answers:
     """What a system says to the conversations."""
-    if name == "gguf":
-        return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking)
-    adapter = None if name == "base" else MODELS / f"{params.base}-{name}"
-    return ask_transformers(params.base, adapter, conversations, windows, params.asking)
+    match name:
+        case "base":
+            return ask_transformers(params.base, None, conversations, windows, params.asking)
+        case "qlora" | "grpo":
+            adapter = MODELS / f"{params.base}-{name}"
+            return ask_transformers(params.base, adapter, conversations, windows, params.asking)
+        case "gguf":
+            return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking)
+        case _:
+            assert_never(name)
 
 
 def check_systems(params: Params) -> None:
@@ -136,11 +142,16 @@ def check_systems(params: Params) -> None:
     Raises:
         ValueError: one is not.
     """
-    for name in params.systems[1:]:
-        if name == "gguf":
-            check_gguf(find_gguf(MODELS / "gguf"))
-        else:
-            check_adapter(params.base, MODELS / f"{params.base}-{name}")
+    for name in params.systems:
+        match name:
+            case "base":
+                pass  # its weights are checked where they are loaded
+            case "qlora" | "grpo":
+                check_adapter(params.base, MODELS / f"{params.base}-{name}")
+            case "gguf":
+                check_gguf(find_gguf(MODELS / "gguf"))
+            case _:
+                assert_never(name)
 
 
 def similarities(
