@@ -35,11 +35,7 @@ from stages.lib.english.words import content_words
 from stages.lib.judging.validity import Criterion, JudgedItem
 from stages.lib.llm.protocol import LanguageModel, Prompt, Score, ScoreRequest
 
-NULL: dict[Criterion, str] = {
-    "groundedness": "random_chunk",
-    "relevance": "random_question",
-    "standalone": "vague_question",
-}
+NULL = {"groundedness": "random_chunk", "relevance": "random_question", "standalone": "vague_question"}
 NEUTRAL_QUESTION = "What does the documentation say?"
 DIGITS = 6  # of a measure, after the point
 
