@@ -18,7 +18,7 @@ from stages.lib.corpus.sources import DocumentSource, parse_source, read_source
 from stages.lib.embedding.embedders import open_embedder
 from stages.lib.evaluation.chart import draw
 from stages.lib.evaluation.comparison import compare_systems
-from stages.lib.evaluation.conversation_replies import ConversationReply, prompt_tokens
+from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.evaluation_report import caption, report
 from stages.lib.evaluation.evaluation_tables import evaluation_rows
 from stages.lib.evaluation.forgetting import forgetting, text_windows
@@ -35,6 +35,7 @@ from stages.lib.evaluation.systems import (
 )
 from stages.lib.evaluation.win_rate import AnswerPair, Preference, judge_by_likelihood, judge_by_rating
 from stages.lib.llm.asking import open_model
+from stages.lib.llm.chat_text import prompt_tokens
 from stages.lib.weights.base import base_directory, check_adapter, load_tokenizer
 from stages.lib.weights.models import load_model_entry
 
