@@ -18,7 +18,7 @@ from stages.lib.corpus.sources import DocumentSource, parse_source, read_source
 from stages.lib.embedding.embedders import open_embedder
 from stages.lib.evaluation.chart import draw
 from stages.lib.evaluation.comparison import compare_systems
-from stages.lib.evaluation.conversation_replies import ConversationReply, prompt_tokens
+from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.evaluation_report import caption, report
 from stages.lib.evaluation.evaluation_tables import evaluation_rows
 from stages.lib.evaluation.forgetting import forgetting, text_windows
@@ -35,6 +35,7 @@ from stages.lib.evaluation.systems import (
 )
 from stages.lib.evaluation.win_rate import AnswerPair, Preference, judge_by_likelihood, judge_by_rating
 from stages.lib.llm.asking import open_model
+from stages.lib.llm.chat_text import prompt_tokens
 from stages.lib.weights.base import base_directory, check_adapter, load_tokenizer
 from stages.lib.weights.models import load_model_entry
 
@@ -124,10 +125,16 @@ def judge_pairs(params: Params, pairs: Mapping[str, Sequence[AnswerPair]]) -> tu
 
 def ask_system(name: SystemName, params: Params, conversations: Sequence[Any], windows: Sequence[list[int]]) -> Answers:
     """What a system says to the conversations."""
-    if name == "gguf":
-        return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking)
-    adapter = None if name == "base" else MODELS / f"{params.base}-{name}"
-    return ask_transformers(params.base, adapter, conversations, windows, params.asking)
+    match name:
+        case "base":
+            return ask_transformers(params.base, None, conversations, windows, params.asking)
+        case "qlora" | "grpo":
+            adapter = MODELS / f"{params.base}-{name}"
+            return ask_transformers(params.base, adapter, conversations, windows, params.asking)
+        case "gguf":
+            return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking)
+        case _:
+            assert_never(name)
 
 
 def check_systems(params: Params) -> None:
@@ -136,11 +143,16 @@ def check_systems(params: Params) -> None:
     Raises:
         ValueError: one is not.
     """
-    for name in params.systems[1:]:
-        if name == "gguf":
-            check_gguf(find_gguf(MODELS / "gguf"))
-        else:
-            check_adapter(params.base, MODELS / f"{params.base}-{name}")
+    for name in params.systems:
+        match name:
+            case "base":
+                pass  # its weights are checked where they are loaded
+            case "qlora" | "grpo":
+                check_adapter(params.base, MODELS / f"{params.base}-{name}")
+            case "gguf":
+                check_gguf(find_gguf(MODELS / "gguf"))
+            case _:
+                assert_never(name)
 
 
 def similarities(

@@ -8,11 +8,11 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 
-from stages.lib.adapters.lora import Lora, load_unsloth
+from stages.lib.adapters.lora import Backend, Lora, load_unsloth
 from stages.lib.adapters.model_card import model_card, publish, source_of
 from stages.lib.adapters.one_answer import check_classes
 from stages.lib.adapters.resuming import prune_finished
@@ -30,7 +30,7 @@ from stages.lib.grpo.reward_curve import draw_rewards, reward_rows
 from stages.lib.grpo.rewards import AnswerSimilarity, Encoder, Floats, Name, Reward, build_rewards
 from stages.lib.grpo.settings import GradientCheckpointing, GRPOSettings, LossType, ScaleRewards, curve_rows
 from stages.lib.weights.base import base_directory, base_identity, load_base, load_tokenizer
-from stages.lib.weights.models import load_model_entry, locate, resolved_dtype, weights_identity
+from stages.lib.weights.models import Dtype, load_model_entry, locate, resolved_dtype, weights_identity
 
 QAR = Path("data/instruct")
 CURVE = Path("metrics/grpo_curve.csv")
@@ -55,7 +55,7 @@ class Params:
     """Section `grpo` of params.yaml."""
 
     base: str  # a name of models:
-    backend: Literal["hf", "unsloth"]  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
+    backend: Backend  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
     dtype: Literal["float32", "bfloat16", "float16", "auto"]  # of the base's weights; auto: bfloat16 with CUDA or AMX
     steps: int  # optimizer steps, >= 1
     prompts_per_step: int  # groups per step, >= 1
@@ -210,6 +210,29 @@ def audit_base(
     return audit
 
 
+def fresh_lora(params: Params) -> Lora | None:
+    """The adapter to put on the base; None: by unsloth, which loads the base anew with an adapter on it."""
+    match params.backend:
+        case "hf":
+            return params.lora()
+        case "unsloth":
+            return None
+        case _:
+            assert_never(params.backend)
+
+
+def open_unsloth(params: Params, place: Path, dtype: Dtype) -> Any:
+    """The base in 4 bits with a fresh adapter, by unsloth."""
+    return load_unsloth(
+        place,
+        dtype,
+        params.lora(),
+        max_length=params.max_prompt_length + params.max_new_tokens,
+        seed=params.seed,
+        checkpointing=params.gradient_checkpointing,
+    )
+
+
 def grpo(params: Params, watch: Stopwatch) -> None:
     """Audits, trains, measures, publishes.
 
@@ -260,12 +283,11 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     watch.lap("audit")
     before = base_replies(test_set.tokens, 0.0)
     watch.lap("base")
-    if params.backend == "unsloth":
+    lora = fresh_lora(params)
+    if lora is None:
         del model
         gc.collect()
-        length = params.max_prompt_length + params.max_new_tokens
-        full = params.gradient_checkpointing == "full"
-        model = load_unsloth(place, dtype, params.lora(), max_length=length, seed=params.seed, full=full)
+        model = open_unsloth(params, place, dtype)
     trained = train(
         model,
         tokenizer,
@@ -275,7 +297,7 @@ def grpo(params: Params, watch: Stopwatch) -> None:
         reward_weights=params.reward_weights,
         settings=params.settings(),
         schedule=params.schedule(),
-        lora=params.lora() if params.backend == "hf" else None,
+        lora=lora,
         directory=directory,
     )
     watch.lap("train")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from stages.lib.chats.abstracts import AbstractFiles, AnswerFiles, read_answers
 from stages.lib.chats.chat_records import Wording, chat_record, instruction_record, qar_record
@@ -145,11 +145,14 @@ def edge_cases(
     wanted = wanted_counts(items, params.shares)
     found: dict[EdgeKind, list[QAItem | Drop]] = {kind: [] for kind in EDGE_KINDS}
     for writer in params.edge_cases:
-        if writer == "rules":
-            written = by_rules(askable, groups, prompts)
-        else:
-            assert model
-            written = by_generator(askable, wanted, prompts, model, params)
+        match writer:
+            case "rules":
+                written = by_rules(askable, groups, prompts)
+            case "generator":
+                assert model
+                written = by_generator(askable, wanted, prompts, model, params)
+            case _:
+                assert_never(writer)
         found = {kind: [*found[kind], *written[kind]] for kind in EDGE_KINDS}
     return {kind: draw(found[kind], wanted[kind]) for kind in EDGE_KINDS}
 

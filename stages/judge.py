@@ -22,7 +22,7 @@ from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.judging.likelihood import NULL, calibrated, measure, word_rarity
 from stages.lib.judging.rating import Rating, rate
-from stages.lib.judging.validity import PROBES, JudgedItem, Probe, auc_report, make_probes
+from stages.lib.judging.validity import PROBES, Criterion, JudgedItem, Probe, auc_report, make_probes
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.protocol import LanguageModel, Sampling
 
@@ -73,7 +73,7 @@ def judge_by_rating(
     """Asks for ratings of items and probes; the expected score, where there is one, is what the check compares."""
     asked = _plan(items, probes)
     sampling = Sampling(max_tokens=params.max_new_tokens)
-    by_criterion = {criterion: prompts[CRITIQUE_PROMPTS[criterion]] for criterion in CRITERIA}
+    by_criterion: dict[str, str] = {criterion: prompts[CRITIQUE_PROMPTS[criterion]] for criterion in CRITERIA}
     ratings = rate(
         [part[-1] for part in asked],
         model,
@@ -236,7 +236,9 @@ def make_items(records: Sequence[Record], chunks: Mapping[str, Record], qa_file:
     return items
 
 
-def _plan(items: Sequence[JudgedItem], probes: Sequence[Probe]) -> list[tuple[str, str, int, tuple[str, JudgedItem]]]:
+def _plan(
+    items: Sequence[JudgedItem], probes: Sequence[Probe]
+) -> list[tuple[Criterion, str, int, tuple[Criterion, JudgedItem]]]:
     """(criterion, probe kind or "", number, what is asked) of all that is judged, in a fixed order."""
     plan = [(criterion, "", i, (criterion, item)) for i, item in enumerate(items) for criterion in CRITERIA]
     for number, probe in enumerate(probes):
@@ -248,7 +250,7 @@ def _judged(
     items: Sequence[JudgedItem],
     probes: Sequence[Probe],
     fields: list[Record],
-    found: Mapping[tuple[str, str, int], float | None],
+    found: Mapping[tuple[Criterion, str, int], float | None],
 ) -> Judged:
     return Judged(
         fields,

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from stages.lib.adapters.lora import (
+    Backend,
     Checkpointing,
     Lora,
     add_lora,
@@ -59,7 +60,7 @@ class Params:
     """Section `qlora` of params.yaml."""
 
     base: str  # a chat model under models:
-    backend: Literal["hf", "unsloth"]  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
+    backend: Backend  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
     dtype: Literal["auto", "float32", "bfloat16", "float16"]  # of the computation; auto: bfloat16 with CUDA or AMX
     r: int  # rank of the adapter, >= 1
     lora_alpha: int  # its update is scaled by lora_alpha / r
@@ -326,12 +327,22 @@ def generation_config(place: Path) -> Any:
 
 def open_model(params: Params, place: Path, dtype: Dtype) -> Any:
     """The base in 4 bits with a fresh adapter."""
-    if params.backend == "unsloth":
-        full = params.gradient_checkpointing == "full"
-        return load_unsloth(place, dtype, params.lora(), max_length=params.max_length, seed=params.seed, full=full)
-    model = add_lora(load_quantized(place, dtype), params.lora(), params.seed)
-    set_checkpointing(model, params.gradient_checkpointing)
-    return model
+    match params.backend:
+        case "hf":
+            model = add_lora(load_quantized(place, dtype), params.lora(), params.seed)
+            set_checkpointing(model, params.gradient_checkpointing)
+            return model
+        case "unsloth":
+            return load_unsloth(
+                place,
+                dtype,
+                params.lora(),
+                max_length=params.max_length,
+                seed=params.seed,
+                checkpointing=params.gradient_checkpointing,
+            )
+        case _:
+            assert_never(params.backend)
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:

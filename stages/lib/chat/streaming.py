@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from stages.lib.evaluation.conversation_replies import prompt_tokens
 from stages.lib.evaluation.systems import check_gguf
+from stages.lib.llm.chat_text import prompt_tokens
 from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
 from stages.lib.weights.base import end_tokens
 from stages.lib.weights.models import ModelEntry

@@ -21,7 +21,7 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import tokenizers
@@ -44,7 +44,13 @@ class TextEncoder:
         config = read_json_object(directory / "config.json", hint="not a model directory of the Hugging Face kind")
         self.directory = directory
         self.dimension: int = config["hidden_size"]
-        self.pooling = "lasttoken" if entry.pooling == "last_token" else pooling.read_pooling(directory)
+        match entry.pooling:
+            case "model":
+                self.pooling = pooling.read_pooling(directory)
+            case "last_token":
+                self.pooling = "lasttoken"
+            case _:
+                assert_never(entry.pooling)
         self.max_length: int = entry.max_length or _own_max_length(directory, config)
         self.padding_token: int = config.get("pad_token_id") or 0
         self.device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -11,7 +11,7 @@ Four ways to make an item wrong, each aimed at a criterion:
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -44,7 +44,8 @@ class Probe:
     item: JudgedItem
 
 
-PROBES = {
+Criterion = Literal["groundedness", "relevance", "standalone"]
+PROBES: dict[Criterion, tuple[str, ...]] = {
     "groundedness": ("random_chunk", "wrong_answer"),
     "relevance": ("random_question", "vague_question"),
     "standalone": ("vague_question",),

@@ -5,12 +5,13 @@ Letters: T tokens of the largest micro-batch (padded), h hidden size, i width of
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import assert_never
 
 from stages.lib.adapters.lora import Checkpointing, Lora
 from stages.lib.weights.models import Dtype
 
 GB = 1e9
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+BYTES: dict[Dtype, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 NF4_BYTES = 0.5 + 1 / 64 + 4 / 64 / 256  # a weight: 4 bits, an 8-bit scale for 64 weights, a float32 for 256 scales
 FRAGMENTATION = 0.4  # of the activations, kept by the allocator between batches of different lengths
 PROCESS = 0.9 * GB  # Python with torch, transformers, trl and their libraries
@@ -96,7 +97,15 @@ def estimate(shape: Shape, load: TuningLoad) -> dict[str, int]:
     products = 3 * shape.hidden + shape.keys_values + 2 * shape.intermediate + shape.hidden + lora_outputs
     # Besides the products: inputs of the adapters (float32), norms, rotary halves, the MLP's gate and their products.
     everything = products + 18 * shape.hidden + 2 * shape.keys_values + 5 * shape.intermediate
-    kept = {"none": everything, "selective": everything * 3 // 4, "full": shape.hidden}[load.checkpointing]
+    match load.checkpointing:
+        case "none":
+            kept = everything
+        case "selective":
+            kept = everything * 3 // 4
+        case "full":
+            kept = shape.hidden
+        case _:
+            assert_never(load.checkpointing)
     activations = tokens * size * (shape.layers * kept + 2 * everything)
     return {
         "process": int(PROCESS),

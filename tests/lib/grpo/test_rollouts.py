@@ -56,6 +56,13 @@ def test_greedy_replies_are_generates(model: Any, batch: int) -> None:
     assert found == expected
 
 
+def test_each_reply_follows_its_own_prompt(model: Any) -> None:
+    prompts = [[5, 6], [9, 10], [5, 6]]  # of one length, so that they stay in this order
+    expected = [by_generate(model, prompt, [0], 6) for prompt in prompts]
+    assert expected[0] != expected[1]
+    assert sample_replies(model, prompts, max_tokens=6, temperature=0.0, ends=[0], seed=0) == expected
+
+
 def test_sampling_follows_the_seed_and_the_distribution(model: Any) -> None:
     prompts = [[5, 6, 7, 8]] * 600
     one, same, other = (
