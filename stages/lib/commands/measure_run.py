@@ -19,11 +19,11 @@ Number = TypeVar("Number", int, float)
 
 
 def read_trec(path: Path, fields: int, column: int, number: Callable[[str], Number]) -> dict[str, dict[str, Number]]:
-    """Query -> document -> the number in a column of a file in TREC's formats; blank lines are passed over.
+    """Query -> document -> the number in a column of a TREC file; blank lines and comments (#) are left out.
 
     Args:
         path: the file.
-        fields: columns a line has.
+        fields: columns that a line has; what stands behind them is not read, as in trec_eval.
         column: where the number stands.
         number: reads it; raises `ValueError`.
 
@@ -35,9 +35,9 @@ def read_trec(path: Path, fields: int, column: int, number: Callable[[str], Numb
     found: dict[str, dict[str, Number]] = {}
     for place, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         values = line.split()
-        if not values:
+        if not values or values[0].startswith("#"):
             continue
-        if len(values) != fields:
+        if len(values) < fields:
             raise ValueError(f"{path}:{place}: expected {fields} fields, found {len(values)}: {line[:80]!r}")
         query, document = values[0], values[2]
         if document in found.setdefault(query, {}):

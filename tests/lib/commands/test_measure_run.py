@@ -4,8 +4,8 @@ import pytest
 
 from stages.lib.commands.measure_run import main
 
-QRELS = "1 0 a 1\n1 0 b 0\n\n2 0 c 2\n3 0 c 1\n"
-RUN = "1 Q0 b 1 0.9 x\n1 Q0 a 2 0.5 x\n2 Q0 c 9 0.1 x\n2 Q0 d 1 -3e-1 x\n"
+QRELS = "# judged by hand\n1 0 a 1\n1 0 b 0\n\n2 0 c 2\n3 0 c 1\n"
+RUN = "1 Q0 b 1 0.9 x\n1 Q0 a 2 0.5 x\n2 Q0 c 9 0.1 x, seen twice\n2 Q0 d 1 -3e-1 x\n"
 
 
 def written(directory: Path, qrels: str = QRELS, run: str = RUN) -> list[str]:
