@@ -15,7 +15,6 @@ import stages.instruct
 from stages.instruct import Params, main
 from stages.lib.answers.reasoned_answers import separated
 from stages.lib.answers.statements import says_not_told
-from stages.lib.chats.role_tokens import from_text
 from stages.lib.chats.splits import shingles
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
@@ -24,6 +23,7 @@ from stages.lib.english.words import normalised
 from stages.lib.instructions.examples import InstructionFiles, read_source
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry
+from tests.lib.chats.test_role_tokens import read_back
 from tests.params_of import section
 
 SPLITS = ("train", "val", "test")
@@ -111,7 +111,7 @@ def test_three_sets_with_every_kind_on_every_side(at_work: Path) -> None:
         assert abs(kinds["unanswerable"] / kinds.total() - 0.2) < 0.05
         for record in chats[split]:
             assert [message["role"] for message in record["messages"]] == ["system", "user", "assistant"]
-            assert from_text(record["text"]) == record["messages"]
+            assert read_back(record["text"]) == record["messages"]
             assert record["messages"][1]["content"] == f"Text:\n{record['context']}\n\nQuestion: {record['question']}"
             assert record["messages"][2]["content"] == record["answer"]
             assert says_not_told(record["answer"]) == (record["kind"] == "unanswerable")

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from stages.lib.core.records import Record, write_jsonl
-from stages.select import Params, agreement, mean_score, read_judgments, select
+from stages.select import Params, agreement, mean_score, passes, read_judgments, select
 
 PARAMS = Params(groundedness=4.0, relevance=3.0, standalone=3.0)
 
@@ -47,6 +47,11 @@ def test_every_question_is_kept_or_dropped_for_one_reason() -> None:
         ("best_of_chunk", 2, 2, 0),
     ]
     assert all(row["in"] == row["kept"] + row["dropped"] for row in funnel.rows)
+
+
+def test_a_missing_score_never_passes() -> None:
+    assert passes(judgment("g", "1", (4.0, 1.0, None)), "groundedness", PARAMS)
+    assert not passes(judgment("g", "1", (4.0, 1.0, None)), "standalone", PARAMS)
 
 
 def test_every_judge_must_pass_a_question() -> None:

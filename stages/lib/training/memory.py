@@ -16,13 +16,6 @@ from stages.lib.training.training_params import OptimizerName, Parallel
 GB = 10**9
 MIB = 2**20
 
-# What nvidia-smi reports as the card's total.
-CARDS = {
-    "rtx4060-8g": 8188 * MIB,
-    "rtx4060ti-16g": 16380 * MIB,
-    "a100": 40960 * MIB,  # the smaller of the two
-    "h100": 81559 * MIB,
-}
 CUDA_CONTEXT = 700 * MIB  # context, kernels and cuBLAS workspace of a process; not from PyTorch's allocator
 FRAGMENTATION = 0.05  # of what is allocated, lost between blocks
 
