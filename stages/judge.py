@@ -25,6 +25,7 @@ from stages.lib.judging.rating import Rating, rate
 from stages.lib.judging.validity import PROBES, JudgedItem, Probe, auc_report, make_probes
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.protocol import LanguageModel, Sampling
+from stages.lib.weights.models import load_model_entry
 
 CHUNKS = Path("data/chunks/chunks_dedu.jsonl")
 QA_DIR = Path("data/qa")
@@ -177,7 +178,7 @@ def main(judge: str, generator: str) -> None:
     items = make_items(records, chunks, qa_file)
     probes = make_probes(items, params.validity_pairs, params.seed)
     prompts = load_prompts([*CRITIQUE_PROMPTS.values(), *LIKELIHOOD_PROMPTS])  # of both methods: dvc.yaml tracks both
-    with open_model(judge) as model:
+    with open_model(load_model_entry(judge)) as model:
         method = model.entry.judge_method
         match method:
             case "rating":

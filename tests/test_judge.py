@@ -73,7 +73,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prompts.yaml").write_text((ROOT / "prompts.yaml").read_text())
     (tmp_path / "params.yaml").write_text(
-        "models: {}\njudge:\n  judges: [j]\n  max_new_tokens: 99\n  expected_scores: true\n"
+        "models:\n  j: {source: path:j, backend: transformers}\n"
+        "judge:\n  judges: [j]\n  max_new_tokens: 99\n  expected_scores: true\n"
         "  validity_pairs: 8\n  seed: 0\n"
     )
     colours = ["red", "blue", "green", "grey", "black", "white", "pink", "brown", "cyan", "teal", "gold", "lime"]
@@ -106,7 +107,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(model: Reader, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Record], dict[str, Any]]:
     @contextmanager
-    def opened(name: str) -> Iterator[Reader]:
+    def opened(entry: ModelEntry) -> Iterator[Reader]:
+        assert entry.source == "path:j"
         yield model
 
     monkeypatch.setattr(stages.judge, "open_model", opened)
@@ -175,10 +177,12 @@ def test_likelihood_scores_are_shares_of_wrong_items_below(project: Path, monkey
 def test_main_names_what_is_wrong(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="'other' is not among"):
         main("other", "g")
-    with pytest.raises(ValueError, match="no model 'j'"):
-        main("j", "g")
     with pytest.raises(ValueError, match=r"data/qa/nobody_qa.jsonl: no such file"):
         main("j", "nobody")
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("  j:", "  k:"))
+    with pytest.raises(ValueError, match="no model 'j'"):
+        main("j", "g")
     records = read_jsonl(Path("data/qa/g_qa.jsonl"))
     write_jsonl(Path("data/qa/g_qa.jsonl"), [*records[:2], records[2] | {"chunk": "gone-0"}])
     with pytest.raises(ValueError, match=r"g_qa.jsonl:3: its chunk 'gone-0' is not in"):
