@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import stages.judge
-from stages.judge import CRITERIA, CRITIQUE_PROMPTS, Judged, Params, main, make_metrics
+from stages.judge import CRITIQUE_PROMPTS, Params, main, make_metrics
 from stages.lib.core.metrics import read_results
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
+from stages.lib.judging.judged import CRITERIA, Judged
 from stages.lib.judging.validity import PROBES, JudgedItem, Probe
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry
