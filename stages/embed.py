@@ -21,6 +21,7 @@ from stages.lib.core.params import load
 from stages.lib.core.records import Record, read_jsonl, write_array, write_json
 from stages.lib.core.tracked import check_declared
 from stages.lib.embedding.embedders import Embedder, open_embedder
+from stages.lib.weights.models import load_model_entry
 
 Corpus = Literal["all", "deduplicated"]
 CORPORA: dict[Corpus, Path] = {
@@ -128,7 +129,7 @@ def main() -> None:
     questions = read_jsonl(SELECTED, required=("id", "question", "chunk"))
     if not chunks:
         raise ValueError(f"{CORPORA[params.corpus]}: no chunks")
-    with open_embedder(name) as embedder:
+    with open_embedder(name, load_model_entry(name)) as embedder:
         chunk_vectors, query_vectors, metrics = embed(chunks, questions, embedder, params)
     watch.lap("embed")
     write_array(OUT / f"{name}_chunks.npy", chunk_vectors)

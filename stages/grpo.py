@@ -13,7 +13,7 @@ from typing import Any, Literal, assert_never
 import numpy as np
 
 from stages.lib.adapters.lora import Backend, Lora, load_unsloth
-from stages.lib.adapters.model_card import model_card, publish, source_of
+from stages.lib.adapters.model_card import model_card, publish
 from stages.lib.adapters.one_answer import check_classes
 from stages.lib.adapters.resuming import prune_finished
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
@@ -23,14 +23,16 @@ from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load, pick
 from stages.lib.core.records import read_jsonl, write_csv, write_jsonl
+from stages.lib.embedding.embedders import Embedder, open_embedder
 from stages.lib.grpo.format_gain import CONTENT, FORM, gain_line, gains, measure_replies, reply_rows
 from stages.lib.grpo.reasoning_prompts import PromptSplit, choose_shots, make_split
 from stages.lib.grpo.reward_audit import audit_rewards, check_audit
 from stages.lib.grpo.reward_curve import draw_rewards, reward_rows
-from stages.lib.grpo.rewards import AnswerSimilarity, Encoder, Floats, Name, Reward, build_rewards
+from stages.lib.grpo.rewards import AnswerSimilarity, Floats, Name, Reward, build_rewards
 from stages.lib.grpo.settings import GradientCheckpointing, GRPOSettings, LossType, ScaleRewards, curve_rows
-from stages.lib.weights.base import base_directory, base_identity, load_base, load_tokenizer
-from stages.lib.weights.models import Dtype, load_model_entry, locate, resolved_dtype, weights_identity
+from stages.lib.weights.base import base_identity, load_base, load_tokenizer
+from stages.lib.weights.gguf_weights import huggingface_directory
+from stages.lib.weights.models import Dtype, load_model_entry, resolved_dtype
 
 QAR = Path("data/instruct")
 CURVE = Path("metrics/grpo_curve.csv")
@@ -47,7 +49,7 @@ DECIDE_NOT = """
     micro_batch gradient_checkpointing eval_batch_size checkpoint_every bootstrap_samples audit_prompts
     audit_replies audit_tolerance test_limit
 """.split()
-PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers", "sentence-transformers")
+PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ class Params:
     gradient_checkpointing: GradientCheckpointing  # none, full: less memory, but a prompt is computed once a reply
     reward_weights: dict[Name, float]  # format, overlap, similarity, grounded, length; 0 leaves a reward out
     length_words: list[int]  # the reply's least and most words for the full length reward
-    similarity_model: str  # a sentence-transformers model of models:
+    similarity_model: str  # an embedding model of models:
     audit_prompts: int  # of the val split, that the base replies to; worthless replies are tried on all of it
     audit_replies: int  # of the base a prompt
     audit_tolerance: float  # share of prompts, 0..1, on which a worthless reply may beat the reference
@@ -146,25 +148,6 @@ def read_splits(params: Params, tokenizer: Any) -> dict[str, PromptSplit]:
     return splits
 
 
-def load_encoder(name: str) -> Encoder:
-    """A sentence-transformers model as a function from texts to unit vectors.
-
-    Raises:
-        ValueError: no such model, or its weights are absent or not the pinned ones.
-    """
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    model = SentenceTransformer(str(locate(load_model_entry(name))), trust_remote_code=False)
-
-    def encode(texts: Sequence[str]) -> Floats:
-        found = model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
-        return np.asarray(found, dtype=np.float64)
-
-    return encode
-
-
 def kept_replies(directory: Path, asked: Sequence[Any], ask: Callable[[], list[str]]) -> list[str]:
     """Replies that an earlier run of the same training already has, or new ones; `asked` is all that decides them."""
     path = directory / f"replies_{ledger_key(list(asked))[:16]}.jsonl"
@@ -176,11 +159,11 @@ def kept_replies(directory: Path, asked: Sequence[Any], ask: Callable[[], list[s
 def adapter_directory(params: Params, inputs: Sequence[str]) -> Path:
     """Where this training's checkpoints and the base's replies lie: a hash of what decides them.
 
-    `inputs`: fingerprints of the data, of the base and of the similarity model.
+    `inputs`: fingerprints of the data, of the base and of the embedder.
     """
     from stages.lib.grpo.run import train  # loads torch
 
-    code = code_identity(read_splits, load_encoder, build_rewards, load_base, load_unsloth, train)
+    code = code_identity(read_splits, Embedder, build_rewards, load_base, load_unsloth, train)
     return training_directory("grpo", deciding(params, DECIDE, DECIDE_NOT), inputs, code, PACKAGES)
 
 
@@ -233,8 +216,8 @@ def open_unsloth(params: Params, place: Path, dtype: Dtype) -> Any:
     )
 
 
-def grpo(params: Params, watch: Stopwatch) -> None:
-    """Audits, trains, measures, publishes.
+def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
+    """Audits, trains, measures, publishes; `embedder` tells how alike two answers are.
 
     Raises:
         ValueError: bad data, a reward that is NaN or topped by a worthless reply, a full disk.
@@ -243,7 +226,8 @@ def grpo(params: Params, watch: Stopwatch) -> None:
 
     dtype = resolved_dtype(params.dtype)
     params = replace(params, dtype=dtype)
-    place = base_directory(params.base)
+    base = load_model_entry(params.base)
+    place = huggingface_directory(base)
     tokenizer = load_tokenizer(place)
     splits = read_splits(params, tokenizer)
     train_set, audit_set, test_set = (
@@ -251,14 +235,16 @@ def grpo(params: Params, watch: Stopwatch) -> None:
         splits["val"].first(params.audit_prompts),
         splits["test"].first(params.test_limit),
     )
-    identity = base_identity(params.base)
+    identity = base_identity(base)
     data = {name: file_sha256(QAR / f"qar_{name}.jsonl") for name in splits}
-    encoder = weights_identity(load_model_entry(params.similarity_model))
-    directory = adapter_directory(params, [identity, encoder, *data.values()])
-    encode = load_encoder(params.similarity_model)
+    directory = adapter_directory(params, [identity, *embedder.identity, *data.values()])
+
+    def encode(texts: Sequence[str]) -> Floats:
+        return embedder.encode_documents(texts, progress=None).astype(np.float64)
+
     low, high = params.length_words
     rewards = build_rewards(params.reward_weights, encode, (low, high))
-    model, tokenizer = load_base(params.base, dtype)
+    model, tokenizer = load_base(base, dtype)
     watch.lap("load")
 
     def replies(model: Any, asked: Sequence[Sequence[int]], temperature: float) -> list[str]:
@@ -312,7 +298,7 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     card = model_card(
         title=f"{params.base}-grpo",
         base=params.base,
-        source=source_of(params.base),
+        source=base.source,
         method="LoRA trained by GRPO to reason from a text: `reasoning ##### answer`.",
         data={f"qar_{name}": digest for name, digest in data.items()},
         params=asdict(params),
@@ -371,7 +357,9 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Reads params.yaml and data/instruct, writes models/{base}-grpo, metrics/grpo.json and the curve."""
-    grpo(load(Params, "grpo"), Stopwatch("grpo"))
+    params, watch = load(Params, "grpo"), Stopwatch("grpo")
+    with open_embedder(params.similarity_model, load_model_entry(params.similarity_model)) as embedder:
+        grpo(params, embedder, watch)
 
 
 if __name__ == "__main__":

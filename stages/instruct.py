@@ -28,6 +28,7 @@ from stages.lib.llm.asking import open_model
 from stages.lib.llm.protocol import LanguageModel
 from stages.lib.qa.question_writing import PROMPTS as ASKING_PROMPTS
 from stages.lib.reading.documents import Drop
+from stages.lib.weights.models import load_model_entry
 
 SELECTED = Path("data/selected/qa_selected.jsonl")
 CHUNKS = Path("data/chunks/chunks.jsonl")
@@ -181,7 +182,7 @@ def main() -> None:
     account = Account()
     with ExitStack() as stack:
         needs_model = bool(params.abstracts) or "generator" in params.edge_cases
-        model = stack.enter_context(open_model(params.generator)) if needs_model else None
+        model = stack.enter_context(open_model(load_model_entry(params.generator))) if needs_model else None
         items = gather(params, prompts, model, account)
         watch.lap("gather")
         texts = [(item.source, item.context.removeprefix(item.title), item.answer) for item in items]

@@ -36,8 +36,9 @@ from stages.lib.lora.masks import MaskedChat, encode_conversation
 from stages.lib.lora.memory import GB, Shape, TuningLoad, available_bytes, check_memory, read_shape
 from stages.lib.lora.preflight import check_packing, check_supervision, show_sample
 from stages.lib.lora.validation_losses import before_losses, fall, sample_losses
-from stages.lib.weights.base import base_directory, base_identity, end_tokens, load_tokenizer
-from stages.lib.weights.models import Dtype, load_model_entry, resolved_dtype
+from stages.lib.weights.base import base_identity, end_tokens, load_tokenizer
+from stages.lib.weights.gguf_weights import huggingface_directory
+from stages.lib.weights.models import Dtype, ModelEntry, load_model_entry, resolved_dtype
 
 DATA_DIR = Path("data/instruct")
 MODELS_DIR = Path("models")
@@ -148,6 +149,7 @@ def encode(
 class Prepared:
     """What is trained on, checked, before anything heavy is loaded."""
 
+    base: ModelEntry
     place: Path  # the base's directory
     tokenizer: Any
     train: list[MaskedChat]
@@ -175,7 +177,8 @@ def prepare(params: Params) -> Prepared:
     """
     files = {split: DATA_DIR / f"synthetic_qa_{split}.jsonl" for split in ("train", "val")}
     records = {split: read_jsonl(path, required=["id", "messages"]) for split, path in files.items()}
-    place = base_directory(params.base)
+    base = load_model_entry(params.base)
+    place = huggingface_directory(base)
     tokenizer = load_tokenizer(place)
     train, train_counts = encode(records["train"], tokenizer, params.max_length, params.train_limit)
     val, val_counts = encode(records["val"], tokenizer, params.max_length, params.val_limit)
@@ -194,17 +197,17 @@ def prepare(params: Params) -> Prepared:
     print(show_sample(train[plan[0][0][0]], tokenizer, color=sys.stdout.isatty()), flush=True)
     data_hash = ledger_key([file_sha256(path) for path in files.values()])
     counts = {"train": train_counts, "val": val_counts, **supervision, "data_sha256": data_hash, "steps": len(plan)}
-    return Prepared(place, tokenizer, train, val, plan, counts, data_hash)
+    return Prepared(base, place, tokenizer, train, val, plan, counts, data_hash)
 
 
-def adapter_directory(params: Params, data_hash: str) -> Path:
+def adapter_directory(params: Params, base: ModelEntry, data_hash: str) -> Path:
     """Where the checkpoints lie: a hash of what decides the training's result."""
     decisive = deciding(params, DECIDE, DECIDE_NOT) | {
         "sequences": params.sequences,
         "dtype": resolved_dtype(params.dtype),
     }
-    code = code_identity(base_directory, load_tokenizer, encode, plan_steps, open_model, train)
-    return training_directory("qlora", decisive, [data_hash, base_identity(params.base)], code, PACKAGES)
+    code = code_identity(huggingface_directory, load_tokenizer, encode, plan_steps, open_model, train)
+    return training_directory("qlora", decisive, [data_hash, base_identity(base)], code, PACKAGES)
 
 
 def check_longest(params: Params, data: Prepared, shape: Shape, dtype: Dtype) -> tuple[int, int]:
@@ -243,7 +246,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     pad_id = data.tokenizer.pad_token_id
     watch.lap("data")
     shape = read_shape(data.place, params.lora())
-    directory = adapter_directory(params, data.data_hash)
+    directory = adapter_directory(params, data.base, data.data_hash)
     dtype = resolved_dtype(params.dtype)
     estimated, largest = check_longest(params, data, shape, dtype)
     model = open_model(params, data.place, dtype)
@@ -308,13 +311,13 @@ def write_adapter(params: Params, data: Prepared, model: Any, dtype: Dtype, resu
     card = model_card(
         title=f"{params.base}-qlora",
         base=params.base,
-        source=load_model_entry(params.base).source,
+        source=data.base.source,
         method="LoRA on a base in NF4 with double quantization; the loss is on the assistant's words alone.",
         data={"training samples": len(data.train), "validation samples": len(data.val), "SHA-256": data.data_hash},
         params=asdict(params) | {"dtype": dtype, "steps": len(data.plan)},
         metrics=result,
     )
-    facts = {"base": params.base, "base_identity": base_identity(params.base), "data_sha256": data.data_hash}
+    facts = {"base": params.base, "base_identity": base_identity(data.base), "data_sha256": data.data_hash}
     publish(MODELS_DIR / f"{params.base}-qlora", model, data.tokenizer, facts, card)
 
 

@@ -6,8 +6,6 @@ The funnel (funnel.csv) takes the questions through one test after another: what
 is what the next row gets, so that `in = kept + dropped` in each row and over all of them.
 """
 
-import csv
-import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +17,12 @@ from scipy.stats import spearmanr
 
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
 from stages.lib.core.params import load, read_names
-from stages.lib.core.records import Record, read_jsonl, write_jsonl, write_text
+from stages.lib.core.records import Record, csv_text, read_jsonl, write_csv, write_jsonl
 
 JUDGMENTS = Path("data/judgments")
 OUT = Path("data/selected")
 CRITERIA = ("groundedness", "relevance", "standalone")
 REQUIRED = ("id", "chunk", "generator", "question", "answer", "support", "duplicate_of", "judge", "failure")
-FUNNEL_COLUMNS = ("generator", "judge", "criterion", "in", "kept", "dropped", "reason")
 Judged = dict[str, dict[str, Record]]  # judge -> question id -> judgment, of one generator
 
 
@@ -55,14 +52,6 @@ class Funnel:
         """Adds the row of one test."""
         counts = {"in": len(records), "kept": len(kept), "dropped": len(records) - len(kept)}
         self.rows.append({"generator": generator, "judge": judge, "criterion": test, **counts, "reason": why})
-
-    def text(self) -> str:
-        """The rows as CSV."""
-        out = io.StringIO()
-        writer = csv.DictWriter(out, FUNNEL_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        return out.getvalue()
 
 
 def passes(judgment: Record, criterion: str, params: Params) -> bool:
@@ -206,9 +195,10 @@ def main() -> None:
     judged = read_judgments(read_names("qa.generators"), read_names("judge.judges"))
     selected, funnel = select(judged, params)
     if not selected:
-        raise ValueError(f"no question passes every test; lower a threshold in params.yaml: select\n{funnel.text()}")
+        table = csv_text(funnel.rows)
+        raise ValueError(f"no question passes every test; lower a threshold in params.yaml: select\n{table}")
     write_jsonl(OUT / "qa_selected.jsonl", selected)
-    write_text(OUT / "funnel.csv", funnel.text())
+    write_csv(OUT / "funnel.csv", funnel.rows)
     total = sum(row["in"] for row in funnel.rows if row["criterion"] == "unique")
     dropped: dict[str, int] = {}
     for row in funnel.rows:

@@ -20,6 +20,7 @@ from stages.lib.ranking.qrels import Relevant
 from stages.lib.ranking.rankings import tie_order, truncate
 from stages.lib.ranking.report import tabulate
 from stages.lib.search.bm25 import BM25
+from stages.lib.weights.models import load_model_entry
 from tests.params_of import params_of, section
 
 SMALL = {"cutoffs": [1, 3], "headline_k": 3, "dimensions": [4, 8, 16, 64], "depth": 10, "bootstrap_samples": 200}
@@ -360,7 +361,9 @@ def beir(folder: Path, qrels_file: str, queries: int) -> benchmark.Inputs:
         qrels.setdefault(query, {})[document] = int(grade)
     qrels = {query: qrels[query] for query in sorted(qrels)[:queries]}
     corpus = [corpus[i] for i in tie_order([record["_id"] for record in corpus])]
-    with open_embedder("minilm-l6", Path(__file__).parent.parent / "params.yaml") as embedder:
+    with open_embedder(
+        "minilm-l6", load_model_entry("minilm-l6", Path(__file__).parent.parent / "params.yaml")
+    ) as embedder:
         documents = embedder.encode_documents([record["text"] for record in corpus])
         asked = embedder.encode_queries([texts[query] for query in qrels])
     return benchmark.Inputs(

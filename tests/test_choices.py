@@ -39,6 +39,7 @@ LOAD = PretrainingLoad(config=CONFIG, micro_batch=1, precision="float32", proces
 SHAPE = Shape(**dict.fromkeys(Shape.__dataclass_fields__, 1))
 TUNING = TuningLoad(rows=1, length=1, supervised=1, dtype="float32", checkpointing="none")
 ITEM = JudgedItem(question="q", answer="a", context="c", document="d")
+ENTRY = ModelEntry(source="path:x", backend="transformers")
 SCHEDULE = Schedule(
     lr=1e-4, lr_scheduler_type="cosine", warmup_fraction=0.0, weight_decay=0.0, clip=1.0, checkpoint_every=1, seed=0
 )
@@ -102,8 +103,8 @@ CONSUMERS: dict[str, Callable[[], Any]] = {
     ),
     "qlora's backend": lambda: qlora.open_model(chosen(backend=NEW), Path("x"), "float32"),
     "grpo's backend": lambda: grpo.fresh_lora(chosen(backend=NEW)),
-    "system": lambda: eval.ask_system(NEW, chosen(base="b", asking=None), [], []),
-    "system's check": lambda: eval.check_systems(chosen(base="b", systems=["base", NEW])),
+    "system": lambda: eval.ask_system(NEW, chosen(base="b", asking=None), ENTRY, [], []),
+    "system's check": lambda: eval.check_systems(chosen(base="b", systems=["base", NEW]), ENTRY),
 }
 
 

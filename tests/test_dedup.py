@@ -371,7 +371,7 @@ def fake_embedder(monkeypatch: pytest.MonkeyPatch, vectors: np.ndarray) -> None:
         def count_truncated(self, texts: list[str]) -> int:
             return 0
 
-    monkeypatch.setattr(search, "open_embedder", lambda name: Embedder())
+    monkeypatch.setattr(search, "open_embedder", lambda name, entry: Embedder())
 
 
 def outputs(project: Path) -> dict[str, bytes]:

@@ -87,7 +87,11 @@ def documents(count: int) -> tuple[list[Record], list[Record]]:
 def laid_out(tmp_path: Path, chunks: list[Record], questions: list[Record], **changes: Any) -> None:
     write_jsonl(tmp_path / "data/chunks/chunks.jsonl", chunks)
     write_jsonl(tmp_path / "data/selected/qa_selected.jsonl", questions)
-    (tmp_path / "params.yaml").write_text(json.dumps({"instruct": PARAMS | changes, "models": {}}))
+    (tmp_path / "params.yaml").write_text(
+        json.dumps(
+            {"instruct": PARAMS | changes, "models": {"tiny": {"source": "path:tiny", "backend": "transformers"}}}
+        )
+    )
     (tmp_path / "prompts.yaml").write_text(json.dumps(PROMPTS))
 
 
@@ -289,8 +293,8 @@ def test_abstracts_qasa_and_closed_book_answers_go_in_together(at_work: Path, mo
     model = Scripted()
 
     @contextmanager
-    def opened(name: str) -> Iterator[Scripted]:
-        assert name == "tiny"
+    def opened(entry: ModelEntry) -> Iterator[Scripted]:
+        assert entry.source == "path:tiny"
         yield model
 
     monkeypatch.setattr(stages.instruct, "open_model", opened)
