@@ -14,7 +14,6 @@ import numpy as np
 
 from stages.lib.adapters.lora import Backend, Lora, load_unsloth
 from stages.lib.adapters.model_card import model_card, publish
-from stages.lib.adapters.one_answer import check_classes
 from stages.lib.adapters.resuming import prune_finished
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
@@ -25,14 +24,14 @@ from stages.lib.core.params import load, pick
 from stages.lib.core.records import read_jsonl, write_csv, write_jsonl
 from stages.lib.embedding.embedders import Embedder, open_embedder
 from stages.lib.grpo.format_gain import CONTENT, FORM, gain_line, gains, measure_replies, reply_rows
-from stages.lib.grpo.reasoning_prompts import PromptSplit, choose_shots, make_split
-from stages.lib.grpo.reward_audit import audit_rewards, check_audit
-from stages.lib.grpo.reward_curve import draw_rewards, reward_rows
-from stages.lib.grpo.rewards import AnswerSimilarity, Floats, Name, Reward, build_rewards
+from stages.lib.grpo.reasoning_prompts import PromptSplit, make_splits
+from stages.lib.grpo.reward_audit import audit_base
+from stages.lib.grpo.reward_curve import publish_curve, reward_quarters
+from stages.lib.grpo.rewards import AnswerSimilarity, Floats, Name, build_rewards
 from stages.lib.grpo.settings import GradientCheckpointing, GRPOSettings, LossType, ScaleRewards, curve_rows
 from stages.lib.weights.base import base_identity, load_base, load_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
-from stages.lib.weights.models import Dtype, load_model_entry, resolved_dtype
+from stages.lib.weights.models import load_model_entry, resolved_dtype
 
 QAR = Path("data/instruct")
 CURVE = Path("metrics/grpo_curve.csv")
@@ -132,20 +131,8 @@ def read_splits(params: Params, tokenizer: Any) -> dict[str, PromptSplit]:
     Raises:
         ValueError: a file is missing or broken, no record of a split fits, or all answers are the same.
     """
-    required = ["id", "question", "context", "reasoning", "answer", "text", "messages"]
-    records = {name: read_jsonl(QAR / f"qar_{name}.jsonl", required) for name in ("train", "val", "test")}
-    shots = choose_shots(records["train"], params.shots)
-    splits = {}
-    for name, lines in records.items():
-        splits[name] = make_split(lines, shots, tokenizer, params.max_prompt_length)
-        if not splits[name].samples:
-            raise ValueError(
-                f"{QAR}/qar_{name}.jsonl: none of {len(lines)} records can be asked ({splits[name].counts}); raise "
-                f"grpo.max_prompt_length, lower grpo.shots, or add data"
-            )
-    answers = [sample.answer for sample in splits["train"].samples]
-    check_classes(answers, [], f"{QAR}/qar_train.jsonl")
-    return splits
+    files = {name: QAR / f"qar_{name}.jsonl" for name in ("train", "val", "test")}
+    return make_splits(files, tokenizer, shots=params.shots, max_tokens=params.max_prompt_length)
 
 
 def kept_replies(directory: Path, asked: Sequence[Any], ask: Callable[[], list[str]]) -> list[str]:
@@ -167,32 +154,6 @@ def adapter_directory(params: Params, inputs: Sequence[str]) -> Path:
     return training_directory("grpo", deciding(params, DECIDE, DECIDE_NOT), inputs, code, PACKAGES)
 
 
-def audit_base(
-    params: Params,
-    rewards: Mapping[Name, Reward],
-    asked: PromptSplit,
-    references: PromptSplit,
-    reply: Callable[[Sequence[Sequence[int]], float], list[str]],
-) -> dict[str, Any]:
-    """Audits the rewards on replies of the base to `asked`, and on worthless replies held against the references.
-
-    Raises:
-        ValueError: a reward is NaN, or topped by a worthless reply.
-    """
-    samples = [sample for sample in asked.samples for _ in range(params.audit_replies)]
-    tokens = [tokens for tokens in asked.tokens for _ in range(params.audit_replies)]
-    audit = audit_rewards(
-        rewards,
-        params.reward_weights,
-        samples,
-        reply(tokens, params.temperature),
-        references=references.samples,
-        tolerance=params.audit_tolerance,
-    )
-    check_audit(audit, params.audit_tolerance)
-    return audit
-
-
 def fresh_lora(params: Params) -> Lora | None:
     """The adapter to put on the base; None: by unsloth, which loads the base anew with an adapter on it."""
     match params.backend:
@@ -204,11 +165,11 @@ def fresh_lora(params: Params) -> Lora | None:
             assert_never(params.backend)
 
 
-def open_unsloth(params: Params, place: Path, dtype: Dtype) -> Any:
+def open_unsloth(params: Params, place: Path) -> Any:
     """The base in 4 bits with a fresh adapter, by unsloth."""
     return load_unsloth(
         place,
-        dtype,
+        resolved_dtype(params.dtype),
         params.lora(),
         max_length=params.max_prompt_length + params.max_new_tokens,
         seed=params.seed,
@@ -265,7 +226,15 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
             lambda: replies(model, asked, temperature),
         )
 
-    audit = audit_base(params, rewards, audit_set, splits["val"], base_replies)
+    audit = audit_base(
+        rewards,
+        params.reward_weights,
+        audit_set,
+        lambda asked: base_replies(asked, params.temperature),
+        replies_each=params.audit_replies,
+        references=splits["val"].samples,
+        tolerance=params.audit_tolerance,
+    )
     watch.lap("audit")
     before = base_replies(test_set.tokens, 0.0)
     watch.lap("base")
@@ -273,7 +242,7 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
     if lora is None:
         del model
         gc.collect()
-        model = open_unsloth(params, place, dtype)
+        model = open_unsloth(params, place)
     trained = train(
         model,
         tokenizer,
@@ -309,7 +278,8 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
     prune_finished(directory)
     measured = {"base": by_base, "tuned": by_tuned}
     write_csv(OUT / "replies.csv", reply_rows(test_set.samples, {"base": before, "tuned": after}, measured))
-    publish_curve(rows, list(rewards), params)
+    caption = f"{params.prompts_per_step} x {params.num_generations} replies a step, lr {params.lr:g}"
+    publish_curve(rows, list(rewards), f"GRPO on {params.base}: {caption}", CURVE, OUT)
     write_metrics("grpo", metrics, headline)
     watch.write(resumed_from_step=trained.resumed_from, steps=len(rows))
     questions = summed(split.counts for split in splits.values())
@@ -325,28 +295,15 @@ def results(
     measures: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The metrics of the training and of what it gained on the test questions `asked`."""
-    rewarded = [row["reward"] for row in rows if "reward" in row]
-    quarter = -(-len(rewarded) // 4)
     return {
         "counts": {name: split.counts for name, split in splits.items()},
         "dtype": params.dtype,
         "steps": len(rows),
-        "reward_first_quarter": float(np.mean(rewarded[:quarter])),
-        "reward_last_quarter": float(np.mean(rewarded[-quarter:])),
+        **reward_quarters(rows),
         "test_prompts": asked,
         "format_gain": {name: measures[name] for name in FORM},
         "content_gain": {name: measures[name] for name in CONTENT},
     }
-
-
-def publish_curve(rows: Sequence[Mapping[str, float]], names: Sequence[str], params: Params) -> None:
-    """The training step by step: all columns in a table, the rewards in long format for `dvc plots`, and a picture."""
-    write_csv(CURVE, rows)
-    write_csv(OUT / "rewards.csv", reward_rows(rows, names))
-    caption = (
-        f"GRPO on {params.base}: {params.prompts_per_step} x {params.num_generations} replies a step, lr {params.lr:g}"
-    )
-    draw_rewards(OUT / "curve.png", rows, names, caption)
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:

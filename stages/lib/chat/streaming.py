@@ -12,7 +12,7 @@ from stages.lib.evaluation.systems import check_gguf
 from stages.lib.llm.chat_text import prompt_tokens
 from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
 from stages.lib.weights.base import end_tokens
-from stages.lib.weights.models import ModelEntry
+from stages.lib.weights.models import ModelEntry, size_in
 
 Messages = list[dict[str, str]]
 
@@ -23,7 +23,7 @@ class TransformersStream:
     def __init__(self, model: Any, tokenizer: Any, max_new_tokens: int, temperature: float, seed: int) -> None:
         self._model, self._tokenizer = model, tokenizer
         self._max_new_tokens, self._temperature = max_new_tokens, temperature
-        self._limit = int(model.config.get_text_config().max_position_embeddings)
+        self._limit = size_in(model.config, "max_position_embeddings", model.name_or_path)
         import torch
 
         torch.manual_seed(seed)

@@ -18,6 +18,7 @@ from stages.lib.llm.chat_text import decode_after, prompt_tokens
 from stages.lib.llm.protocol import Sampling
 from stages.lib.llm.transformers_generation import RunningReply, generate_rows, plan_batches
 from stages.lib.weights.base import end_tokens
+from stages.lib.weights.models import size_in
 
 Conversation = Sequence[Mapping[str, str]]  # {"role", "content"} turns, the last one not the assistant's
 
@@ -58,7 +59,7 @@ def generate_replies(
         ValueError: no chat template, or a conversation that leaves no room for max_new_tokens.
     """
     prompts = [prompt_tokens(tokenizer, conversation) for conversation in conversations]
-    limit = int(model.config.get_text_config().max_position_embeddings)
+    limit = size_in(model.config, "max_position_embeddings", model.name_or_path)
     for i, prompt in enumerate(prompts):
         if not 0 < len(prompt) <= limit - max_new_tokens:
             raise ValueError(
