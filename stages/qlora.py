@@ -147,7 +147,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     watch.lap("validate")
 
     result = fall(before, after, params.bootstrap_samples, params.seed)
-    write_adapter(params, data, tuned, dtype, result)
+    write_adapter(params, base, data, model=tuned, dtype=dtype, result=result)
     prune_finished(directory)
     write_csv(CURVE, rows)
     write_metrics(
@@ -190,7 +190,9 @@ def train(params: Params, data: ChatSet, model: Any, directory: Path) -> tuple[A
     return trainer.model, sft.run(trainer, directory)
 
 
-def write_adapter(params: Params, data: ChatSet, model: Any, dtype: Dtype, result: dict[str, Any]) -> None:
+def write_adapter(
+    params: Params, base: ModelEntry, data: ChatSet, *, model: Any, dtype: Dtype, result: dict[str, Any]
+) -> None:
     """Publishes models/{base}-qlora with its card."""
     card = model_card(
         title=f"{params.base}-qlora",
