@@ -88,8 +88,26 @@ def test_sliding_windows_go_through_transformers(loaded: tuple[Any, Any]) -> Non
     assert answer(model, loaded[1]) == one_by_one(model, loaded[1])
     sampled = answer(model, loaded[1], temperature=1.0)
     assert sampled == answer(model, loaded[1], temperature=1.0, batch_size=1)
+    ids = torch.tensor([prompt_tokens(loaded[1], CONVERSATIONS[0])])
+    written = model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :].tolist()
+    model.generation_config.eos_token_id = [loaded[1].eos_token_id, written[3]]
+    end = written.index(written[3])
+    ended = answer(model, loaded[1])[0]
+    assert (ended.tokens, ended.finished) == (end, True)  # the end token is not part of it
+    assert ended.text == loaded[1].decode(written[:end], skip_special_tokens=True)
 
 
 def test_what_does_not_fit_is_named(loaded: tuple[Any, Any]) -> None:
     with pytest.raises(ValueError, match=r"conversation 0 has .* beside 510 of reply"):
         answer(*loaded, max_new_tokens=510)
+
+
+def test_a_prompt_may_leave_just_the_room_of_its_reply(loaded: tuple[Any, Any]) -> None:
+    limit = loaded[0].config.max_position_embeddings
+    long = [[{"role": "user", "content": "one " * (limit // 4)}]]
+    room = limit - len(prompt_tokens(loaded[1], long[0]))
+    assert room > 0
+    (reply,) = answer(*loaded, conversations=long, max_new_tokens=room)
+    assert reply.tokens == room or reply.finished
+    with pytest.raises(ValueError, match=f"the model takes 1 to {limit - room - 1};"):
+        answer(*loaded, conversations=long, max_new_tokens=room + 1)

@@ -34,6 +34,12 @@ def test_modelfile() -> None:
     assert text.endswith('PARAMETER stop "<|im_end|>"\n')
 
 
+def test_a_begin_token_that_ollama_adds_is_not_in_the_template() -> None:
+    tokenizer = tiny_tokenizer("{{ bos_token }}" + NO_SYSTEM)
+    assert 'TEMPLATE """<|im_start|>{{ range' in make_modelfile("m.gguf", tokenizer, 512, 2, add_bos=False)
+    assert 'TEMPLATE """{{ range' in make_modelfile("m.gguf", tokenizer, 512, 2, add_bos=True)
+
+
 def test_a_template_without_a_system_turn() -> None:
     turns = read_turns(tiny_tokenizer(NO_SYSTEM))
     assert turns.system is None

@@ -33,7 +33,8 @@ def test_a_number_is_an_answer() -> None:
         "What is r?",
         '{"question": "What is r?"}',
         '{"question": "What is r?", "answer": ""}',
-        '{"question": 3, "answer": true}',
+        '{"question": 3, "answer": "8"}',
+        '{"question": "Is it?", "answer": true}',
         '{"question": "What is r?", "answ',
         "[]",
         '"question"',
@@ -50,7 +51,9 @@ def test_garbage_is_none(reply: str) -> None:
         ('{"rationale": "Good.", "score": "4"}', ("Good.", 4)),
         ('{"score": 4.0}', ("", 4)),
         ("It is good.\nTotal rating: 4/5", ("It is good. Total", 4)),
+        ("Form score: 2. Total rating: 4", ("Form", 4)),
         ('{"rationale": "Good.", "score": 6}', None),
+        ('{"rationale": "Bad.", "score": 0}', None),
         ('{"rationale": "Good.", "score": true}', None),
         ('{"rationale": "Good.", "score": 4.5}', None),
         ("Rating: 12", None),
@@ -78,3 +81,13 @@ CONTEXT = "LoRA adds\n  low-rank matrices. The rank `r` is 8 by default, and the
 def test_the_span_that_supports_an_answer(answer: str, support: str | None) -> None:
     span = find_support(answer, CONTEXT)
     assert (CONTEXT[span["start"] : span["end"]] if span else None) == support
+
+
+def test_the_first_of_the_best_sentences_supports() -> None:
+    words = ["adapter", "bias", "cache", "decay", "epoch", "frozen", "gradient", "hidden", "init", "kernel"]
+    seven, six = " ".join(words[:7]).capitalize(), " ".join(words[:6]).capitalize()
+    text = f"{six}. {seven} once. {seven} twice."
+    span = find_support(" ".join(reversed(words)), text)  # 7 of 10 words are just enough
+    assert span is not None
+    assert text[span["start"] : span["end"]] == f"{seven} once."
+    assert find_support(" ".join(reversed(words)), f"{six}. Other words.") is None

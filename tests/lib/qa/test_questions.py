@@ -63,6 +63,11 @@ def test_an_answer_may_not_stand_in_its_question() -> None:
     assert answer_fault("Is the default of r eight in LoraConfig?", "Eight") == "gives_answer_away"
     assert answer_fault("Is the default of bias True?", "True") is None
     assert answer_fault("What is the default of r?", "Eight") is None
+    long = "the adapter freezes bias, cache, decay, epoch and kernel"
+    assert answer_fault("Which kernel, epoch, decay, cache and bias freezes the adapter?", long) == "gives_answer_away"
+    assert (
+        answer_fault("Which cache and bias has the adapter?", "bias cache") is None
+    )  # too short to judge by its words
 
 
 def test_pieces_of_the_prompt_are_recognised() -> None:
@@ -82,3 +87,9 @@ def test_duplicates_point_to_the_first_of_their_kind() -> None:
     ]
     assert mark_duplicates(questions, threshold=0.7) == [None, None, 0, 0, None]
     assert mark_duplicates(questions, threshold=1.0) == [None, None, 0, None, None]
+
+
+def test_a_duplicate_is_at_the_threshold_and_never_of_a_duplicate() -> None:
+    chain = ["adapter bias cache decay?", "bias cache decay epoch?", "cache decay epoch frozen?"]  # neighbours: 3 of 5
+    assert mark_duplicates(chain, threshold=0.6) == [None, 0, None]
+    assert mark_duplicates(chain, threshold=0.61) == [None, None, None]
