@@ -4,7 +4,7 @@ import asyncio
 import json
 import queue
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import suppress
 from typing import Any
 
@@ -100,7 +100,7 @@ async def _read(response: httpx.Response, put: Callable[[dict[str, Any]], None])
         EventError: an error event, or no events at all.
     """
     strange, found = "", False
-    async for line in response.aiter_lines():
+    async for line in _lines(response):
         name, _, value = line.partition(":")
         if name == "error":  # of older llama.cpp servers
             raise EventError(value.strip()[:BEGINNING])
@@ -113,6 +113,16 @@ async def _read(response: httpx.Response, put: Callable[[dict[str, Any]], None])
         found = True
     if not found:
         raise EventError(f"no events but {strange[:BEGINNING]!r}: it does not stream as this API does")
+
+
+async def _lines(response: httpx.Response) -> AsyncGenerator[str, None]:
+    """The lines of a response. httpx's own also end at U+2028 and its like, which JSON may hold as they stand."""
+    rest = b""
+    async for part in response.aiter_bytes():
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace").rstrip("\r")
+    yield rest.decode(errors="replace")
 
 
 def _event(value: str) -> dict[str, Any]:

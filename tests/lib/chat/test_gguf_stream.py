@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stages.lib.chat import gguf_stream
+from stages.lib.chat import gguf_stream, sse
 from stages.lib.chat.events import Event, Finished, Messages, Piece, PromptProgress, Queued, StreamError
 from stages.lib.chat.gguf_stream import BATCH, GgufStream
 from stages.lib.chat.server_stream import ServerStream
@@ -45,7 +45,7 @@ def stream() -> Iterator[GgufStream]:
 def posts(monkeypatch: pytest.MonkeyPatch) -> Posts:
     """Everything that the stream asks of the server from here on."""
     made: Posts = []
-    original = gguf_stream.post_events
+    original = sse.post_events
 
     def post(url: str, body: dict[str, Any], **options: Any) -> Iterator[dict[str, Any]]:
         chunks: list[dict[str, Any]] = []
@@ -188,7 +188,7 @@ def test_the_first_event_comes_before_anything_is_asked(stream: GgufStream, post
     assert posts == []
     events.close()
     full = stream.context - stream.count_tokens(messages)
-    with pytest.raises(StreamError, match="beside .* of reply there is room for"):
+    with pytest.raises(StreamError, match=r"beside .* of reply there is room for"):
         next(stream.answer(messages, max_new_tokens=full + 1))
     assert next(stream.answer(messages, max_new_tokens=full))
 
