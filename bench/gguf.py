@@ -112,9 +112,10 @@ def main() -> None:
 
         convert_directory(arguments.directory, arguments.convert, arguments.types[0])
         return
-    from stages.lib.weights.base import base_directory
+    from stages.lib.weights.gguf_weights import huggingface_directory
+    from stages.lib.weights.models import load_model_entry
 
-    directory = (arguments.directory or base_directory(arguments.model)).absolute()
+    directory = (arguments.directory or huggingface_directory(load_model_entry(arguments.model))).absolute()
     peer = install_peer(arguments.peer.absolute())
     with tempfile.TemporaryDirectory() as place:
         for file_type in arguments.types:

@@ -34,6 +34,7 @@ from stages.lib.grpo.rewards import ReasoningSample, Reward, format_reward, over
 from stages.lib.grpo.settings import training_set, trl_config, trl_reward
 from stages.lib.grpo.shared_prompt_trainer import SharedPromptTrainer, scored_tokens
 from stages.lib.weights.base import load_base
+from stages.lib.weights.models import load_model_entry
 from tests.params_of import params_of
 
 MODEL = "smollm2-135m"
@@ -105,7 +106,7 @@ def make_tasks(texts: list[str]) -> tuple[list[list[Message]], list[ReasoningSam
 
 def run(name: str, params: Params, texts: list[str], bf16: bool) -> tuple[Clock, list[dict[str, Any]]]:
     """The clock and the log of one trainer's steps."""
-    model, tokenizer = load_base(params.base)
+    model, tokenizer = load_base(load_model_entry(params.base))
     prompts, samples = make_tasks(texts)
     each = {"format": format_reward, "overlap": overlap_reward}
 

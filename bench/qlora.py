@@ -24,8 +24,9 @@ from stages.lib.adapters.schedule import Schedule
 from stages.lib.core.records import read_jsonl
 from stages.lib.lora.batches import plan_steps
 from stages.lib.lora.masks import MaskedChat, encode_conversation
-from stages.lib.weights.base import base_directory, load_tokenizer
-from stages.lib.weights.models import Dtype
+from stages.lib.weights.base import load_tokenizer
+from stages.lib.weights.gguf_weights import huggingface_directory
+from stages.lib.weights.models import Dtype, load_model_entry
 
 DATA = Path("data/instruct/synthetic_qa_train.jsonl")
 ENGINES = ("peer", "peer without autocast", "ours none", "ours selective", "ours full")
@@ -76,7 +77,7 @@ def peer(arguments: argparse.Namespace, samples: list[MaskedChat], directory: st
             return Trainer.compute_loss(self, model, inputs, *args, **kwargs)
 
     compute = getattr(torch, arguments.dtype)
-    place = base_directory(arguments.base)
+    place = huggingface_directory(load_model_entry(arguments.base))
     model = AutoModelForCausalLM.from_pretrained(
         place,
         dtype=compute,
@@ -110,7 +111,7 @@ def ours(arguments: argparse.Namespace, samples: list[MaskedChat], directory: st
     """The trainer of stages.qlora: micro-batches of about two samples of like length."""
     from stages.lib.lora import sft
 
-    place = base_directory(arguments.base)
+    place = huggingface_directory(load_model_entry(arguments.base))
     model = add_lora(load_quantized(place, cast(Dtype, arguments.dtype)), LORA, seed=0)
     set_checkpointing(model, checkpointing)
     micro_batches = max(1, arguments.sequences // 2)
@@ -133,7 +134,7 @@ def ours(arguments: argparse.Namespace, samples: list[MaskedChat], directory: st
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """One engine in this process: seconds of each step but the first, and the process' peak memory in bytes."""
-    samples = read_samples(arguments.file, load_tokenizer(base_directory(arguments.base)))
+    samples = read_samples(arguments.file, load_tokenizer(huggingface_directory(load_model_entry(arguments.base))))
     name, _, kind = arguments.engine.partition(" ")
     with tempfile.TemporaryDirectory() as directory:
         if name == "peer":

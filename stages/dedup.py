@@ -25,6 +25,7 @@ from stages.lib.llm.asking import open_model
 from stages.lib.near_duplicates.duplication import PROMPT, Verdict, judge_pairs
 from stages.lib.near_duplicates.found_pairs import ChunkPair, FoundPairs, Thresholds, read_found
 from stages.lib.near_duplicates.groups import diameter, group_members, star_groups
+from stages.lib.weights.models import load_model_entry
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
 KEPT = Path("data/chunks/chunks_dedu.jsonl")
@@ -242,7 +243,7 @@ def main() -> None:
     prompt = load_prompts([PROMPT])[PROMPT]
     watch.lap("read")
     with ExitStack() as stack:
-        judge = cache(lambda: stack.enter_context(open_model(params.judge)))
+        judge = cache(lambda: stack.enter_context(open_model(load_model_entry(params.judge))))
 
         def ask(pairs: list[ChunkPair]) -> list[Verdict]:
             watch.lap("group")

@@ -21,8 +21,13 @@ from stages.lib.core.params import load
 from stages.lib.core.records import Record, read_jsonl, write_array, write_json
 from stages.lib.core.tracked import check_declared
 from stages.lib.embedding.embedders import Embedder, open_embedder
+from stages.lib.weights.models import load_model_entry
 
-CORPORA = {"all": Path("data/chunks/chunks.jsonl"), "deduplicated": Path("data/chunks/chunks_dedu.jsonl")}
+Corpus = Literal["all", "deduplicated"]
+CORPORA: dict[Corpus, Path] = {
+    "all": Path("data/chunks/chunks.jsonl"),
+    "deduplicated": Path("data/chunks/chunks_dedu.jsonl"),
+}
 SELECTED = Path("data/selected/qa_selected.jsonl")
 OUT = Path("data/embeddings")
 
@@ -33,7 +38,7 @@ class Params:
 
     models: list[str]  # names of models: entries; one process each
     instructions: dict[str, str]  # name -> text put to each query; "" leaves the query alone
-    corpus: Literal["all", "deduplicated"]  # what is searched: every chunk, or those that dedup kept
+    corpus: Corpus  # what is searched: every chunk, or those that dedup kept
 
     def __post_init__(self) -> None:
         if not self.models or not self.instructions:
@@ -124,7 +129,7 @@ def main() -> None:
     questions = read_jsonl(SELECTED, required=("id", "question", "chunk"))
     if not chunks:
         raise ValueError(f"{CORPORA[params.corpus]}: no chunks")
-    with open_embedder(name) as embedder:
+    with open_embedder(name, load_model_entry(name)) as embedder:
         chunk_vectors, query_vectors, metrics = embed(chunks, questions, embedder, params)
     watch.lap("embed")
     write_array(OUT / f"{name}_chunks.npy", chunk_vectors)

@@ -18,7 +18,7 @@ from stages.lib.corpus.sources import DocumentSource, parse_source, read_source
 from stages.lib.embedding.embedders import open_embedder
 from stages.lib.evaluation.chart import draw
 from stages.lib.evaluation.comparison import compare_systems
-from stages.lib.evaluation.conversation_replies import ConversationReply, prompt_tokens
+from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.evaluation_report import caption, report
 from stages.lib.evaluation.evaluation_tables import evaluation_rows
 from stages.lib.evaluation.forgetting import forgetting, text_windows
@@ -35,8 +35,10 @@ from stages.lib.evaluation.systems import (
 )
 from stages.lib.evaluation.win_rate import AnswerPair, Preference, judge_by_likelihood, judge_by_rating
 from stages.lib.llm.asking import open_model
-from stages.lib.weights.base import base_directory, check_adapter, load_tokenizer
-from stages.lib.weights.models import load_model_entry
+from stages.lib.llm.chat_text import prompt_tokens
+from stages.lib.weights.base import check_adapter, load_tokenizer
+from stages.lib.weights.gguf_weights import huggingface_directory
+from stages.lib.weights.models import ModelEntry, load_model_entry
 
 TEST = Path("data/instruct/synthetic_qa_test.jsonl")
 OUT = Path("data/evaluation")
@@ -102,10 +104,11 @@ class Params:
 
 def judge_pairs(params: Params, pairs: Mapping[str, Sequence[AnswerPair]]) -> tuple[str, dict[str, list[Preference]]]:
     """The judge's method and its verdicts on each system's pairs with the base."""
-    method = load_model_entry(params.judge).judge_method
+    entry = load_model_entry(params.judge)
+    method = entry.judge_method
     prompt = load_prompts(list(JUDGE_PROMPTS.values()))[JUDGE_PROMPTS[method]]  # both: dvc.yaml tracks both
     verdicts = {}
-    with open_model(params.judge) as model:
+    with open_model(entry) as model:
         for system, asked in pairs.items():
             progress = f"judge {system} against base"
             match method:
@@ -122,32 +125,45 @@ def judge_pairs(params: Params, pairs: Mapping[str, Sequence[AnswerPair]]) -> tu
     return method, verdicts
 
 
-def ask_system(name: SystemName, params: Params, conversations: Sequence[Any], windows: Sequence[list[int]]) -> Answers:
-    """What a system says to the conversations."""
-    if name == "gguf":
-        return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking)
-    adapter = None if name == "base" else MODELS / f"{params.base}-{name}"
-    return ask_transformers(params.base, adapter, conversations, windows, params.asking)
+def ask_system(
+    name: SystemName, params: Params, base: ModelEntry, conversations: Sequence[Any], windows: Sequence[list[int]]
+) -> Answers:
+    """What a system says to the conversations; `base` is the entry of `params.base`."""
+    match name:
+        case "base":
+            return ask_transformers(params.base, base, None, conversations, windows, asking=params.asking)
+        case "qlora" | "grpo":
+            adapter = MODELS / f"{params.base}-{name}"
+            return ask_transformers(params.base, base, adapter, conversations, windows, asking=params.asking)
+        case "gguf":
+            return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking)
+        case _:
+            assert_never(name)
 
 
-def check_systems(params: Params) -> None:
+def check_systems(params: Params, base: ModelEntry) -> None:
     """Before anything is computed: that each system is there, whole and of this base.
 
     Raises:
         ValueError: one is not.
     """
-    for name in params.systems[1:]:
-        if name == "gguf":
-            check_gguf(find_gguf(MODELS / "gguf"))
-        else:
-            check_adapter(params.base, MODELS / f"{params.base}-{name}")
+    for name in params.systems:
+        match name:
+            case "base":
+                pass  # its weights are checked where they are loaded
+            case "qlora" | "grpo":
+                check_adapter(params.base, base, MODELS / f"{params.base}-{name}")
+            case "gguf":
+                check_gguf(find_gguf(MODELS / "gguf"))
+            case _:
+                assert_never(name)
 
 
 def similarities(
     params: Params, replies: Mapping[str, Sequence[ConversationReply]], records: Sequence[Record]
 ) -> dict[str, list[float]]:
     """System -> cosine of each reply and its reference, by the embedding model; an empty reply is worth 0."""
-    with open_embedder(params.similarity_model) as embedder:
+    with open_embedder(params.similarity_model, load_model_entry(params.similarity_model)) as embedder:
         references = embedder.encode_documents([record["answer"] for record in records])
         found = {}
         for system, said in replies.items():
@@ -197,9 +213,10 @@ def main() -> None:
     """
     watch = Stopwatch("eval")
     params = load(Params, "eval")
-    check_systems(params)
+    base = load_model_entry(params.base)
+    check_systems(params, base)
     records = read_jsonl(TEST, required=["id", "kind", "messages", "context", "question", "answer"])
-    directory = base_directory(params.base)
+    directory = huggingface_directory(base)
     tokenizer = load_tokenizer(directory)
     limit = context_length(directory) - params.max_new_tokens
     lengths = [len(prompt_tokens(tokenizer, prompt_of(record))) for record in records]
@@ -212,7 +229,7 @@ def main() -> None:
     conversations = [prompt_of(record) for record in chosen]
     answers: dict[str, Answers] = {}
     for system in params.systems:
-        answers[system] = ask_system(system, params, conversations, windows)
+        answers[system] = ask_system(system, params, base, conversations, windows)
         watch.lap(system)
         said = answers[system].replies
         print(f"{system}: {len(said)} replies, {sum(reply.tokens for reply in said)} tokens", flush=True)
@@ -254,8 +271,7 @@ def main() -> None:
     asked = sum(watch.parts[name] for name in params.systems)
     watch.write(new_tokens_per_second=round(tokens / max(asked, 1e-9), 2))
     print(report(metrics, FLOOR))
-    made = f"{len(replies)} systems, replies, table and chart,"
-    print(ending("eval", counts, "questions", made, OUT))
+    print(ending("eval", counts, "questions", f"{len(replies)} systems, replies, table and chart,", OUT))
 
 
 if __name__ == "__main__":

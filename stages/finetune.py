@@ -31,7 +31,7 @@ from stages.lib.training.distributed import World
 from stages.lib.training.precision import matmul_peak
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
 from stages.lib.training.training import Speed, Training
-from stages.lib.training.training_params import DECIDE, DECIDE_NOT, Tracker, TrainingParams
+from stages.lib.training.training_params import DECIDE, DECIDE_NOT, OptimizerName, Parallel, Tracker, TrainingParams
 
 BASE_DIR = Path("models/gpt/best")
 MODEL_DIR = Path("models/gpt-finetuned")
@@ -52,7 +52,7 @@ class Params:
     lr: float  # peak learning rate (of Muon's matrices too, whose updates are scaled to AdamW's)
     warmup_fraction: float  # of the steps, linear, 0..1
     min_lr_fraction: float  # of lr, where the cosine ends, 0..1
-    optimizer: Literal["adamw", "muon"]  # muon: the matrices of the blocks, adamw the rest
+    optimizer: OptimizerName  # adamw, or muon: the matrices of the blocks, adamw the rest
     beta1: float  # 0..1
     beta2: float  # 0..1
     eps: float
@@ -61,7 +61,7 @@ class Params:
     precision: Literal["auto", "float32", "bfloat16"]  # auto: bf16 autocast where a probe finds it faster
     compile: bool  # torch.compile of the training and validation pass
     processes: int  # 0: one a GPU; over 1: the stage starts itself again under torchrun
-    parallel: Literal["ddp", "fsdp"]  # fsdp: weights and moments divided over the processes
+    parallel: Parallel  # ddp, or fsdp: weights and moments divided over the processes
     eval_every: int  # steps between validations
     checkpoint_every: int  # steps between checkpoints, besides those at a new best
     log_every: int  # steps between rows of the curve

@@ -35,7 +35,7 @@ from stages.lib.gguf.release_gate import (
 from stages.lib.gguf.tensors import load_tensors
 from stages.lib.gguf.writing import write_gguf
 from stages.lib.weights.base import ADAPTER_CONFIG, end_tokens
-from stages.lib.weights.models import Dtype
+from stages.lib.weights.models import Dtype, load_model_entry
 
 MODELS_DIR = Path("models")
 OUTPUT_DIR = MODELS_DIR / "gguf"
@@ -90,9 +90,9 @@ def open_model(params: Params) -> Merged:
     """
     directory = MODELS_DIR / params.model
     if not directory.is_dir():
-        return open_base(params.model, params.dtype)
+        return open_base(load_model_entry(params.model), params.dtype)
     if (directory / ADAPTER_CONFIG).is_file():
-        return open_merged(params.base, directory, params.dtype)
+        return open_merged(params.base, load_model_entry(params.base), directory, params.dtype)
     if "tokenizer" in read_json_object(directory / "config.json"):
         return open_own(directory, params.dtype)
     return open_directory(directory, params.dtype)

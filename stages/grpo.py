@@ -8,13 +8,12 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 
-from stages.lib.adapters.lora import Lora, load_unsloth
-from stages.lib.adapters.model_card import model_card, publish, source_of
-from stages.lib.adapters.one_answer import check_classes
+from stages.lib.adapters.lora import Backend, Lora, load_unsloth
+from stages.lib.adapters.model_card import model_card, publish
 from stages.lib.adapters.resuming import prune_finished
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
@@ -23,14 +22,16 @@ from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load, pick
 from stages.lib.core.records import read_jsonl, write_csv, write_jsonl
+from stages.lib.embedding.embedders import Embedder, open_embedder
 from stages.lib.grpo.format_gain import CONTENT, FORM, gain_line, gains, measure_replies, reply_rows
-from stages.lib.grpo.reasoning_prompts import PromptSplit, choose_shots, make_split
-from stages.lib.grpo.reward_audit import audit_rewards, check_audit
-from stages.lib.grpo.reward_curve import draw_rewards, reward_rows
-from stages.lib.grpo.rewards import AnswerSimilarity, Encoder, Floats, Name, Reward, build_rewards
+from stages.lib.grpo.reasoning_prompts import PromptSplit, make_splits
+from stages.lib.grpo.reward_audit import audit_base
+from stages.lib.grpo.reward_curve import publish_curve, reward_quarters
+from stages.lib.grpo.rewards import AnswerSimilarity, Floats, Name, build_rewards
 from stages.lib.grpo.settings import GradientCheckpointing, GRPOSettings, LossType, ScaleRewards, curve_rows
-from stages.lib.weights.base import base_directory, base_identity, load_base, load_tokenizer
-from stages.lib.weights.models import load_model_entry, locate, resolved_dtype, weights_identity
+from stages.lib.weights.base import base_identity, load_base, load_tokenizer
+from stages.lib.weights.gguf_weights import huggingface_directory
+from stages.lib.weights.models import load_model_entry, resolved_dtype
 
 QAR = Path("data/instruct")
 CURVE = Path("metrics/grpo_curve.csv")
@@ -47,7 +48,7 @@ DECIDE_NOT = """
     micro_batch gradient_checkpointing eval_batch_size checkpoint_every bootstrap_samples audit_prompts
     audit_replies audit_tolerance test_limit
 """.split()
-PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers", "sentence-transformers")
+PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class Params:
     """Section `grpo` of params.yaml."""
 
     base: str  # a name of models:
-    backend: Literal["hf", "unsloth"]  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
+    backend: Backend  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
     dtype: Literal["float32", "bfloat16", "float16", "auto"]  # of the base's weights; auto: bfloat16 with CUDA or AMX
     steps: int  # optimizer steps, >= 1
     prompts_per_step: int  # groups per step, >= 1
@@ -84,7 +85,7 @@ class Params:
     gradient_checkpointing: GradientCheckpointing  # none, full: less memory, but a prompt is computed once a reply
     reward_weights: dict[Name, float]  # format, overlap, similarity, grounded, length; 0 leaves a reward out
     length_words: list[int]  # the reply's least and most words for the full length reward
-    similarity_model: str  # a sentence-transformers model of models:
+    similarity_model: str  # an embedding model of models:
     audit_prompts: int  # of the val split, that the base replies to; worthless replies are tried on all of it
     audit_replies: int  # of the base a prompt
     audit_tolerance: float  # share of prompts, 0..1, on which a worthless reply may beat the reference
@@ -130,39 +131,8 @@ def read_splits(params: Params, tokenizer: Any) -> dict[str, PromptSplit]:
     Raises:
         ValueError: a file is missing or broken, no record of a split fits, or all answers are the same.
     """
-    required = ["id", "question", "context", "reasoning", "answer", "text", "messages"]
-    records = {name: read_jsonl(QAR / f"qar_{name}.jsonl", required) for name in ("train", "val", "test")}
-    shots = choose_shots(records["train"], params.shots)
-    splits = {}
-    for name, lines in records.items():
-        splits[name] = make_split(lines, shots, tokenizer, params.max_prompt_length)
-        if not splits[name].samples:
-            raise ValueError(
-                f"{QAR}/qar_{name}.jsonl: none of {len(lines)} records can be asked ({splits[name].counts}); raise "
-                f"grpo.max_prompt_length, lower grpo.shots, or add data"
-            )
-    answers = [sample.answer for sample in splits["train"].samples]
-    check_classes(answers, [], f"{QAR}/qar_train.jsonl")
-    return splits
-
-
-def load_encoder(name: str) -> Encoder:
-    """A sentence-transformers model as a function from texts to unit vectors.
-
-    Raises:
-        ValueError: no such model, or its weights are absent or not the pinned ones.
-    """
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    model = SentenceTransformer(str(locate(load_model_entry(name))), trust_remote_code=False)
-
-    def encode(texts: Sequence[str]) -> Floats:
-        found = model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
-        return np.asarray(found, dtype=np.float64)
-
-    return encode
+    files = {name: QAR / f"qar_{name}.jsonl" for name in ("train", "val", "test")}
+    return make_splits(files, tokenizer, shots=params.shots, max_tokens=params.max_prompt_length)
 
 
 def kept_replies(directory: Path, asked: Sequence[Any], ask: Callable[[], list[str]]) -> list[str]:
@@ -176,42 +146,39 @@ def kept_replies(directory: Path, asked: Sequence[Any], ask: Callable[[], list[s
 def adapter_directory(params: Params, inputs: Sequence[str]) -> Path:
     """Where this training's checkpoints and the base's replies lie: a hash of what decides them.
 
-    `inputs`: fingerprints of the data, of the base and of the similarity model.
+    `inputs`: fingerprints of the data, of the base and of the embedder.
     """
     from stages.lib.grpo.run import train  # loads torch
 
-    code = code_identity(read_splits, load_encoder, build_rewards, load_base, load_unsloth, train)
+    code = code_identity(read_splits, Embedder, build_rewards, load_base, load_unsloth, train)
     return training_directory("grpo", deciding(params, DECIDE, DECIDE_NOT), inputs, code, PACKAGES)
 
 
-def audit_base(
-    params: Params,
-    rewards: Mapping[Name, Reward],
-    asked: PromptSplit,
-    references: PromptSplit,
-    reply: Callable[[Sequence[Sequence[int]], float], list[str]],
-) -> dict[str, Any]:
-    """Audits the rewards on replies of the base to `asked`, and on worthless replies held against the references.
+def fresh_lora(params: Params) -> Lora | None:
+    """The adapter to put on the base; None: by unsloth, which loads the base anew with an adapter on it."""
+    match params.backend:
+        case "hf":
+            return params.lora()
+        case "unsloth":
+            return None
+        case _:
+            assert_never(params.backend)
 
-    Raises:
-        ValueError: a reward is NaN, or topped by a worthless reply.
-    """
-    samples = [sample for sample in asked.samples for _ in range(params.audit_replies)]
-    tokens = [tokens for tokens in asked.tokens for _ in range(params.audit_replies)]
-    audit = audit_rewards(
-        rewards,
-        params.reward_weights,
-        samples,
-        reply(tokens, params.temperature),
-        references=references.samples,
-        tolerance=params.audit_tolerance,
+
+def open_unsloth(params: Params, place: Path) -> Any:
+    """The base in 4 bits with a fresh adapter, by unsloth."""
+    return load_unsloth(
+        place,
+        resolved_dtype(params.dtype),
+        params.lora(),
+        max_length=params.max_prompt_length + params.max_new_tokens,
+        seed=params.seed,
+        checkpointing=params.gradient_checkpointing,
     )
-    check_audit(audit, params.audit_tolerance)
-    return audit
 
 
-def grpo(params: Params, watch: Stopwatch) -> None:
-    """Audits, trains, measures, publishes.
+def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
+    """Audits, trains, measures, publishes; `embedder` tells how alike two answers are.
 
     Raises:
         ValueError: bad data, a reward that is NaN or topped by a worthless reply, a full disk.
@@ -220,7 +187,8 @@ def grpo(params: Params, watch: Stopwatch) -> None:
 
     dtype = resolved_dtype(params.dtype)
     params = replace(params, dtype=dtype)
-    place = base_directory(params.base)
+    base = load_model_entry(params.base)
+    place = huggingface_directory(base)
     tokenizer = load_tokenizer(place)
     splits = read_splits(params, tokenizer)
     train_set, audit_set, test_set = (
@@ -228,14 +196,16 @@ def grpo(params: Params, watch: Stopwatch) -> None:
         splits["val"].first(params.audit_prompts),
         splits["test"].first(params.test_limit),
     )
-    identity = base_identity(params.base)
+    identity = base_identity(base)
     data = {name: file_sha256(QAR / f"qar_{name}.jsonl") for name in splits}
-    encoder = weights_identity(load_model_entry(params.similarity_model))
-    directory = adapter_directory(params, [identity, encoder, *data.values()])
-    encode = load_encoder(params.similarity_model)
+    directory = adapter_directory(params, [identity, *embedder.identity, *data.values()])
+
+    def encode(texts: Sequence[str]) -> Floats:
+        return embedder.encode_documents(texts, progress=None).astype(np.float64)
+
     low, high = params.length_words
     rewards = build_rewards(params.reward_weights, encode, (low, high))
-    model, tokenizer = load_base(params.base, dtype)
+    model, tokenizer = load_base(base, dtype)
     watch.lap("load")
 
     def replies(model: Any, asked: Sequence[Sequence[int]], temperature: float) -> list[str]:
@@ -256,16 +226,23 @@ def grpo(params: Params, watch: Stopwatch) -> None:
             lambda: replies(model, asked, temperature),
         )
 
-    audit = audit_base(params, rewards, audit_set, splits["val"], base_replies)
+    audit = audit_base(
+        rewards,
+        params.reward_weights,
+        audit_set,
+        lambda asked: base_replies(asked, params.temperature),
+        replies_each=params.audit_replies,
+        references=splits["val"].samples,
+        tolerance=params.audit_tolerance,
+    )
     watch.lap("audit")
     before = base_replies(test_set.tokens, 0.0)
     watch.lap("base")
-    if params.backend == "unsloth":
+    lora = fresh_lora(params)
+    if lora is None:
         del model
         gc.collect()
-        length = params.max_prompt_length + params.max_new_tokens
-        full = params.gradient_checkpointing == "full"
-        model = load_unsloth(place, dtype, params.lora(), max_length=length, seed=params.seed, full=full)
+        model = open_unsloth(params, place)
     trained = train(
         model,
         tokenizer,
@@ -275,7 +252,7 @@ def grpo(params: Params, watch: Stopwatch) -> None:
         reward_weights=params.reward_weights,
         settings=params.settings(),
         schedule=params.schedule(),
-        lora=params.lora() if params.backend == "hf" else None,
+        lora=lora,
         directory=directory,
     )
     watch.lap("train")
@@ -290,7 +267,7 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     card = model_card(
         title=f"{params.base}-grpo",
         base=params.base,
-        source=source_of(params.base),
+        source=base.source,
         method="LoRA trained by GRPO to reason from a text: `reasoning ##### answer`.",
         data={f"qar_{name}": digest for name, digest in data.items()},
         params=asdict(params),
@@ -301,7 +278,8 @@ def grpo(params: Params, watch: Stopwatch) -> None:
     prune_finished(directory)
     measured = {"base": by_base, "tuned": by_tuned}
     write_csv(OUT / "replies.csv", reply_rows(test_set.samples, {"base": before, "tuned": after}, measured))
-    publish_curve(rows, list(rewards), params)
+    caption = f"{params.prompts_per_step} x {params.num_generations} replies a step, lr {params.lr:g}"
+    publish_curve(rows, list(rewards), f"GRPO on {params.base}: {caption}", CURVE, OUT)
     write_metrics("grpo", metrics, headline)
     watch.write(resumed_from_step=trained.resumed_from, steps=len(rows))
     questions = summed(split.counts for split in splits.values())
@@ -317,28 +295,15 @@ def results(
     measures: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The metrics of the training and of what it gained on the test questions `asked`."""
-    rewarded = [row["reward"] for row in rows if "reward" in row]
-    quarter = -(-len(rewarded) // 4)
     return {
         "counts": {name: split.counts for name, split in splits.items()},
         "dtype": params.dtype,
         "steps": len(rows),
-        "reward_first_quarter": float(np.mean(rewarded[:quarter])),
-        "reward_last_quarter": float(np.mean(rewarded[-quarter:])),
+        **reward_quarters(rows),
         "test_prompts": asked,
         "format_gain": {name: measures[name] for name in FORM},
         "content_gain": {name: measures[name] for name in CONTENT},
     }
-
-
-def publish_curve(rows: Sequence[Mapping[str, float]], names: Sequence[str], params: Params) -> None:
-    """The training step by step: all columns in a table, the rewards in long format for `dvc plots`, and a picture."""
-    write_csv(CURVE, rows)
-    write_csv(OUT / "rewards.csv", reward_rows(rows, names))
-    caption = (
-        f"GRPO on {params.base}: {params.prompts_per_step} x {params.num_generations} replies a step, lr {params.lr:g}"
-    )
-    draw_rewards(OUT / "curve.png", rows, names, caption)
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
@@ -349,7 +314,9 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Reads params.yaml and data/instruct, writes models/{base}-grpo, metrics/grpo.json and the curve."""
-    grpo(load(Params, "grpo"), Stopwatch("grpo"))
+    params, watch = load(Params, "grpo"), Stopwatch("grpo")
+    with open_embedder(params.similarity_model, load_model_entry(params.similarity_model)) as embedder:
+        grpo(params, embedder, watch)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from stages.lib.chats.abstracts import AbstractFiles, AnswerFiles, read_answers
 from stages.lib.chats.chat_records import Wording, chat_record, instruction_record, qar_record
@@ -28,6 +28,7 @@ from stages.lib.llm.asking import open_model
 from stages.lib.llm.protocol import LanguageModel
 from stages.lib.qa.question_writing import PROMPTS as ASKING_PROMPTS
 from stages.lib.reading.documents import Drop
+from stages.lib.weights.models import load_model_entry
 
 SELECTED = Path("data/selected/qa_selected.jsonl")
 CHUNKS = Path("data/chunks/chunks.jsonl")
@@ -145,11 +146,14 @@ def edge_cases(
     wanted = wanted_counts(items, params.shares)
     found: dict[EdgeKind, list[QAItem | Drop]] = {kind: [] for kind in EDGE_KINDS}
     for writer in params.edge_cases:
-        if writer == "rules":
-            written = by_rules(askable, groups, prompts)
-        else:
-            assert model
-            written = by_generator(askable, wanted, prompts, model, params)
+        match writer:
+            case "rules":
+                written = by_rules(askable, groups, prompts)
+            case "generator":
+                assert model
+                written = by_generator(askable, wanted, prompts, model, params)
+            case _:
+                assert_never(writer)
         found = {kind: [*found[kind], *written[kind]] for kind in EDGE_KINDS}
     return {kind: draw(found[kind], wanted[kind]) for kind in EDGE_KINDS}
 
@@ -178,7 +182,7 @@ def main() -> None:
     account = Account()
     with ExitStack() as stack:
         needs_model = bool(params.abstracts) or "generator" in params.edge_cases
-        model = stack.enter_context(open_model(params.generator)) if needs_model else None
+        model = stack.enter_context(open_model(load_model_entry(params.generator))) if needs_model else None
         items = gather(params, prompts, model, account)
         watch.lap("gather")
         texts = [(item.source, item.context.removeprefix(item.title), item.answer) for item in items]

@@ -20,16 +20,16 @@ import numpy as np
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
-from stages.lib.judging.likelihood import NULL, calibrated, measure, word_rarity
-from stages.lib.judging.rating import Rating, rate
+from stages.lib.judging.judged import CRITERIA, Judged, judge_by_likelihood, judge_by_rating
+from stages.lib.judging.likelihood import word_rarity
 from stages.lib.judging.validity import PROBES, JudgedItem, Probe, auc_report, make_probes
 from stages.lib.llm.asking import open_model
-from stages.lib.llm.protocol import LanguageModel, Sampling
+from stages.lib.llm.protocol import Sampling
+from stages.lib.weights.models import load_model_entry
 
 CHUNKS = Path("data/chunks/chunks_dedu.jsonl")
 QA_DIR = Path("data/qa")
 OUT = Path("data/judgments")
-CRITERIA = tuple(PROBES)
 CRITIQUE_PROMPTS = {criterion: f"question_{criterion}_critique_prompt" for criterion in CRITERIA}
 LIKELIHOOD_PROMPTS = ["answer_with_context_prompt", "answer_without_context_prompt"]
 
@@ -50,76 +50,6 @@ class Params:
             raise ValueError("judges: no judge is named")
         if self.max_new_tokens < 1 or self.validity_pairs < 1:
             raise ValueError("max_new_tokens and validity_pairs must be >= 1")
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What a judge said of the items and of the probes."""
-
-    fields: list[Record]  # for each item: its columns, without the record's own
-    measures: dict[str, list[float | None]]  # criterion -> a number for each item, on the judge's own scale
-    probe_measures: dict[tuple[str, str], list[float | None]]  # (criterion, kind) -> a number for each such probe
-
-
-def judge_by_rating(
-    items: Sequence[JudgedItem],
-    probes: Sequence[Probe],
-    model: LanguageModel,
-    *,
-    prompts: Mapping[str, str],
-    params: Params,
-    name: str,
-) -> Judged:
-    """Asks for ratings of items and probes; the expected score, where there is one, is what the check compares."""
-    asked = _plan(items, probes)
-    sampling = Sampling(max_tokens=params.max_new_tokens)
-    by_criterion = {criterion: prompts[CRITIQUE_PROMPTS[criterion]] for criterion in CRITERIA}
-    ratings = rate(
-        [part[-1] for part in asked],
-        model,
-        prompts=by_criterion,
-        sampling=sampling,
-        expected_scores=params.expected_scores,
-        progress=name,
-    )
-    found = {part[:-1]: rating for part, rating in zip(asked, ratings, strict=True)}
-    fields = []
-    for i in range(len(items)):
-        record: Record = {}
-        failures = []
-        for criterion in CRITERIA:
-            rating = found[criterion, "", i]
-            record |= _columns(criterion, rating.score, rating.expected, rating.rationale, None)
-            if rating.failure:
-                failures.append(f"{criterion} {rating.failure}")
-        fields.append(record | {"failure": "; ".join(failures) or None})
-    return _judged(items, probes, fields, {key: _number(rating) for key, rating in found.items()})
-
-
-def judge_by_likelihood(
-    items: Sequence[JudgedItem],
-    probes: Sequence[Probe],
-    model: LanguageModel,
-    *,
-    prompts: Mapping[str, str],
-    rarity: Mapping[str, float],
-    name: str,
-) -> Judged:
-    """Measures items and probes, and maps the items' measures to 1..5 by the probes'."""
-    asked = _plan(items, probes)
-    measures = measure([part[-1] for part in asked], model, prompts=prompts, rarity=rarity, progress=name)
-    found = {part[:-1]: value for part, value in zip(asked, measures, strict=True)}
-    scores = {}
-    for criterion in CRITERIA:
-        null = [value for key, value in found.items() if key[:2] == (criterion, NULL[criterion])]
-        scores[criterion] = calibrated([found[criterion, "", i] for i in range(len(items))], null)
-    fields = []
-    for i in range(len(items)):
-        record: Record = {}
-        for criterion in CRITERIA:
-            record |= _columns(criterion, scores[criterion][i], None, None, found[criterion, "", i])
-        fields.append(record | {"failure": None})
-    return _judged(items, probes, fields, dict(found))
 
 
 def make_metrics(method: str, judged: Judged, probes: Sequence[Probe], params: Params) -> dict[str, Any]:
@@ -177,11 +107,19 @@ def main(judge: str, generator: str) -> None:
     items = make_items(records, chunks, qa_file)
     probes = make_probes(items, params.validity_pairs, params.seed)
     prompts = load_prompts([*CRITIQUE_PROMPTS.values(), *LIKELIHOOD_PROMPTS])  # of both methods: dvc.yaml tracks both
-    with open_model(judge) as model:
+    with open_model(load_model_entry(judge)) as model:
         method = model.entry.judge_method
         match method:
             case "rating":
-                judged = judge_by_rating(items, probes, model, prompts=prompts, params=params, name=f"judge {name}")
+                judged = judge_by_rating(
+                    items,
+                    probes,
+                    model,
+                    prompts={criterion: prompts[CRITIQUE_PROMPTS[criterion]] for criterion in CRITERIA},
+                    sampling=Sampling(max_tokens=params.max_new_tokens),
+                    expected_scores=params.expected_scores,
+                    name=f"judge {name}",
+                )
             case "likelihood":
                 rarity = word_rarity([f"{chunk['source']} {chunk['text']}" for chunk in chunks.values()])
                 judged = judge_by_likelihood(items, probes, model, prompts=prompts, rarity=rarity, name=f"judge {name}")
@@ -234,48 +172,6 @@ def make_items(records: Sequence[Record], chunks: Mapping[str, Record], qa_file:
             )
         )
     return items
-
-
-def _plan(items: Sequence[JudgedItem], probes: Sequence[Probe]) -> list[tuple[str, str, int, tuple[str, JudgedItem]]]:
-    """(criterion, probe kind or "", number, what is asked) of all that is judged, in a fixed order."""
-    plan = [(criterion, "", i, (criterion, item)) for i, item in enumerate(items) for criterion in CRITERIA]
-    for number, probe in enumerate(probes):
-        plan += [(c, probe.kind, number, (c, probe.item)) for c in CRITERIA if probe.kind in PROBES[c]]
-    return plan
-
-
-def _judged(
-    items: Sequence[JudgedItem],
-    probes: Sequence[Probe],
-    fields: list[Record],
-    found: Mapping[tuple[str, str, int], float | None],
-) -> Judged:
-    return Judged(
-        fields,
-        {criterion: [found[criterion, "", i] for i in range(len(items))] for criterion in CRITERIA},
-        {
-            (criterion, kind): [
-                found[criterion, kind, number] for number, probe in enumerate(probes) if probe.kind == kind
-            ]
-            for criterion, kinds in PROBES.items()
-            for kind in kinds
-        },
-    )
-
-
-def _columns(
-    criterion: str, score: float | None, expected: float | None, rationale: str | None, measured: float | None
-) -> Record:
-    return {
-        f"{criterion}_score": score,
-        f"{criterion}_expected": expected,
-        f"{criterion}_rationale": rationale,
-        f"{criterion}_measure": measured,
-    }
-
-
-def _number(rating: Rating) -> float | None:
-    return rating.score if rating.expected is None else rating.expected
 
 
 if __name__ == "__main__":

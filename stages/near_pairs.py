@@ -22,6 +22,7 @@ from stages.lib.core.records import read_jsonl
 from stages.lib.embedding.embedders import open_embedder
 from stages.lib.near_duplicates.found_pairs import DIRECTORY, FoundPairs, Thresholds, write_found
 from stages.lib.near_duplicates.near_pairs import near_pairs
+from stages.lib.weights.models import load_model_entry
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
 
@@ -114,7 +115,7 @@ def main() -> None:
     if len(set(ids)) < len(ids):
         raise ValueError(f"{CHUNKS}: the id {Counter(ids).most_common(1)[0][0]!r} is there more than once")
     texts = [chunk["text"] for chunk in chunks]
-    with open_embedder(model) as embedder:
+    with open_embedder(model, load_model_entry(model)) as embedder:
         vectors = embedder.encode_documents(texts, f"near pairs {model}", ids=ids)
         truncated = [embedder.count_truncated([text]) > 0 for text in texts]
     watch.lap("embed")

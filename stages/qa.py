@@ -17,6 +17,7 @@ from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.asking import open_model
 from stages.lib.qa.question_writing import PROMPTS, QuestionOutcome, asker
 from stages.lib.qa.questions import mark_duplicates
+from stages.lib.weights.models import load_model_entry
 
 CHUNKS = Path("data/chunks/chunks_dedu.jsonl")
 QA_DIR = Path("data/qa")
@@ -87,7 +88,7 @@ def main(generator: str) -> None:
     chunks = [c for c in read_jsonl(CHUNKS, required=["id", "source", "start", "text", "sampled"]) if c["sampled"]]
     if not chunks:
         raise ValueError(f"{CHUNKS}: no chunk is marked as sampled; see dedup's sample params")
-    with open_model(generator) as model:
+    with open_model(load_model_entry(generator)) as model:
         strategy = model.entry.qa_strategy
         prompt = load_prompts(list(PROMPTS.values()))[PROMPTS[strategy]]  # both: dvc.yaml tracks both
         ask = asker(strategy)

@@ -203,7 +203,7 @@ def main() -> None:
     )
     with ExitStack() as stack:
         if entry.rerank_method in ASKING_METHODS:
-            reranker = asking_reranker(stack.enter_context(open_model(name)), prompts)
+            reranker = asking_reranker(stack.enter_context(open_model(entry)), prompts)
         else:
             weigh = params.late_interaction_idf
             reranker = stack.enter_context(open_encoder_reranker(entry, corpus.texts if weigh else None))

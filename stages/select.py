@@ -6,8 +6,6 @@ The funnel (funnel.csv) takes the questions through one test after another: what
 is what the next row gets, so that `in = kept + dropped` in each row and over all of them.
 """
 
-import csv
-import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +17,12 @@ from scipy.stats import spearmanr
 
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
 from stages.lib.core.params import load, read_names
-from stages.lib.core.records import Record, read_jsonl, write_jsonl, write_text
+from stages.lib.core.records import Record, csv_text, read_jsonl, write_csv, write_jsonl
 
 JUDGMENTS = Path("data/judgments")
 OUT = Path("data/selected")
 CRITERIA = ("groundedness", "relevance", "standalone")
 REQUIRED = ("id", "chunk", "generator", "question", "answer", "support", "duplicate_of", "judge", "failure")
-FUNNEL_COLUMNS = ("generator", "judge", "criterion", "in", "kept", "dropped", "reason")
 Judged = dict[str, dict[str, Record]]  # judge -> question id -> judgment, of one generator
 
 
@@ -55,14 +52,6 @@ class Funnel:
         """Adds the row of one test."""
         counts = {"in": len(records), "kept": len(kept), "dropped": len(records) - len(kept)}
         self.rows.append({"generator": generator, "judge": judge, "criterion": test, **counts, "reason": why})
-
-    def text(self) -> str:
-        """The rows as CSV."""
-        out = io.StringIO()
-        writer = csv.DictWriter(out, FUNNEL_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        return out.getvalue()
 
 
 def passes(judgment: Record, criterion: str, params: Params) -> bool:
@@ -161,16 +150,16 @@ def _pair_agreement(scores: np.ndarray, threshold: float) -> dict[str, float]:
     """Agreement of two judges; scores (n, 2)."""
     if len(scores) == 0:
         return {"questions": 0, "spearman": 0.0, "same_verdict": 0.0, "kappa": 0.0}
+    from sklearn.metrics import cohen_kappa_score  # a second to import, and one judge alone has no pair
+
     verdicts = scores >= threshold  # (n, 2)
-    same = float(np.mean(verdicts[:, 0] == verdicts[:, 1]))
-    rates = verdicts.mean(axis=0)
-    chance = float(rates[0] * rates[1] + (1 - rates[0]) * (1 - rates[1]))
+    undefined = len(np.unique(verdicts)) == 1  # both judges give every question the same verdict
     varied = len(scores) > 1 and all(len(np.unique(column)) > 1 for column in scores.T)
     return {
         "questions": len(scores),
         "spearman": float(spearmanr(scores[:, 0], scores[:, 1]).statistic) if varied else 0.0,
-        "same_verdict": same,
-        "kappa": (same - chance) / (1 - chance) if chance < 1 else 0.0,
+        "same_verdict": float(np.mean(verdicts[:, 0] == verdicts[:, 1])),
+        "kappa": 0.0 if undefined else float(cohen_kappa_score(verdicts[:, 0], verdicts[:, 1])),
     }
 
 
@@ -206,9 +195,10 @@ def main() -> None:
     judged = read_judgments(read_names("qa.generators"), read_names("judge.judges"))
     selected, funnel = select(judged, params)
     if not selected:
-        raise ValueError(f"no question passes every test; lower a threshold in params.yaml: select\n{funnel.text()}")
+        table = csv_text(funnel.rows)
+        raise ValueError(f"no question passes every test; lower a threshold in params.yaml: select\n{table}")
     write_jsonl(OUT / "qa_selected.jsonl", selected)
-    write_text(OUT / "funnel.csv", funnel.text())
+    write_csv(OUT / "funnel.csv", funnel.rows)
     total = sum(row["in"] for row in funnel.rows if row["criterion"] == "unique")
     dropped: dict[str, int] = {}
     for row in funnel.rows:

@@ -20,9 +20,10 @@ from stages.lib.ranking.qrels import Relevant
 from stages.lib.ranking.rankings import tie_order, truncate
 from stages.lib.ranking.report import tabulate
 from stages.lib.search.bm25 import BM25
+from stages.lib.weights.models import load_model_entry
 from tests.params_of import params_of, section
 
-SMALL = {"cutoffs": [1, 3], "headline_k": 3, "dimensions": [4, 8, 64], "depth": 10, "bootstrap_samples": 200}
+SMALL = {"cutoffs": [1, 3], "headline_k": 3, "dimensions": [4, 8, 16, 64], "depth": 10, "bootstrap_samples": 200}
 PARAMS = section("benchmark", **SMALL)
 TREC = {"mrr": "recip_rank", "map": "map", "ndcg_at_10": "ndcg_cut_10", "accuracy_at_1": "success_1"}
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
@@ -177,6 +178,38 @@ def test_near_duplicates_and_overlaps_count_as_right(project: Path) -> None:
     assert float(results()["m_base_r"]["accuracy_at_1"]) == 0.0
 
 
+def test_the_first_of_equal_systems_is_the_best_of_its_method() -> None:
+    def row(system: str, method: str, mrr: float, full: bool = True) -> Record:
+        return {"system": system, "method": method, "mrr": mrr, "full_dimension": full}
+
+    rows = [row("a", "dense", 0.4), row("b", "dense", 0.5), row("c", "dense", 0.5), row("c_4", "dense", 0.9, False)]
+    assert benchmark.best_by_mrr([*rows, row("bm25", "bm25", 0.1)]) == {"dense": "b", "bm25": "bm25"}
+
+
+def test_the_constant_of_the_fusion_decides_what_comes_first() -> None:
+    """First by the embedding and sixth by BM25, against third by both."""
+    ids = [f"c{i}" for i in range(8, 0, -1)]
+    asked, vectors = np.eye(8, dtype=np.float32)[:1], unit(np.eye(8, dtype=np.float32) * 0.1)
+    vectors[:, 0] = np.linspace(0.9, 0.2, 8)
+    inputs = benchmark.Inputs(
+        ids=ids,
+        texts=ids,
+        questions=[{"id": "q", "question": "?"}],
+        relevant=Relevant(qrels={"q": {ids[0]: 1}}),
+        documents={"m": unit(vectors)},
+        queries={("m", "base"): asked},
+    )
+    sparse = [np.array([5, 6, 2, 4, 3, 0])]
+    mrr = {}
+    for k in (0, 60):
+        params = from_mapping(benchmark.Params, section("benchmark", **(SMALL | {"rrf_k": k, "dimensions": [8]})), "x")
+        dense, fused = benchmark.systems_of("m", "base", sparse, inputs, params)
+        assert (dense.method, fused.method) == ("dense", "fused")
+        mrr[k] = fused.values[0][measure_names(params.cutoffs).index("mrr")]
+    assert mrr[0] == 1.0
+    assert mrr[60] < 1.0
+
+
 def remove(path: str) -> Callable[[], None]:
     return lambda: Path(path).unlink()
 
@@ -328,7 +361,9 @@ def beir(folder: Path, qrels_file: str, queries: int) -> benchmark.Inputs:
         qrels.setdefault(query, {})[document] = int(grade)
     qrels = {query: qrels[query] for query in sorted(qrels)[:queries]}
     corpus = [corpus[i] for i in tie_order([record["_id"] for record in corpus])]
-    with open_embedder("minilm-l6", Path(__file__).parent.parent / "params.yaml") as embedder:
+    with open_embedder(
+        "minilm-l6", load_model_entry("minilm-l6", Path(__file__).parent.parent / "params.yaml")
+    ) as embedder:
         documents = embedder.encode_documents([record["text"] for record in corpus])
         asked = embedder.encode_queries([texts[query] for query in qrels])
     return benchmark.Inputs(

@@ -92,6 +92,13 @@ def find(
     return search.find_pairs([chunk["text"] for chunk in chunks], vectors, truncated, searched)
 
 
+def test_a_pair_just_at_automatic_is_automatic() -> None:
+    settings = params(thresholds={"small": Thresholds(automatic=1.0, floor=0.97)})
+    found = find(chunk_records("one", "two"), at_angles(0, 0), [False, False], settings, "small")
+    assert found.cosines == {(0, 1): 1.0}
+    assert found.automatic == {(0, 1)}
+
+
 def test_above_automatic_goes_unasked_and_the_band_is_asked() -> None:
     # 0-1 at 0.9986, 2-3 at 0.9848, 4 alone
     chunks = chunk_records("one", "one, longer", "two", "two too", "three")
@@ -364,7 +371,7 @@ def fake_embedder(monkeypatch: pytest.MonkeyPatch, vectors: np.ndarray) -> None:
         def count_truncated(self, texts: list[str]) -> int:
             return 0
 
-    monkeypatch.setattr(search, "open_embedder", lambda name: Embedder())
+    monkeypatch.setattr(search, "open_embedder", lambda name, entry: Embedder())
 
 
 def outputs(project: Path) -> dict[str, bytes]:

@@ -128,3 +128,20 @@ def test_params_are_read_by_the_functions_that_announce_it() -> None:
             assert not {"yaml", "ruamel", "ruamel.yaml", "read_yaml"} & set(names), (
                 f"{file}: use stages/lib/core/params.py"
             )
+
+
+def test_library_code_takes_params_and_does_not_read_them() -> None:
+    """But what a person starts, and ranking/grid.py, which does nothing else and is told the file."""
+    readers = {"load", "read_param", "read_names", "load_prompts", "load_model_entry"}
+    own = ("core/params.py", "weights/models.py", "ranking/grid.py", "chat/terminal.py")
+    for path in sorted((ROOT / "stages/lib").rglob("*.py")):
+        file = str(path.relative_to(ROOT / "stages/lib"))
+        if file in own or file.startswith("commands/"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module in (
+                "stages.lib.core.params",
+                "stages.lib.weights.models",
+            ):
+                found = readers & {alias.name for alias in node.names}
+                assert not found, f"stages/lib/{file}: {found}: the stage reads it, and passes it down"

@@ -24,7 +24,7 @@ MEANT_EDGES = {
     "gpt_export": {"pretrain", "gguf"},  # init_from, and the export
     "corpus": {"shard", "chunk", "eval"},  # PDFs among them
     "splitting": {"chunk"},
-    "embedding": {"near_pairs", "embed", "eval"},
+    "embedding": {"near_pairs", "embed", "grpo", "eval"},
     "near_duplicates": {"near_pairs", "dedup"},
     "reranking": {"rerank"},
     "ranking": {"benchmark"},

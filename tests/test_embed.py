@@ -16,6 +16,7 @@ from stages import embed as stage
 from stages.embed import Params, embed
 from stages.lib.core.records import write_jsonl
 from stages.lib.embedding.embedders import open_embedder
+from stages.lib.weights.models import load_model_entry
 from tests.params_of import params_of, project_params
 
 ROOT = Path(__file__).parent.parent
@@ -69,7 +70,7 @@ def outputs(place: Path) -> dict[str, bytes]:
 
 def test_embeds_chunks_and_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMILL_CACHE", str(tmp_path))
-    with open_embedder("minilm-l6") as embedder:
+    with open_embedder("minilm-l6", load_model_entry("minilm-l6")) as embedder:
         chunks, queries, metrics = embed(CHUNKS, QUESTIONS, embedder, params())
         assert np.array_equal(chunks[1:2], embedder.encode_documents([CHUNKS[1]["text"]]))
         assert np.array_equal(

@@ -20,6 +20,7 @@ from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.held_out import choose_questions, prompt_of
 from stages.lib.evaluation.systems import Answers
 from stages.lib.weights.base import base_identity
+from stages.lib.weights.models import load_model_entry
 from tests.lib.conftest import tiny_directory
 from tests.params_of import models, section
 
@@ -95,7 +96,7 @@ def project(tmp_path: Path, tiny_directory: Path, monkeypatch: pytest.MonkeyPatc
     adapter = Path("models/tiny-qlora")
     get_peft_model(AutoModelForCausalLM.from_pretrained("tiny"), config).save_pretrained(str(adapter))
     AutoTokenizer.from_pretrained("tiny").save_pretrained(str(adapter))
-    facts = {"base": "tiny", "base_identity": base_identity("tiny"), "data_sha256": ""}
+    facts = {"base": "tiny", "base_identity": base_identity(load_model_entry("tiny")), "data_sha256": ""}
     (adapter / "llmill.json").write_text(json.dumps(facts))
     return tmp_path
 
@@ -228,7 +229,7 @@ def test_a_reply_is_compared_with_its_own_reference_and_an_empty_one_is_worth_no
         def encode_documents(self, texts: list[str]) -> Any:
             return np.array([[1.0, 0.0] if text[0] in " a" else [0.6, 0.8] for text in texts])
 
-    monkeypatch.setattr(stage, "open_embedder", lambda name: nullcontext(Letters()))
+    monkeypatch.setattr(stage, "open_embedder", lambda name, entry: nullcontext(Letters()))
     records = [{"answer": "a"}, {"answer": "b"}, {"answer": "a"}, {"answer": "a"}]
     replies = [ConversationReply(text=text, tokens=1, finished=True) for text in ("all", "any", "", " \n")]
     found = stage.similarities(from_mapping(stage.Params, SECTION, "eval"), {"base": replies}, records)

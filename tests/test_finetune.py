@@ -19,10 +19,11 @@ from stages.finetune import Params, main
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
 from stages.lib.core.records import read_jsonl
-from stages.lib.gpt.checkpoints import TokenizerFacts, load_model, save_model
+from stages.lib.gpt.checkpoints import TokenizerFacts, load_model
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.tokens.tokenizers import load_tokenizer
-from stages.lib.training.curves import read_curve
+from tests.lib.gpt.saved_model import save_model
+from tests.lib.training.written_curve import read_curve
 from tests.params_of import section
 
 ROOT = Path(__file__).parent.parent

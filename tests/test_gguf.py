@@ -165,9 +165,10 @@ def test_a_truncated_file_is_told(project: Path) -> None:
 
 
 def test_our_own_gpt(project: Path) -> None:
-    from stages.lib.gpt.checkpoints import TokenizerFacts, save_model
+    from stages.lib.gpt.checkpoints import TokenizerFacts
     from stages.lib.gpt.model import GPT, GPTConfig
     from stages.lib.tokens.tokenizers import load_tokenizer
+    from tests.lib.gpt.saved_model import save_model
 
     tokenizer = load_tokenizer("byte")
     facts = TokenizerFacts(

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from stages.grpo import Params, adapter_directory, main
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
 from stages.lib.core.records import read_jsonl, write_jsonl
+from stages.lib.embedding.embedders import open_embedder
 from stages.lib.grpo.rewards import format_reward
-from stages.lib.weights.base import base_directory
+from stages.lib.weights.models import load_model_entry, locate
 from tests.lib.conftest import tiny_directory
 from tests.lib.grpo.test_reward_audit import SAMPLES
-from tests.lib.grpo.test_rewards import SAMPLE, load_letters
+from tests.lib.grpo.test_rewards import SAMPLE, open_letters
 from tests.params_of import section
 
 __all__ = ["tiny_directory"]  # a fixture
@@ -91,8 +92,12 @@ def make_project(place: Path, model: Path, **changes: Any) -> Path:
 @pytest.fixture
 def project(tmp_path: Path, tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(make_project(tmp_path, tiny_directory))
-    monkeypatch.setattr(stages.grpo, "load_encoder", load_letters)
+    monkeypatch.setattr(stages.grpo, "open_embedder", open_letters)
     return tmp_path
+
+
+def base_place() -> Path:
+    return locate(load_model_entry("tiny"))
 
 
 def test_the_whole_stage(project: Path) -> None:
@@ -137,8 +142,23 @@ def test_the_whole_stage(project: Path) -> None:
     ]
 
 
+def test_answers_are_embedded_once_and_kept(
+    tmp_path: Path, tiny_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(make_project(tmp_path, tiny_directory, similarity_model="minilm-l6", steps=1))
+    entry = load_model_entry("minilm-l6", ROOT / "params.yaml")
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["models"]["minilm-l6"] = asdict(entry)
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    main()
+    with open_embedder("minilm-l6", entry) as embedder:
+        answers = [record["answer"] for record in read_jsonl(Path("data/instruct/qar_train.jsonl"))]
+        embedder.encode_documents(answers[:1])
+        assert embedder.computed == 0
+
+
 def test_a_reward_that_is_topped_stops_before_training(project: Path) -> None:
-    make_project(project, base_directory("tiny"), reward_weights={"format": 1.0, "length": 5.0}, length_words=[40, 60])
+    make_project(project, base_place(), reward_weights={"format": 1.0, "length": 5.0}, length_words=[40, 60])
     with pytest.raises(ValueError, match="the reward audit failed"):
         main()
     assert not Path("metrics").exists()
@@ -162,7 +182,7 @@ def test_one_answer_to_everything(project: Path) -> None:
 
 
 def test_no_prompt_that_fits(project: Path) -> None:
-    make_project(project, base_directory("tiny"), max_prompt_length=10)
+    make_project(project, base_place(), max_prompt_length=10)
     with pytest.raises(ValueError, match=r"qar_train\.jsonl: none of 6 records can be asked.*max_prompt_length"):
         main()
 
@@ -185,14 +205,14 @@ def test_what_decides_the_adapter_is_in_its_directorys_name() -> None:
 
 def test_another_micro_batch_is_the_same_training(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = Path("models/tiny-grpo/adapter_model.safetensors")
-    make_project(project, base_directory("tiny"), dtype="float32")  # in bfloat16 sums in another order differ visibly
+    make_project(project, base_place(), dtype="float32")  # in bfloat16 sums in another order differ visibly
     main()
     whole = load_file(adapter)
     shutil.rmtree(".cache")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("stages.lib.grpo.run.step_printer", lambda steps: stopping_after(2))
         main()
-    make_project(project, base_directory("tiny"), micro_batch=2, dtype="float32")
+    make_project(project, base_place(), micro_batch=2, dtype="float32")
     main()
     assert json.loads(Path("timings/grpo.json").read_text())["resumed_from_step"] == 2
     found = load_file(adapter)
@@ -230,7 +250,7 @@ def test_bad_params_are_named(changes: dict[str, Any], message: str) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 def test_unsloth_without_a_gpu(project: Path) -> None:
-    make_project(project, base_directory("tiny"), backend="unsloth")
+    make_project(project, base_place(), backend="unsloth")
     with pytest.raises(ValueError, match=r"unsloth needs a CUDA GPU.*backend: hf"):
         main()
 
@@ -241,8 +261,8 @@ def test_killed_and_run_again_gives_the_same_bytes(
 ) -> None:
     one, other = (make_project(tmp_path / name, tiny_directory, steps=30) for name in ("one", "other"))
     script = (
-        "import stages.grpo; from tests.lib.grpo.test_rewards import load_letters; "
-        "stages.grpo.load_encoder = load_letters; stages.grpo.main()"
+        "import stages.grpo; from tests.lib.grpo.test_rewards import open_letters; "
+        "stages.grpo.open_embedder = open_letters; stages.grpo.main()"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     killed = subprocess.Popen([sys.executable, "-c", script], cwd=one, env=environment)
@@ -253,7 +273,7 @@ def test_killed_and_run_again_gives_the_same_bytes(
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
     assert not (one / "models").exists()
-    monkeypatch.setattr(stages.grpo, "load_encoder", load_letters)
+    monkeypatch.setattr(stages.grpo, "open_embedder", open_letters)
     torch.set_num_threads(1)  # as the killed process: with more, sums round otherwise, and sampled replies drift apart
     for place in (one, other):
         monkeypatch.chdir(place)

@@ -15,7 +15,6 @@ import stages.instruct
 from stages.instruct import Params, main
 from stages.lib.answers.reasoned_answers import separated
 from stages.lib.answers.statements import says_not_told
-from stages.lib.chats.role_tokens import from_text
 from stages.lib.chats.splits import shingles
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
@@ -24,6 +23,7 @@ from stages.lib.english.words import normalised
 from stages.lib.instructions.examples import InstructionFiles, read_source
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry
+from tests.lib.chats.test_role_tokens import read_back
 from tests.params_of import section
 
 SPLITS = ("train", "val", "test")
@@ -87,7 +87,11 @@ def documents(count: int) -> tuple[list[Record], list[Record]]:
 def laid_out(tmp_path: Path, chunks: list[Record], questions: list[Record], **changes: Any) -> None:
     write_jsonl(tmp_path / "data/chunks/chunks.jsonl", chunks)
     write_jsonl(tmp_path / "data/selected/qa_selected.jsonl", questions)
-    (tmp_path / "params.yaml").write_text(json.dumps({"instruct": PARAMS | changes, "models": {}}))
+    (tmp_path / "params.yaml").write_text(
+        json.dumps(
+            {"instruct": PARAMS | changes, "models": {"tiny": {"source": "path:tiny", "backend": "transformers"}}}
+        )
+    )
     (tmp_path / "prompts.yaml").write_text(json.dumps(PROMPTS))
 
 
@@ -111,7 +115,7 @@ def test_three_sets_with_every_kind_on_every_side(at_work: Path) -> None:
         assert abs(kinds["unanswerable"] / kinds.total() - 0.2) < 0.05
         for record in chats[split]:
             assert [message["role"] for message in record["messages"]] == ["system", "user", "assistant"]
-            assert from_text(record["text"]) == record["messages"]
+            assert read_back(record["text"]) == record["messages"]
             assert record["messages"][1]["content"] == f"Text:\n{record['context']}\n\nQuestion: {record['question']}"
             assert record["messages"][2]["content"] == record["answer"]
             assert says_not_told(record["answer"]) == (record["kind"] == "unanswerable")
@@ -289,8 +293,8 @@ def test_abstracts_qasa_and_closed_book_answers_go_in_together(at_work: Path, mo
     model = Scripted()
 
     @contextmanager
-    def opened(name: str) -> Iterator[Scripted]:
-        assert name == "tiny"
+    def opened(entry: ModelEntry) -> Iterator[Scripted]:
+        assert entry.source == "path:tiny"
         yield model
 
     monkeypatch.setattr(stages.instruct, "open_model", opened)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import stages.judge
-from stages.judge import CRITERIA, CRITIQUE_PROMPTS, Judged, Params, main, make_metrics
+from stages.judge import CRITIQUE_PROMPTS, Params, main, make_metrics
 from stages.lib.core.metrics import read_results
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
+from stages.lib.judging.judged import CRITERIA, Judged
 from stages.lib.judging.validity import PROBES, JudgedItem, Probe
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry
@@ -73,7 +74,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prompts.yaml").write_text((ROOT / "prompts.yaml").read_text())
     (tmp_path / "params.yaml").write_text(
-        "models: {}\njudge:\n  judges: [j]\n  max_new_tokens: 99\n  expected_scores: true\n"
+        "models:\n  j: {source: path:j, backend: transformers}\n"
+        "judge:\n  judges: [j]\n  max_new_tokens: 99\n  expected_scores: true\n"
         "  validity_pairs: 8\n  seed: 0\n"
     )
     colours = ["red", "blue", "green", "grey", "black", "white", "pink", "brown", "cyan", "teal", "gold", "lime"]
@@ -106,7 +108,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(model: Reader, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Record], dict[str, Any]]:
     @contextmanager
-    def opened(name: str) -> Iterator[Reader]:
+    def opened(entry: ModelEntry) -> Iterator[Reader]:
+        assert entry.source == "path:j"
         yield model
 
     monkeypatch.setattr(stages.judge, "open_model", opened)
@@ -175,10 +178,12 @@ def test_likelihood_scores_are_shares_of_wrong_items_below(project: Path, monkey
 def test_main_names_what_is_wrong(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="'other' is not among"):
         main("other", "g")
-    with pytest.raises(ValueError, match="no model 'j'"):
-        main("j", "g")
     with pytest.raises(ValueError, match=r"data/qa/nobody_qa.jsonl: no such file"):
         main("j", "nobody")
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("  j:", "  k:"))
+    with pytest.raises(ValueError, match="no model 'j'"):
+        main("j", "g")
     records = read_jsonl(Path("data/qa/g_qa.jsonl"))
     write_jsonl(Path("data/qa/g_qa.jsonl"), [*records[:2], records[2] | {"chunk": "gone-0"}])
     with pytest.raises(ValueError, match=r"g_qa.jsonl:3: its chunk 'gone-0' is not in"):

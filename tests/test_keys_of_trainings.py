@@ -17,6 +17,7 @@ import stages.qlora
 from stages.lib.gpt.checkpoints import TokenizerFacts
 from stages.lib.tokens.tokenizers import load_tokenizer
 from stages.lib.training.distributed import World
+from stages.lib.weights.models import load_model_entry
 from tests.lib.lora.tiny_chat import write_tiny_base
 from tests.params_of import params_of
 
@@ -113,7 +114,7 @@ CASES: dict[str, tuple[Any, Directory]] = {
     ),
     "qlora": (
         params_of(stages.qlora.Params, "qlora", base="tiny", backend="hf", dtype="float32"),
-        lambda params: stages.qlora.adapter_directory(params, "data"),
+        lambda params: stages.qlora.adapter_directory(params, load_model_entry(params.base), "data"),
     ),
     "grpo": (
         params_of(stages.grpo.Params, "grpo", base="tiny", backend="hf", dtype="float32", checkpoint_every=2),
@@ -145,7 +146,7 @@ def test_other_data_or_weights_are_another_training(project: Path, monkeypatch: 
         return [
             *(pretrain_directory(CASES["pretrain"][0], shards) for shards in ("shards", "other")),
             *(finetune_directory(CASES["finetune"][0], content) for content in (b"example", b"other")),
-            *(stages.qlora.adapter_directory(qlora, data) for data in ("data", "other")),
+            *(stages.qlora.adapter_directory(qlora, load_model_entry(qlora.base), data) for data in ("data", "other")),
             *(stages.grpo.adapter_directory(grpo, [data]) for data in ("data", "other")),
         ]
 

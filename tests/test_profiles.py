@@ -23,9 +23,10 @@ from profiles.overlay import (
 from stages.finetune import Params as FinetuneParams
 from stages.lib.core.params import from_mapping, load, parse_yaml, read_yaml
 from stages.lib.tokens.tokenizers import load_tokenizer
-from stages.lib.training.memory import CARDS, PretrainingLoad, check_memory
+from stages.lib.training.memory import PretrainingLoad, check_memory
 from stages.lib.weights.models import load_model_entry
 from stages.pretrain import Params
+from tests.lib.training.cards import CARDS
 from tests.params_of import project_params, project_text, section
 from tests.test_params_yaml import OWN_SECTION, STAGES
 

@@ -215,7 +215,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prompts.yaml").write_text((ROOT / "prompts.yaml").read_text())
     (tmp_path / "params.yaml").write_text(
-        "models: {}\nqa:\n  generators: [tiny]\n  max_new_tokens: 99\n  question_max_new_tokens: 20\n"
+        "models:\n  tiny: {source: path:tiny, backend: transformers}\n"
+        "qa:\n  generators: [tiny]\n  max_new_tokens: 99\n  question_max_new_tokens: 20\n"
         "  facts_per_chunk: 2\n"
         "  temperature: 0.0\n  seed: 0\n  duplicate_similarity: 0.85\n"
     )
@@ -224,7 +225,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def opens(model: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def opened(name: str) -> Iterator[Scripted]:
+    def opened(entry: ModelEntry) -> Iterator[Scripted]:
+        assert entry.source == "path:tiny"
         yield model
 
     monkeypatch.setattr(stages.qa, "open_model", opened)
@@ -275,5 +277,7 @@ def test_main_names_what_is_wrong(project: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ValueError, match=r"chunks_dedu.jsonl:1: the record lacks source"):
         main("tiny")
     write_jsonl(Path("data/chunks/chunks_dedu.jsonl"), [chunk(1, "chunk A")])
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("  tiny:", "  other:"))
     with pytest.raises(ValueError, match="no model 'tiny'"):
         main("tiny")

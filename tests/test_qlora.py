@@ -17,6 +17,7 @@ from stages import qlora
 from stages.lib.core.metrics import read_results
 from stages.lib.core.records import write_jsonl
 from stages.lib.lora import sft
+from stages.lib.lora.chat_set import encode
 from stages.lib.lora.validation_losses import fall
 from tests.lib.lora.tiny_chat import chat_record, params_text, tiny_tokenizer, write_tiny_base
 from tests.params_of import section
@@ -217,13 +218,13 @@ def test_packing_learns_the_same(project: Path, base: Path) -> None:
 
 def test_a_sample_that_just_fits_is_kept() -> None:
     records = [chat_record(number) for number in range(3)]
-    lengths = [len(sample.input_ids) for sample in qlora.encode(records, tiny_tokenizer(), 10_000, 0)[0]]
+    lengths = [len(sample.input_ids) for sample in encode(records, tiny_tokenizer(), 10_000, 0)[0]]
     assert len(set(lengths)) == 3
-    kept, counts = qlora.encode(records, tiny_tokenizer(), max(lengths), 0)
+    kept, counts = encode(records, tiny_tokenizer(), max(lengths), 0)
     assert (len(kept), counts) == (3, {"in": 3, "kept": 3, "dropped": {}})
-    kept, counts = qlora.encode(records, tiny_tokenizer(), max(lengths) - 1, 1)
+    kept, counts = encode(records, tiny_tokenizer(), max(lengths) - 1, 1)
     assert (len(kept), counts) == (1, {"in": 3, "kept": 1, "dropped": {"over_limit": 2}})
-    assert qlora.encode(records, tiny_tokenizer(), max(lengths) - 1, 0)[1]["dropped"] == {"too_long": 1}
+    assert encode(records, tiny_tokenizer(), max(lengths) - 1, 0)[1]["dropped"] == {"too_long": 1}
 
 
 def test_a_fall_is_what_the_losses_lost() -> None:

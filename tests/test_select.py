@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from stages.lib.core.records import Record, write_jsonl
-from stages.select import Params, agreement, mean_score, read_judgments, select
+from stages.select import Params, agreement, mean_score, passes, read_judgments, select
 
 PARAMS = Params(groundedness=4.0, relevance=3.0, standalone=3.0)
 
@@ -49,6 +49,11 @@ def test_every_question_is_kept_or_dropped_for_one_reason() -> None:
     assert all(row["in"] == row["kept"] + row["dropped"] for row in funnel.rows)
 
 
+def test_a_missing_score_never_passes() -> None:
+    assert passes(judgment("g", "1", (4.0, 1.0, None)), "groundedness", PARAMS)
+    assert not passes(judgment("g", "1", (4.0, 1.0, None)), "standalone", PARAMS)
+
+
 def test_every_judge_must_pass_a_question() -> None:
     one = by_id(judgment("g", "1"), judgment("g", "2"))
     other = by_id(judgment("g", "1", (5.0, 5.0, 2.0)), judgment("g", "2"))
@@ -87,6 +92,11 @@ def test_agreement_of_equal_opposite_and_constant_judges() -> None:
     assert opposite == pytest.approx({"questions": 4, "spearman": -1.0, "same_verdict": 0.0, "kappa": -1.0})
     constant = agreement(judged([5, 5, 5, 5], [1, 2, 4, 5]), PARAMS)["a_b"]["groundedness"]
     assert constant == pytest.approx({"questions": 4, "spearman": 0.0, "same_verdict": 0.5, "kappa": 0.0})
+    all_pass = agreement(judged([5, 5], [5, 4]), PARAMS)["a_b"]["groundedness"]  # chance agrees as often
+    assert all_pass == pytest.approx({"questions": 2, "spearman": 0.0, "same_verdict": 1.0, "kappa": 0.0})
+    # Verdicts: 3 both pass, 1 both fail, 1 + 0 differ; chance 4/5 x 3/5 + 1/5 x 2/5 = 14/25, so (20 - 14) / (25 - 14).
+    uneven = agreement(judged([5, 4, 4, 1, 4], [4, 5, 4, 2, 3]), PARAMS)["a_b"]["groundedness"]
+    assert uneven["same_verdict"] == pytest.approx(0.8) and uneven["kappa"] == pytest.approx(6 / 11)
 
 
 def test_judges_about_different_questions_are_refused(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ import importlib.util
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from stages.lib.weights.models import Dtype
 
+Backend = Literal["hf", "unsloth"]
 Checkpointing = Literal["none", "selective", "full"]
 
 
@@ -112,11 +113,13 @@ def in_float32(model: Any) -> Any:
     return model
 
 
-def load_unsloth(directory: Path, dtype: Dtype, lora: Lora, *, max_length: int, seed: int, full: bool) -> Any:
+def load_unsloth(
+    directory: Path, dtype: Dtype, lora: Lora, *, max_length: int, seed: int, checkpointing: Checkpointing
+) -> Any:
     """The same by unsloth, whose kernels need a CUDA GPU. Import trl only after this: unsloth patches it.
 
     Raises:
-        ValueError: no CUDA GPU, or unsloth is not installed.
+        ValueError: no CUDA GPU, unsloth is not installed, or a checkpointing that it lacks.
     """
     import torch
 
@@ -124,6 +127,15 @@ def load_unsloth(directory: Path, dtype: Dtype, lora: Lora, *, max_length: int, 
         raise ValueError("backend: unsloth needs a CUDA GPU, and torch sees none; use backend: hf")
     if importlib.util.find_spec("unsloth") is None:
         raise ValueError("backend: unsloth is not installed: pip install -c constraints.txt -e .[gpu], or backend: hf")
+    match checkpointing:
+        case "none":
+            full: str | bool = False
+        case "full":
+            full = "unsloth"
+        case "selective":
+            raise ValueError("gradient_checkpointing: unsloth has none and full; set one of them, or backend: hf")
+        case _:
+            assert_never(checkpointing)
     from unsloth import FastLanguageModel
 
     model, _ = FastLanguageModel.from_pretrained(
@@ -137,7 +149,7 @@ def load_unsloth(directory: Path, dtype: Dtype, lora: Lora, *, max_length: int, 
         lora_dropout=lora.lora_dropout,
         target_modules=lora.target_modules or default,
         bias="none",
-        use_gradient_checkpointing="unsloth" if full else False,
+        use_gradient_checkpointing=full,
         random_state=seed,
     )
 
@@ -149,12 +161,17 @@ def set_checkpointing(model: Any, checkpointing: Checkpointing) -> None:
     """
     from torch.utils.checkpoint import create_selective_checkpoint_contexts
 
-    if checkpointing == "none":
-        model.gradient_checkpointing_disable()
-        return
     options: dict[str, Any] = {"use_reentrant": False}
-    if checkpointing == "selective":
-        options["context_fn"] = partial(create_selective_checkpoint_contexts, _keep_products)
+    match checkpointing:
+        case "none":
+            model.gradient_checkpointing_disable()
+            return
+        case "selective":
+            options["context_fn"] = partial(create_selective_checkpoint_contexts, _keep_products)
+        case "full":
+            pass
+        case _:
+            assert_never(checkpointing)
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
 

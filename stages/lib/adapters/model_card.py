@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.lib.core.params import read_param
 from stages.lib.core.records import appearing_directory, read_json_object, saving, write_json, write_text
 from stages.lib.weights.base import ADAPTER_CONFIG, ADAPTER_WEIGHTS, FACTS
 
@@ -68,11 +67,6 @@ def model_card(
             "",
         ]
     )
-
-
-def source_of(base: str) -> str:
-    """`models.<base>.source` as params.yaml has it."""
-    return str(read_param(f"models.{base}.source"))
 
 
 def _table(values: Mapping[str, Any]) -> list[str]:

@@ -89,6 +89,7 @@ class Stream(Protocol):
 
         Raises:
             StreamError: there is no reply, as when the conversation leaves no room for one.
+            RuntimeError: the engine itself failed, as when memory ran out.
         """
 
     def close(self) -> None:

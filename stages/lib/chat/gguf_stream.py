@@ -33,7 +33,7 @@ from stages.lib.chat.places import Place, Places
 from stages.lib.chat.reply_events import reply_events
 from stages.lib.chat.sse import EventError, StatusError, post_events
 from stages.lib.evaluation.systems import check_gguf
-from stages.lib.llm.json_style import on_one_line
+from stages.lib.llm.json_objects import on_one_line
 from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
 from stages.lib.weights.models import ModelEntry
 
@@ -58,7 +58,6 @@ class GgufStream:
             ValueError: it is not one whole GGUF file, or not the pinned one, or xllamacpp is not installed.
         """
         if isinstance(model, Path):
-            check_gguf(model)
             model = ModelEntry(source=f"path:{model}", backend="llama_cpp", concurrency=1)
         self._max_new_tokens, self._thinking = max_new_tokens, model.thinking
         self._sampling = {"temperature": temperature, "seed": seed, "samplers": ["temperature"]}
@@ -135,7 +134,7 @@ class GgufStream:
                         reply += event.text if isinstance(event, Piece) else ""
                         yield event
             finally:
-                place.tokens = [*tokens, *self._tokenize(reply)[:-1]]
+                place.tokens = tokens + self._left_by(reply)
         except (EventError, StatusError, httpx.TransportError) as error:
             place.tokens = []
             raise StreamError(f"llama.cpp: {error}") from error
@@ -165,6 +164,13 @@ class GgufStream:
             done = end
             place.tokens = tokens[:done]
             yield PromptProgress(done, len(tokens))
+
+    def _left_by(self, reply: str) -> list[int]:
+        """Tokens that a reply leaves in the slot: its last one is not read. None where the server is gone."""
+        try:
+            return self._tokenize(reply)[:-1]
+        except (httpx.HTTPError, RuntimeError):  # RuntimeError: this stream was closed
+            return []
 
     def _stream(self, path: str, body: dict[str, Any], stop: threading.Event) -> Generator[dict[str, Any], None, None]:
         body = body | {"stream": True}

@@ -7,9 +7,8 @@ from stages.lib.chat.events import Stream
 from stages.lib.chat.gguf_stream import GgufStream
 from stages.lib.chat.server_stream import ServerStream
 from stages.lib.chat.streaming import TransformersStream
-from stages.lib.weights.base import load_tokenizer
-from stages.lib.weights.gguf_weights import huggingface_directory
-from stages.lib.weights.models import ModelEntry
+from stages.lib.weights.base import load_base
+from stages.lib.weights.models import ModelEntry, resolved_dtype
 
 
 def open_entry(
@@ -50,7 +49,8 @@ def open_entry(
                 context=model.context,
             )
         case "transformers":
-            return _load(model, max_new_tokens, temperature, seed)
+            loaded = load_base(model, resolved_dtype(model.dtype))
+            return TransformersStream(*loaded, max_new_tokens, temperature, seed)
         case "vllm" | "sentence_transformers":
             raise ValueError(
                 f"{model.source}: backend {model.backend!r} does not chat; serve the model (vllm serve) and name it "
@@ -58,17 +58,3 @@ def open_entry(
             )
         case _:
             assert_never(model.backend)
-
-
-def _load(entry: ModelEntry, max_new_tokens: int, temperature: float, seed: int) -> TransformersStream:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from stages.lib.weights.models import resolved_dtype
-
-    directory = huggingface_directory(entry)
-    model = AutoModelForCausalLM.from_pretrained(
-        directory, dtype=resolved_dtype(entry.dtype), use_safetensors=True, trust_remote_code=False
-    )
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    return TransformersStream(model, load_tokenizer(directory), max_new_tokens, temperature, seed)

@@ -6,8 +6,9 @@ from typing import Any
 
 from stages.lib.chat.events import Event, Finished, Messages, Piece, PromptProgress, check_room
 from stages.lib.chat.places import Places
-from stages.lib.evaluation.conversation_replies import prompt_tokens
+from stages.lib.llm.chat_text import prompt_tokens
 from stages.lib.weights.base import end_tokens
+from stages.lib.weights.models import size_in
 
 BATCH = 128  # tokens of a prompt that are read between two looks at `stop`
 
@@ -23,7 +24,7 @@ class TransformersStream:
     def __init__(self, model: Any, tokenizer: Any, max_new_tokens: int, temperature: float, seed: int) -> None:
         self._model, self._tokenizer = model, tokenizer
         self._max_new_tokens, self._temperature = max_new_tokens, temperature
-        self.context = int(model.config.get_text_config().max_position_embeddings)
+        self.context = size_in(model.config, "max_position_embeddings", model.name_or_path)
         self._places = Places(1)
         import torch
 

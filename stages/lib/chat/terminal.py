@@ -22,31 +22,49 @@ from stages.lib.chat.streaming import TransformersStream
 from stages.lib.core.params import read_param
 from stages.lib.core.records import read_json_object
 from stages.lib.weights.base import ADAPTER_CONFIG, FACTS, load_adapter, load_base, load_tokenizer
+from stages.lib.weights.models import ModelEntry, load_model_entry
 
 MARK = "> "
 HELP = "/reset begins a new conversation, /quit ends; Ctrl-C ends a reply"
 
 
-def open_stream(model: str, max_new_tokens: int, temperature: float, seed: int, base: str = "") -> Stream:
-    """Loads what `model` names: `base`, a name under models:, an adapter or model directory, a GGUF file.
+def find_base(model: str, base: str = "") -> str:
+    """The name under models: of the base that `model` is or stands on; "": of none, a GGUF file or a whole model.
 
-    `base`: the adapter's base under models:, where the adapter does not say.
+    `base`: the adapter's base, where the adapter does not say.
 
     Raises:
-        ValueError: it is none of them, it is damaged, or an adapter of another base.
+        ValueError: there is no such directory, or it does not say of which base it is.
+    """
+    place = Path(model)
+    if place.suffix == ".gguf":
+        return ""
+    if place.is_dir():
+        return (base or _base_of(place)) if (place / ADAPTER_CONFIG).is_file() else ""
+    if "/" in model:
+        raise ValueError(f"{model}: no such directory")
+    return str(read_param("eval.base") or "") if model == "base" else model
+
+
+def open_stream(
+    model: str, base: tuple[str, ModelEntry] | None, *, max_new_tokens: int, temperature: float, seed: int
+) -> Stream:
+    """Loads a GGUF file, a model's or adapter's directory, or what is no directory: the base itself.
+
+    `base`: name and entry of the base that `find_base` names.
+
+    Raises:
+        ValueError: it is damaged, or an adapter of another base.
     """
     place = Path(model)
     if place.suffix == ".gguf":
         return GgufStream(place, max_new_tokens, temperature, seed)
-    if not place.is_dir():
-        if "/" in model:
-            raise ValueError(f"{model}: no such directory")
-        name = str(read_param("eval.base") or "") if model == "base" else model
-        loaded = load_base(name)
-    elif (place / ADAPTER_CONFIG).is_file():
-        loaded = load_adapter(base or _base_of(place), place)
-    else:
+    if base is None:
         loaded = _load_directory(place)
+    elif place.is_dir():
+        loaded = load_adapter(*base, place)
+    else:
+        loaded = load_base(base[1])
     return TransformersStream(*loaded, max_new_tokens, temperature, seed)
 
 
@@ -141,7 +159,14 @@ def main() -> None:
     if options.temperature < 0 or options.max_new_tokens < 1:
         parser.error("--temperature must be >= 0 and --max-new-tokens >= 1")
     try:
-        stream = open_stream(options.model, options.max_new_tokens, options.temperature, options.seed, options.base)
+        name = find_base(options.model, options.base)
+        stream = open_stream(
+            options.model,
+            (name, load_model_entry(name)) if name else None,
+            max_new_tokens=options.max_new_tokens,
+            temperature=options.temperature,
+            seed=options.seed,
+        )
     except ValueError as error:
         sys.exit(f"chat: {error}")
     if sys.stdin.isatty():

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, assert_never, get_args
 
 from stages.lib.chats.entries import parameter_name
 from stages.lib.chats.false_premises import false_premise, true_premise
@@ -14,7 +14,7 @@ from stages.lib.reading.documents import Drop
 from stages.lib.statistics.drawing import drawn
 
 EdgeKind = Literal["unanswerable", "false_premise", "true_premise"]
-EDGE_KINDS: tuple[EdgeKind, ...] = ("unanswerable", "false_premise", "true_premise")
+EDGE_KINDS: tuple[EdgeKind, ...] = get_args(EdgeKind)
 ASKED = 2  # replies for each edge case that is wanted of a generator; what is left over is dropped
 
 
@@ -24,11 +24,19 @@ def by_rules(
     """Candidates of each kind from the items of one side."""
     texts = Texts(items, groups)
     parameters = sorted({name for item in items if (name := parameter_name(item))})
-    return {
-        "unanswerable": [pair_unanswerable(i, texts, groups[i.source], prompts["refusal_answers"]) for i in items],
-        "false_premise": [false_premise(item, parameters, prompts["correction_answers"]) for item in items],
-        "true_premise": [true_premise(item, prompts["confirmation_answers"]) for item in items],
-    }
+
+    def written(kind: EdgeKind) -> list[QAItem | Drop]:
+        match kind:
+            case "unanswerable":
+                return [pair_unanswerable(i, texts, groups[i.source], prompts["refusal_answers"]) for i in items]
+            case "false_premise":
+                return [false_premise(item, parameters, prompts["correction_answers"]) for item in items]
+            case "true_premise":
+                return [true_premise(item, prompts["confirmation_answers"]) for item in items]
+            case _:
+                assert_never(kind)
+
+    return {kind: written(kind) for kind in EDGE_KINDS}
 
 
 def by_generator(
@@ -40,13 +48,21 @@ def by_generator(
 ) -> dict[EdgeKind, list[QAItem | Drop]]:
     """The same from a generator, asked about twice as many items as are wanted; true premises need none."""
 
-    def some(kind: EdgeKind) -> list[QAItem]:
-        named = {item.id: item for item in items}
-        return [named[name] for name in drawn(f"ask {kind}", named)[: ASKED * wanted[kind]]]
+    named = {item.id: item for item in items}
 
-    refused = write_unanswerable(some("unanswerable"), prompts["unanswerable_question_prompt"], model, settings)
-    corrected = write_false_premises(some("false_premise"), prompts["false_premise_prompt"], model, settings)
-    return {"unanswerable": refused, "false_premise": corrected, "true_premise": []}
+    def written(kind: EdgeKind) -> list[QAItem | Drop]:
+        some = [named[name] for name in drawn(f"ask {kind}", named)[: ASKED * wanted[kind]]]
+        match kind:
+            case "unanswerable":
+                return write_unanswerable(some, prompts["unanswerable_question_prompt"], model, settings)
+            case "false_premise":
+                return write_false_premises(some, prompts["false_premise_prompt"], model, settings)
+            case "true_premise":
+                return []
+            case _:
+                assert_never(kind)
+
+    return {kind: written(kind) for kind in EDGE_KINDS}
 
 
 def wanted_counts(items: Sequence[QAItem], shares: Mapping[EdgeKind, float]) -> dict[EdgeKind, int]:

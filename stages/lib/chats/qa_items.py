@@ -1,10 +1,9 @@
 """A question on a text with its answer, before it is written for one training or another."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 Kind = Literal["selected", "abstract", "qasa", "closed_book", "true_premise", "unanswerable", "false_premise"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, kw_only=True)

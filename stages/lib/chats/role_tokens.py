@@ -1,4 +1,4 @@
-"""A chat as one text in role tokens, `<|system|> <|user|> <|assistant|>`, and back.
+"""A chat as one text in role tokens, `<|system|> <|user|> <|assistant|>`.
 
 The layout is Zephyr's without its end-of-sequence marks, which are a tokenizer's matter: each turn is its role
 token, a line end, its content and a line end.
@@ -34,15 +34,3 @@ def to_text(messages: Sequence[Message]) -> str:
         if found := _TOKEN.search(message["content"]):
             raise ValueError(f"the {message['role']} message holds the role token {found[0]}")
     return "\n".join(f"<|{message['role']}|>\n{message['content'].strip()}" for message in messages)
-
-
-def from_text(text: str) -> list[Message]:
-    """The messages of a chat in role tokens; contents without surrounding white space.
-
-    Raises:
-        ValueError: the text does not begin with a role token.
-    """
-    parts = _TOKEN.split(text)
-    if parts[0].strip() or len(parts) < 3:
-        raise ValueError(f"a chat begins with one of <|system|> <|user|> <|assistant|>; found {text[:40]!r}")
-    return [{"role": role, "content": content.strip()} for role, content in zip(parts[1::2], parts[2::2], strict=True)]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 from stages.lib.core.params import from_mapping
 from stages.lib.corpus.files import FilesSource, files_size, read_files
@@ -48,6 +48,8 @@ def read_source(source: DocumentSource, max_chars: int, advance: Advance = lambd
             items = read_files(source, max_chars, advance)
         case HubSource():
             items = read_hub(source, max_chars, advance)
+        case _:
+            assert_never(source)
     return _limited(source, items)
 
 
@@ -64,6 +66,8 @@ def work_of(source: DocumentSource) -> Work:
             return Work(None if source.limit else files_size(source), "B")
         case PackagesSource():
             return Work(None if source.limit else packages_size(source), "B")
+        case _:
+            assert_never(source)
 
 
 def _limited(source: DocumentSource, items: DocumentStream) -> DocumentStream:

@@ -1,1 +1,1 @@
-"""What generation and scoring share: attention over groups of heads, and a cache that grows in place."""
+"""What generation and scoring share: attention over groups of heads, a cache that grows in place, the token loop."""

@@ -1,13 +1,19 @@
-"""A key/value cache that is allocated once, can begin with a shared prefix, and can drop rows.
+"""A key/value cache that is allocated once, and the batch of rows that grows on it, a token a step.
 
-Shapes: B rows, H key/value heads, T tokens, D head dimension.
-transformers' DynamicLayer concatenates (copies) all keys and values of all rows at every token.
+The cache can begin with a shared prefix and can drop rows; transformers' DynamicLayer concatenates (copies) all keys
+and values of all rows at every token. `GrowingBatch.grow` is the one loop in which a model of transformers is asked for
+a token, told what was chosen and asked again: lib/llm's replies and GRPO's rollouts differ in how they choose.
+
+Shapes: B rows, H key/value heads, T tokens (P of them a shared prefix), D head dimension, V vocabulary.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
+
+KEEP_ROWS = 0.75  # the batch is made smaller when this share of its rows or less is still growing
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
@@ -75,3 +81,76 @@ class RoomyCache(Cache):  # type: ignore[misc]  # transformers is untyped
         """Keeps the given rows, in this order."""
         for layer in self.layers:
             layer.select_rows(rows)
+
+
+def left_padded(
+    rows: Sequence[Sequence[int]], pad: int, device: torch.device | str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask (1: a token), each (B, T)."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
+
+
+class GrowingBatch:
+    """Rows of tokens on one cache, and the logits of what comes next; the model has full attention."""
+
+    def __init__(self, model: Any, cache: RoomyCache, rests: Sequence[Sequence[int]]) -> None:
+        """Computes each row's tokens behind the P that the cache holds already.
+
+        Args:
+            model: a causal language model of transformers.
+            cache: with room for all that the rows will grow to.
+            rests: token ids, none empty.
+        """
+        self._model, self._cache = model, cache
+        shared = cache.get_seq_length()
+        ids, mask = left_padded(rests, pad=0, device=model.device)  # (B, T - P)
+        positions = shared + (mask.cumsum(-1) - 1).clamp(min=0)
+        self._mask = torch.cat([mask.new_ones(len(rests), shared), mask], dim=1)  # (B, T)
+        self._position = positions[:, -1:]  # (B, 1), of each row's last token
+        self.logits = self._forward(ids, positions)  # (B, V), of each row's next token, float32
+
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self._model(
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        return logits.float()
+
+    def select_rows(self, rows: Sequence[int]) -> None:
+        """Goes on with the given rows, in this order; one that is named twice becomes two."""
+        index = torch.tensor(rows, device=self._mask.device)
+        self._cache.select_rows(index)
+        self._mask, self._position, self.logits = self._mask[index], self._position[index], self.logits[index]
+
+    def grow(self, choose: Callable[[torch.Tensor, list[int]], list[int]], push: Callable[[int, int], bool]) -> None:
+        """Grows all rows until each has ended.
+
+        A row that has ended stays in the batch until enough others have: it is given tokens, which nobody sees.
+
+        Args:
+            choose: from logits (B, V) and the numbers of the B rows in the batch, the next token of each of them.
+            push: takes a row's number and its next token; True when the row ends with it. Each row has to end.
+        """
+        alive = list(range(len(self.logits)))  # the number of each row in the batch
+        ended: set[int] = set()
+        while True:
+            tokens = choose(self.logits, alive)
+            for row, token in zip(alive, tokens, strict=True):
+                if row not in ended and push(row, token):
+                    ended.add(row)
+            keep = [place for place, row in enumerate(alive) if row not in ended]
+            if not keep:
+                return
+            if len(keep) <= KEEP_ROWS * len(alive):
+                self.select_rows(keep)
+                alive, tokens = [alive[place] for place in keep], [tokens[place] for place in keep]
+            self._mask = torch.cat([self._mask, self._mask.new_ones(len(alive), 1)], dim=1)
+            self._position = self._position + 1
+            self.logits = self._forward(torch.tensor(tokens, device=self._mask.device)[:, None], self._position)

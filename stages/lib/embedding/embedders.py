@@ -5,6 +5,10 @@ dedup embeds the chunks, embed asks for the same texts and computes nothing. Bat
 planned over the whole list of texts, not over what the ledger lacks, and each is committed
 whole, so a killed run resumes with the batches that it would have had anyway.
 
+The answers in GRPO's replies go through the ledger too, though replies are new at every step: short answers repeat
+within a group and from step to step, references always do, and a training that resumes asks for the same again. An
+answer costs 4 H bytes of the ledger (1.5 kB for H = 384).
+
 Letters: n texts asked for, H the model's hidden size.
 """
 
@@ -19,9 +23,9 @@ from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import ledger_key
-from stages.lib.core.params import PARAMS_FILE, fill
+from stages.lib.core.params import fill
 from stages.lib.embedding.text_encoder import TextEncoder
-from stages.lib.weights.models import ModelEntry, load_model_entry, locate, weights_identity
+from stages.lib.weights.models import ModelEntry, locate, weights_identity
 
 LEDGER_FILE = Path("embeddings") / "ledger.sqlite"
 READ_AT_ONCE = 10_000  # vectors taken from the ledger at a time
@@ -40,7 +44,7 @@ class Embedder:
         self.computed = 0  # vectors that were not in the ledger
         self._ledger = ledger
         code = code_identity(TextEncoder)
-        self._identity = [weights_identity(entry), *self.encoder.identity, code]
+        self.identity = [weights_identity(entry), *self.encoder.identity, code]  # what decides a vector, but the text
 
     @property
     def dimension(self) -> int:
@@ -48,9 +52,11 @@ class Embedder:
         return self.encoder.dimension
 
     def encode_documents(
-        self, texts: Sequence[str], progress: str = "embed", ids: Sequence[str] | None = None
+        self, texts: Sequence[str], progress: str | None = "embed", ids: Sequence[str] | None = None
     ) -> np.ndarray:
-        """(n, H) float32, rows of length 1: the vectors of the texts as they are. `ids` name them in errors.
+        """(n, H) float32, rows of length 1: the vectors of the texts as they are.
+
+        `ids` name them in errors; `progress` names the bar, None: there is none.
 
         Raises:
             ValueError: a vector is not finite; names its text.
@@ -83,11 +89,11 @@ class Embedder:
         """How many of the texts have more tokens than the model takes (what is beyond is not seen)."""
         return sum(len(ids) > self.encoder.max_length for ids in self.encoder.tokenize(list(texts), truncate=False))
 
-    def _encode(self, texts: list[str], progress: str, ids: Sequence[str] | None) -> np.ndarray:
+    def _encode(self, texts: list[str], progress: str | None, ids: Sequence[str] | None) -> np.ndarray:
         first: dict[str, int] = {}  # text -> the row where it is first asked for
         origin = [first.setdefault(text, row) for row, text in enumerate(texts)]
         rows = list(first.values())
-        keys = [ledger_key(*self._identity, texts[row]) for row in rows]
+        keys = [ledger_key(*self.identity, texts[row]) for row in rows]
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)  # (n, H)
         missing = self._read(rows, keys, vectors)
         if missing:
@@ -120,27 +126,27 @@ class Embedder:
         return missing
 
     def _missing_batches(
-        self, texts: list[str], missing: set[int], progress: str
+        self, texts: list[str], missing: set[int], progress: str | None
     ) -> Generator[tuple[list[int], np.ndarray], None, None]:
         """Yields each batch of the plan over all texts in which one is missing, with its vectors (B, H)."""
         token_ids = self.encoder.tokenize(texts)
         todo = [batch for batch in self.encoder.plan(token_ids) if not missing.isdisjoint(batch)]
         sizes = [sum(len(token_ids[i]) for i in batch) for batch in todo]
         results = self.encoder.encode([[token_ids[i] for i in batch] for batch in todo])
-        with tqdm(total=sum(sizes), desc=progress, unit="token", unit_scale=True) as bar, closing(results):
+        bar = tqdm(total=sum(sizes), desc=progress, unit="token", unit_scale=True, disable=progress is None)
+        with bar, closing(results):
             for batch, size, vectors in zip(todo, sizes, results, strict=True):
                 yield batch, vectors
                 bar.update(size)
 
 
 @contextmanager
-def open_embedder(name: str, path: Path = PARAMS_FILE) -> Iterator[Embedder]:
-    """Opens the embedding model `models.<name>` over the project's ledger of vectors.
+def open_embedder(name: str, entry: ModelEntry) -> Iterator[Embedder]:
+    """Opens the embedding model `models.<name>`, whose entry it is, over the project's ledger of vectors.
 
     Raises:
-        ValueError: no such model, not an embedding model, or weights that are absent or not the pinned ones.
+        ValueError: not an embedding model, or weights that are absent or not the pinned ones.
     """
-    entry = load_model_entry(name, path)
     ledger = Ledger(cache_dir() / LEDGER_FILE)
     try:
         yield Embedder(name, entry, ledger)

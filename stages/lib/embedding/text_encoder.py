@@ -21,7 +21,7 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import tokenizers
@@ -29,7 +29,7 @@ import torch
 
 from stages.lib.core.records import read_json_object
 from stages.lib.embedding import pooling
-from stages.lib.weights.models import ModelEntry, resolved_dtype
+from stages.lib.weights.models import ModelEntry, config_size, resolved_dtype
 
 CPU_ROWS = 4  # B on a CPU: as fast a token as 32, with less to fill up
 SHORTEST_STEP = 16  # tokens; lengths are rounded up to multiples of this, long ones to a sixteenth of their size
@@ -43,9 +43,15 @@ class TextEncoder:
             raise ValueError(f"{directory}: no *.safetensors here; weights in other formats are never loaded")
         config = read_json_object(directory / "config.json", hint="not a model directory of the Hugging Face kind")
         self.directory = directory
-        self.dimension: int = config["hidden_size"]
-        self.pooling = "lasttoken" if entry.pooling == "last_token" else pooling.read_pooling(directory)
-        self.max_length: int = entry.max_length or _own_max_length(directory, config)
+        self.dimension = config_size(directory, "hidden_size")
+        match entry.pooling:
+            case "model":
+                self.pooling = pooling.read_pooling(directory)
+            case "last_token":
+                self.pooling = "lasttoken"
+            case _:
+                assert_never(entry.pooling)
+        self.max_length: int = entry.max_length or _own_max_length(directory)
         self.padding_token: int = config.get("pad_token_id") or 0
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.batch_size = entry.batch_size if self.device == "cuda" else CPU_ROWS
@@ -153,11 +159,13 @@ def _load_tokenizer(path: Path) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _own_max_length(directory: Path, config: dict[str, Any]) -> int:
+def _own_max_length(directory: Path) -> int:
     """Tokens that the model takes: its sentence-transformers limit, else the lowest that its other files name."""
     settings = directory / "sentence_bert_config.json"
     own = read_json_object(settings).get("max_seq_length") if settings.is_file() else None
     tokenizer_config = directory / "tokenizer_config.json"
     tokenizer = read_json_object(tokenizer_config) if tokenizer_config.is_file() else {}
-    positions: int = config["max_position_embeddings"]
-    return int(own or min(positions, tokenizer.get("model_max_length") or positions))
+    if own:
+        return int(own)
+    positions = config_size(directory, "max_position_embeddings", "set max_length of its entry under models:")
+    return int(min(positions, tokenizer.get("model_max_length") or positions))

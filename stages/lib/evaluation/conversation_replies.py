@@ -13,10 +13,12 @@ from typing import Any
 import torch
 
 from stages.lib.decoding import grouped_attention
-from stages.lib.llm import chat_text
+from stages.lib.decoding.roomy_cache import left_padded
+from stages.lib.llm.chat_text import decode_after, prompt_tokens
 from stages.lib.llm.protocol import Sampling
 from stages.lib.llm.transformers_generation import RunningReply, generate_rows, plan_batches
 from stages.lib.weights.base import end_tokens
+from stages.lib.weights.models import size_in
 
 Conversation = Sequence[Mapping[str, str]]  # {"role", "content"} turns, the last one not the assistant's
 
@@ -57,7 +59,7 @@ def generate_replies(
         ValueError: no chat template, or a conversation that leaves no room for max_new_tokens.
     """
     prompts = [prompt_tokens(tokenizer, conversation) for conversation in conversations]
-    limit = int(model.config.get_text_config().max_position_embeddings)
+    limit = size_in(model.config, "max_position_embeddings", model.name_or_path)
     for i, prompt in enumerate(prompts):
         if not 0 < len(prompt) <= limit - max_new_tokens:
             raise ValueError(
@@ -73,27 +75,9 @@ def generate_replies(
     with evaluating(model):
         written = write(model, tokenizer, prompts, samplings, batch_size)
     return [
-        ConversationReply(text=chat_text.decode_after(tokenizer, prompt, tokens), tokens=len(tokens), finished=finished)
+        ConversationReply(text=decode_after(tokenizer, prompt, tokens), tokens=len(tokens), finished=finished)
         for prompt, (tokens, finished) in zip(prompts, written, strict=True)
     ]
-
-
-def prompt_tokens(tokenizer: Any, conversation: Conversation) -> list[int]:
-    """Token ids of a conversation up to where the assistant's turn begins.
-
-    Raises:
-        ValueError: the tokenizer has no chat template.
-    """
-    if not tokenizer.chat_template:
-        raise ValueError(f"{tokenizer.name_or_path}: no chat template")
-    text = tokenizer.apply_chat_template(
-        list(conversation),
-        tokenize=False,
-        add_generation_prompt=True,
-        enable_thinking=False,
-        strftime_now=chat_text.TODAY.strftime,  # some templates print the date
-    )
-    return list(tokenizer.encode(text, add_special_tokens=False))  # the template writes its special tokens itself
 
 
 @contextmanager
@@ -161,12 +145,8 @@ def _transformers(
     size = 1 if samplings[0].temperature else batch_size
     for batch in plan_batches([len(prompt) for prompt in prompts], [s.max_tokens for s in samplings], size):
         sampling = samplings[batch[0]]
-        width = max(len(prompts[i]) for i in batch)
         pad = min(ends)
-        ids = torch.tensor([[pad] * (width - len(prompts[i])) + prompts[i] for i in batch], device=model.device)
-        mask = torch.tensor(
-            [[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in batch], device=model.device
-        )  # (B, T)
+        ids, mask = left_padded([prompts[i] for i in batch], pad, model.device)  # (B, T)
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(sampling.seed)
             whole = model.generate(
@@ -181,7 +161,7 @@ def _transformers(
                     else {"do_sample": False}
                 ),
             )
-        for i, row in zip(batch, whole[:, width:].tolist(), strict=True):
+        for i, row in zip(batch, whole[:, ids.shape[1] :].tolist(), strict=True):
             end = next((place for place, token in enumerate(row) if token in ends), None)
             written[i] = (row[:end], end is not None)
     return [written[i] for i in range(len(prompts))]

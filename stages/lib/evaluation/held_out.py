@@ -9,6 +9,7 @@ from stages.lib.core.records import Record
 from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.win_rate import AnswerPair
 from stages.lib.statistics.drawing import drawn
+from stages.lib.weights.models import config_size
 
 
 def choose_questions(
@@ -31,11 +32,12 @@ def choose_questions(
 
 
 def context_length(directory: Path) -> int:
-    """Tokens that the model takes at most."""
-    from transformers import AutoConfig
+    """Tokens that the model takes at most.
 
-    config = AutoConfig.from_pretrained(directory, trust_remote_code=False).get_text_config()
-    return int(config.max_position_embeddings)
+    Raises:
+        ValueError: its config does not tell.
+    """
+    return config_size(directory, "max_position_embeddings")
 
 
 def make_pairs(

@@ -37,14 +37,23 @@ class Answers:
 
 
 def ask_transformers(
-    base: str, adapter: Path | None, conversations: Sequence[Conversation], windows: Sequence[list[int]], asking: Asking
+    base: str,
+    entry: ModelEntry,
+    adapter: Path | None,
+    conversations: Sequence[Conversation],
+    windows: Sequence[list[int]],
+    *,
+    asking: Asking,
 ) -> Answers:
-    """Loads the base or the adapter on it, lets it answer and measures its losses on the windows.
+    """Loads `models.<base>` or the adapter on it, lets it answer and measures its losses on the windows.
 
     Raises:
         ValueError: no whole adapter is there, it is one of another base, or a conversation is too long.
     """
-    model, tokenizer = load_adapter(base, adapter, asking.dtype) if adapter else load_base(base, asking.dtype)
+    if adapter:
+        model, tokenizer = load_adapter(base, entry, adapter, asking.dtype)
+    else:
+        model, tokenizer = load_base(entry, asking.dtype)
     replies = generate_replies(
         model,
         tokenizer,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib.weights.base import load_adapter, load_base, load_tokenizer
-from stages.lib.weights.models import Dtype
+from stages.lib.weights.models import Dtype, ModelEntry
 
 
 @dataclass(frozen=True)
@@ -17,25 +17,25 @@ class Merged:
     merged_modules: int
 
 
-def open_base(base: str, dtype: Dtype) -> Merged:
+def open_base(base: ModelEntry, dtype: Dtype) -> Merged:
     """The base as it is.
 
     Raises:
-        ValueError: no such model, or its weights are not the pinned ones.
+        ValueError: its weights are absent or not the pinned ones.
     """
     model, tokenizer = load_base(base, dtype)
     return Merged(model, tokenizer, 0)
 
 
-def open_merged(base: str, adapter: Path, dtype: Dtype) -> Merged:
-    """The de-quantized base of the given dtype with the adapter's products added to its matrices.
+def open_merged(base: str, entry: ModelEntry, adapter: Path, dtype: Dtype) -> Merged:
+    """The de-quantized `models.<base>` of the given dtype with the adapter's products added to its matrices.
 
     Raises:
         ValueError: the adapter is not whole, of another base, or holds NaN; or it changes nothing.
     """
     import torch
 
-    tuned, tokenizer = load_adapter(base, adapter, dtype)
+    tuned, tokenizer = load_adapter(base, entry, adapter, dtype)
     layers = [module for module in tuned.modules() if hasattr(module, "lora_B")]
     factors = [layer.lora_B[name].weight for layer in layers for name in layer.lora_B]
     if not factors or not any(bool(factor.any()) for factor in factors):

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import gguf
 import numpy as np
@@ -21,7 +21,7 @@ import torch
 from gguf import GGMLQuantizationType as Type
 
 FileType = Literal["Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16"]
-DEFAULTS: dict[str, Type] = {
+DEFAULTS: dict[FileType, Type] = {
     "Q4_K_M": Type.Q4_K,
     "Q5_K_M": Type.Q5_K,
     "Q6_K": Type.Q6_K,
@@ -66,12 +66,17 @@ def _mix(name: str, file_type: FileType, architecture: str, blocks: int, has_out
     default = DEFAULTS[file_type]
     if not name.endswith(".weight") or "_norm." in name or name == "position_embd.weight":
         return Type.F32
-    if file_type in ("F16", "Q8_0"):
-        return default
+    match file_type:
+        case "F16" | "Q8_0" | "Q6_K":
+            return default
+        case "Q4_K_M":
+            fused = Type.Q5_K  # queries, keys and values in one matrix
+        case "Q5_K_M":
+            fused = Type.Q6_K
+        case _:
+            assert_never(file_type)
     if name == "output.weight" or (name == "token_embd.weight" and not has_output):
         return Type.Q6_K
-    if file_type == "Q6_K":
-        return default
     found = re.match(r"blk\.(\d+)\.", name)
     block = int(found[1]) if found else 0
     if "attn_v.weight" in name:
@@ -82,7 +87,7 @@ def _mix(name: str, file_type: FileType, architecture: str, blocks: int, has_out
     if "ffn_down" in name and use_more_bits(block, blocks):
         return Type.Q6_K
     if "attn_qkv.weight" in name:
-        return Type.Q5_K if file_type == "Q4_K_M" else Type.Q6_K
+        return fused
     return default
 
 

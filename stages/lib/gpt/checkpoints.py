@@ -43,12 +43,6 @@ def write_model(directory: Path, weights: Mapping[str, Tensor], config: GPTConfi
     _save(dict(weights), directory / WEIGHTS)
 
 
-def save_model(directory: Path, model: GPT, tokenizer: TokenizerFacts) -> None:
-    """Writes a checkpoint of weights alone, whole or not at all."""
-    with appearing_directory(directory) as temporary:
-        write_model(temporary, model.state_dict(), model.config, tokenizer)
-
-
 def read_config(directory: Path) -> tuple[GPTConfig, TokenizerFacts]:
     """The shape of a checkpoint's model, and its tokenizer.
 

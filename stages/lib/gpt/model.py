@@ -151,13 +151,18 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
-        if self.activation == "gelu_sigmoid":
-            # z sigmoid(1.702 z) = silu(1.702 z) / 1.702: the factors go to the weights, fewer than the states are.
-            bias = None if self.up.bias is None else SIGMOID_SCALE * self.up.bias
-            states = F.silu(F.linear(x, SIGMOID_SCALE * self.up.weight, bias))  # (B, T, 4C)
-            return F.linear(states, self.down.weight / SIGMOID_SCALE, self.down.bias)
-        states = F.gelu(self.up(x), approximate="tanh" if self.activation == "gelu_tanh" else "none")
-        y: Tensor = self.down(states)
+        match self.activation:
+            case "gelu_sigmoid":
+                # z sigmoid(1.702 z) = silu(1.702 z) / 1.702: the factors go to the weights, fewer than the states are.
+                bias = None if self.up.bias is None else SIGMOID_SCALE * self.up.bias
+                states = F.silu(F.linear(x, SIGMOID_SCALE * self.up.weight, bias))  # (B, T, 4C)
+                return F.linear(states, self.down.weight / SIGMOID_SCALE, self.down.bias)
+            case "gelu_tanh":
+                y: Tensor = self.down(F.gelu(self.up(x), approximate="tanh"))
+            case "gelu":
+                y = self.down(F.gelu(self.up(x)))
+            case _:
+                assert_never(self.activation)
         return y
 
 
@@ -189,15 +194,20 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.positions = nn.Embedding(config.context, config.d_model) if config.position == "learned" else None
+        self.positions: nn.Embedding | None = None
+        match config.position:
+            case "learned":
+                self.positions = nn.Embedding(config.context, config.d_model)
+            case "rope":
+                cos, sin = rope_table(config)
+                self.register_buffer("cos", cos, persistent=False)
+                self.register_buffer("sin", sin, persistent=False)
+            case _:
+                assert_never(config.position)
         self.drop = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.norm = make_norm(config)
         self.head = None if config.tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
-        if config.position == "rope":
-            cos, sin = rope_table(config)
-            self.register_buffer("cos", cos, persistent=False)
-            self.register_buffer("sin", sin, persistent=False)
         self._initialize()
 
     @torch.no_grad()

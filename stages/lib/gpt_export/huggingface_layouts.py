@@ -7,7 +7,7 @@ transformers, vLLM and llama.cpp, whose Llama has SiLU built in, compute our mod
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor
@@ -91,8 +91,15 @@ def to_gpt2(config: GPTConfig, ours: Tensors) -> tuple[Any, Tensors]:
     """Our config and weights -> `GPT2Config` and its tensors. `ValueError`: another activation than GPT-2's."""
     from transformers import GPT2Config
 
-    if config.activation == "gelu_sigmoid":
-        raise ValueError("activation gelu_sigmoid is none of GPT-2's; train with gelu_tanh or gelu")
+    match config.activation:
+        case "gelu":
+            activation = "gelu"
+        case "gelu_tanh":
+            activation = "gelu_new"
+        case "gelu_sigmoid":
+            raise ValueError("activation gelu_sigmoid is none of GPT-2's; train with gelu_tanh or gelu")
+        case _:
+            assert_never(config.activation)
     theirs = GPT2Config(
         vocab_size=config.vocab_size,
         n_positions=config.context,
@@ -100,7 +107,7 @@ def to_gpt2(config: GPTConfig, ours: Tensors) -> tuple[Any, Tensors]:
         n_layer=config.n_layer,
         n_head=config.n_head,
         n_embd=config.d_model,
-        activation_function="gelu_new" if config.activation == "gelu_tanh" else "gelu",
+        activation_function=activation,
         layer_norm_epsilon=config.norm_eps,
         resid_pdrop=config.dropout,
         embd_pdrop=config.dropout,

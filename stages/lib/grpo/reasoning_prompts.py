@@ -1,12 +1,14 @@
 """What is asked of a model that shall reason: the record's prompt, worked examples before it, and what fits."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from stages.lib.adapters.one_answer import check_classes
 from stages.lib.core.metrics import check_counts
-from stages.lib.core.records import Message, Record
+from stages.lib.core.records import Message, Record, read_jsonl
 from stages.lib.grpo.rewards import ReasoningSample
 
 MOST = 0.3  # of a reasoning's characters, from which an answer is most of it: the question is repeated there, too
@@ -78,3 +80,24 @@ def make_split(records: Sequence[Record], shots: Sequence[Record], tokenizer: An
             split.tokens.append(tokens)
     split.counts = check_counts(len(records), len(split.samples), dict(dropped))
     return split
+
+
+def make_splits(files: Mapping[str, Path], tokenizer: Any, *, shots: int, max_tokens: int) -> dict[str, PromptSplit]:
+    """The splits of data/instruct/qar; `train`, which is among them, gives the worked examples.
+
+    Raises:
+        ValueError: a file is missing or broken, no record of a split fits, or all answers are the same.
+    """
+    required = ["id", "question", "context", "reasoning", "answer", "text", "messages"]
+    records = {name: read_jsonl(file, required) for name, file in files.items()}
+    shown = choose_shots(records["train"], shots)
+    splits = {}
+    for name, lines in records.items():
+        splits[name] = make_split(lines, shown, tokenizer, max_tokens)
+        if not splits[name].samples:
+            raise ValueError(
+                f"{files[name]}: none of {len(lines)} records can be asked ({splits[name].counts}); raise "
+                f"grpo.max_prompt_length, lower grpo.shots, or add data"
+            )
+    check_classes([sample.answer for sample in splits["train"].samples], [], str(files["train"]))
+    return splits

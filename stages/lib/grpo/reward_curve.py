@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.lib.core.records import atomic_path
+import numpy as np
+
+from stages.lib.core.records import atomic_path, write_csv
 
 COLORS = ("#332288", "#88CCEE", "#117733", "#CC6677", "#DDCC77", "#AA4499")  # Paul Tol's "muted" scheme
 # Column of the curve -> its axis; what a training does not log (KL with beta 0) is left out.
@@ -12,6 +14,28 @@ DRIFT = {"kl": "KL from the base (nats per token)", "entropy": "entropy (nats pe
 DASHES = ("-", "-.", (0, (5, 1)), (0, (1, 1)))  # of the rewards, when the colours are used up
 WEIGHTED = "weighted sum"
 SHARES = {"clipped_share": "cut at the token limit", "zero_variance_groups": "groups alike"}
+
+
+def reward_quarters(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean reward of the first and the last quarter of a training's steps that were rewarded."""
+    rewarded = [row["reward"] for row in rows if "reward" in row]
+    quarter = -(-len(rewarded) // 4)
+    return {
+        "reward_first_quarter": float(np.mean(rewarded[:quarter])),
+        "reward_last_quarter": float(np.mean(rewarded[-quarter:])),
+    }
+
+
+def publish_curve(
+    rows: Sequence[Mapping[str, float]], names: Sequence[str], caption: str, table: Path, out: Path
+) -> None:
+    """The training step by step: all columns in `table`; in `out` the rewards in long format, and a picture.
+
+    `caption`: what was trained on what.
+    """
+    write_csv(table, rows)
+    write_csv(out / "rewards.csv", reward_rows(rows, names))
+    draw_rewards(out / "curve.png", rows, names, caption)
 
 
 def reward_rows(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -4,7 +4,13 @@ Against `model.generate` on copies of a prompt (what TRL does): each distinct pr
 values given to all its copies, they are never copied as they grow, replies that have ended leave the batch, and
 LoRA weights are merged into a copy of the layers so that a token costs no more than it costs the base.
 
-Shapes: U distinct prompts, B replies, P tokens of the longest prompt, V vocabulary.
+The loop over tokens is decoding/roomy_cache's, as in llm/transformers_generation.py. What differs, and why these two
+stay: there each request has a seed of its own, a nucleus, stop strings and a grammar, so that a reply can be kept and
+asked for again by itself; here one generator draws for all rows at once from the whole distribution, which is what the
+loss takes the replies to be drawn from, and the groups of equal prompts are prefilled once each, not only what all
+prompts share.
+
+Shapes: B replies, V vocabulary.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,9 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.lib.decoding.roomy_cache import RoomyCache
-
-KEEP_ROWS = 0.75  # the batch is made smaller when this share of its rows or less is alive
+from stages.lib.decoding.roomy_cache import GrowingBatch, RoomyCache
 
 
 def distinct_rows(prompts: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[int]]:
@@ -23,14 +27,6 @@ def distinct_rows(prompts: Sequence[Sequence[int]]) -> tuple[list[list[int]], li
     places: dict[tuple[int, ...], int] = {}
     which = [places.setdefault(tuple(prompt), len(places)) for prompt in prompts]
     return [list(prompt) for prompt in places], which
-
-
-def left_padded(prompts: Sequence[Sequence[int]], pad: int, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """Token ids and mask (1: a token), each (U, P)."""
-    width = max(map(len, prompts))
-    ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-    return ids, mask
 
 
 @torch.no_grad()
@@ -49,7 +45,7 @@ def sample_replies(
     Args:
         model: a causal language model in eval mode with full attention.
         prompts: token ids, none empty; equal ones are prefilled once.
-        max_tokens: new tokens per reply at most.
+        max_tokens: new tokens per reply at most, >= 1.
         temperature: 0: the likeliest token; else of sampling from the whole distribution.
         ends: tokens that end a reply.
         seed: of sampling; the replies depend on it and on the prompts of their batch.
@@ -83,49 +79,17 @@ def _grow(
     ends: set[int],
     generator: torch.Generator,
 ) -> list[list[int]]:
-    device = model.device
     distinct, which = distinct_rows(prompts)
-    ids, mask = left_padded(distinct, pad=0, device=device)  # (U, P)
-    cache = RoomyCache(model.config.get_text_config().num_hidden_layers, ids.shape[1] + max_tokens)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    logits = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]  # (U, V)
-    rows = torch.tensor(which, device=device)
-    cache.select_rows(rows)
-    logits, mask, position = logits[rows], mask[rows], positions[rows, -1:]  # (B, V), (B, P), (B, 1)
+    room = max(map(len, distinct)) + max_tokens
+    batch = GrowingBatch(model, RoomyCache(model.config.get_text_config().num_hidden_layers, room), distinct)
+    batch.select_rows(which)
     replies: list[list[int]] = [[] for _ in prompts]
-    alive = list(range(len(prompts)))  # the reply that each row of the batch grows
-    for step in range(max_tokens):
-        tokens = choose_tokens(logits, temperature, generator)  # (B,)
-        keep = []
-        for row, (reply, token) in enumerate(zip(alive, tokens.tolist(), strict=True)):
-            if replies[reply] and replies[reply][-1] in ends:
-                continue  # ended, and still in the batch
-            replies[reply].append(token)
-            if token not in ends:
-                keep.append(row)
-        if not keep or step == max_tokens - 1:
-            break
-        if len(keep) <= KEEP_ROWS * len(alive):
-            chosen = torch.tensor(keep, device=device)
-            cache.select_rows(chosen)
-            tokens, mask, position = tokens[chosen], mask[chosen], position[chosen]
-            alive = [alive[row] for row in keep]
-        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-        position = position + 1
-        logits = model(
-            input_ids=tokens[:, None],
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]  # (B, V)
+
+    def push(reply: int, token: int) -> bool:
+        replies[reply].append(token)
+        return token in ends or len(replies[reply]) >= max_tokens
+
+    batch.grow(lambda logits, _: choose_tokens(logits, temperature, generator).tolist(), push)
     return replies
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 
@@ -74,9 +74,19 @@ def trl_config(settings: GRPOSettings, schedule: Schedule, directory: Path, use_
         "scale_rewards": settings.scale_rewards,
         "mask_truncated_completions": settings.mask_truncated_completions,
         "temperature": settings.temperature,
-        "gradient_checkpointing": settings.gradient_checkpointing == "full",
+        "gradient_checkpointing": _recomputes(settings.gradient_checkpointing),
     }
     return GRPOConfig(**(trainer_settings(schedule, settings.steps, directory, use_cpu) | own | changes))
+
+
+def _recomputes(checkpointing: GradientCheckpointing) -> bool:
+    match checkpointing:
+        case "none":
+            return False
+        case "full":
+            return True
+        case _:
+            assert_never(checkpointing)
 
 
 def training_set(prompts: Sequence[list[Message]], samples: Sequence[ReasoningSample]) -> Any:

@@ -25,13 +25,14 @@ question that is bad English passes, and none of it means that anybody would ask
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import assert_never
 
 import numpy as np
 
 from stages.lib.core.params import fill
 from stages.lib.english.question_faults import question_fault
 from stages.lib.english.words import content_words
-from stages.lib.judging.validity import JudgedItem
+from stages.lib.judging.validity import Criterion, JudgedItem
 from stages.lib.llm.protocol import LanguageModel, Prompt, Score, ScoreRequest
 
 NULL = {"groundedness": "random_chunk", "relevance": "random_question", "standalone": "vague_question"}
@@ -40,7 +41,7 @@ DIGITS = 6  # of a measure, after the point
 
 
 def measure(
-    asked: Sequence[tuple[str, JudgedItem]],
+    asked: Sequence[tuple[Criterion, JudgedItem]],
     model: LanguageModel,
     *,
     prompts: Mapping[str, str],
@@ -58,11 +59,18 @@ def measure(
     answers = dict(zip(requests, model.score(list(requests), progress=progress), strict=True)) if requests else {}
     measures = []
     for (criterion, item), pair in zip(asked, needed, strict=True):
-        if criterion == "standalone":
-            measures.append(standalone(item.question, rarity))
-        else:
-            given, without = (_per_token(answers[request]) for request in pair)
-            measures.append(round(1 - given / without if criterion == "groundedness" else given - without, DIGITS))
+        told = [_per_token(answers[request]) for request in pair]
+        match criterion:
+            case "standalone":
+                measures.append(standalone(item.question, rarity))
+            case "groundedness":
+                given, without = told
+                measures.append(round(1 - given / without, DIGITS))
+            case "relevance":
+                given, without = told
+                measures.append(round(given - without, DIGITS))
+            case _:
+                assert_never(criterion)
     return measures
 
 
@@ -95,16 +103,20 @@ def calibrated(measures: Sequence[float], null: Sequence[float]) -> list[float]:
     return [round(float(1 + 4 * (a + b) / 2 / len(null)), 4) for a, b in zip(low, high, strict=True)]
 
 
-def _requests(criterion: str, item: JudgedItem, prompts: Mapping[str, str]) -> tuple[ScoreRequest, ...]:
+def _requests(criterion: Criterion, item: JudgedItem, prompts: Mapping[str, str]) -> tuple[ScoreRequest, ...]:
     """(with, without) what the criterion's measure is about."""
     alone = prompts["answer_without_context_prompt"]
     unasked = _score_request(fill(alone, question=NEUTRAL_QUESTION), item.answer)
-    if criterion == "groundedness":
-        text = fill(prompts["answer_with_context_prompt"], context=item.context, question=item.question)
-        return _score_request(text, item.answer), unasked
-    if criterion == "relevance":
-        return _score_request(fill(alone, question=item.question), item.answer), unasked
-    return ()
+    match criterion:
+        case "groundedness":
+            text = fill(prompts["answer_with_context_prompt"], context=item.context, question=item.question)
+            return _score_request(text, item.answer), unasked
+        case "relevance":
+            return _score_request(fill(alone, question=item.question), item.answer), unasked
+        case "standalone":
+            return ()
+        case _:
+            assert_never(criterion)
 
 
 def _score_request(text: str, answer: str) -> ScoreRequest:

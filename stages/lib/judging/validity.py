@@ -11,7 +11,7 @@ Four ways to make an item wrong, each aimed at a criterion:
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -44,7 +44,8 @@ class Probe:
     item: JudgedItem
 
 
-PROBES = {
+Criterion = Literal["groundedness", "relevance", "standalone"]
+PROBES: dict[Criterion, tuple[str, ...]] = {
     "groundedness": ("random_chunk", "wrong_answer"),
     "relevance": ("random_question", "vague_question"),
     "standalone": ("vague_question",),
@@ -98,25 +99,31 @@ def vague_question(question: str) -> str:
     return first + re.sub(r"(\bit\b\s*)+(?=\bit\b)", "", _NAME.sub("it", blank + rest))
 
 
-def auc(true: Sequence[float], wrong: Sequence[float]) -> float:
-    """Probability that a true item scores above a wrong one, ties half (Mann-Whitney U over n x m)."""
-    return float(_wins(true, wrong).mean())
-
-
 def auc_report(true: Sequence[float], wrong: Sequence[float], seed: int) -> dict[str, Any]:
-    """AUC with its 95% bootstrap interval; `pairs` is the smaller of the two numbers of items."""
+    """AUC, the probability that a true item scores above a wrong one, with its 95% bootstrap interval.
+
+    Ties count half. `pairs` is the smaller of the two numbers of items.
+    """
     if not true or not wrong:
         return {"auc": None, "low": None, "high": None, "pairs": 0}
-    wins = _wins(true, wrong)  # (n, m)
+    from sklearn.metrics import roc_auc_score  # a second to import
+
+    n, m = len(true), len(wrong)
+    area = roc_auc_score(np.repeat([True, False], [n, m]), np.array([*true, *wrong], dtype=np.float64))
+    area = round(area * 2 * n * m) / (2 * n * m)  # half-won pairs in all: without the rounding errors of its sum
+    low, high = np.quantile(_resampled_aucs(true, wrong, seed), (0.025, 0.975))
+    return {"auc": float(area), "low": float(low), "high": float(high), "pairs": min(n, m)}
+
+
+def _resampled_aucs(true: Sequence[float], wrong: Sequence[float], seed: int) -> np.ndarray:
+    """(BOOTSTRAP_SAMPLES,): the AUC of each resample.
+
+    All at once, from one matrix of who wins: scikit-learn takes 1 ms each, 2 s for what takes 2 ms here.
+    """
+    a, b = np.asarray(true, dtype=np.float64)[:, None], np.asarray(wrong, dtype=np.float64)[None, :]
+    wins = np.asarray((a > b) + 0.5 * (a == b))  # (n, m)
     n, m = wins.shape
     random = np.random.default_rng(seed)
     rows = random.multinomial(n, np.full(n, 1 / n), size=BOOTSTRAP_SAMPLES)  # how often each true item is drawn
     columns = random.multinomial(m, np.full(m, 1 / m), size=BOOTSTRAP_SAMPLES)
-    samples = np.einsum("bi,ij,bj->b", rows, wins, columns, optimize=True) / (n * m)
-    low, high = np.quantile(samples, (0.025, 0.975))
-    return {"auc": float(wins.mean()), "low": float(low), "high": float(high), "pairs": min(n, m)}
-
-
-def _wins(true: Sequence[float], wrong: Sequence[float]) -> np.ndarray:
-    a, b = np.asarray(true, dtype=np.float64)[:, None], np.asarray(wrong, dtype=np.float64)[None, :]
-    return np.asarray((a > b) + 0.5 * (a == b))  # (n, m)
+    return np.asarray(np.einsum("bi,ij,bj->b", rows, wins, columns, optimize=True) / (n * m))

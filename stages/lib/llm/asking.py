@@ -1,4 +1,4 @@
-"""A model by its name in params.yaml, with the ledger between the stage and the backend.
+"""A language model by its entry of `models:`, with the ledger between the stage and the backend.
 
 Every request is looked up in `.cache/llm/ledger.sqlite` first; what is missing is asked, each
 distinct request once, and kept batch by batch as soon as it is answered. So a killed stage
@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any, TypeVar, assert_never
 
 from tqdm import tqdm
@@ -19,23 +18,21 @@ from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import ledger_key
-from stages.lib.core.params import PARAMS_FILE
 from stages.lib.llm.protocol import Backend, GenerateRequest, Reply, Sampling, Score, ScoreRequest
-from stages.lib.weights.models import ModelEntry, load_model_entry, weights_identity
+from stages.lib.weights.models import ModelEntry, weights_identity
 
 R = TypeVar("R", GenerateRequest, ScoreRequest)
 A = TypeVar("A", Reply, Score)
 
 
 @contextmanager
-def open_model(name: str, path: Path = PARAMS_FILE) -> Iterator["AskedModel"]:
-    """Opens `models.<name>`; its weights load when the first request is not in the ledger.
+def open_model(entry: ModelEntry) -> Iterator["AskedModel"]:
+    """Opens a model; its weights load when the first request is not in the ledger.
 
     Raises:
-        ValueError: no such model, a bad entry, weights that are absent or not the pinned ones,
-            or a backend whose package is not installed.
+        ValueError: no language model, weights that are absent or not the pinned ones, or a backend
+            whose package is not installed.
     """
-    entry = load_model_entry(name, path)
     with closing(make_backend(entry)) as backend, closing(Ledger(cache_dir() / "llm" / "ledger.sqlite")) as ledger:
         yield AskedModel(entry, backend, ledger)
 

@@ -7,7 +7,7 @@ scoring), the prompt skips that part: by the template's own switch, or by openin
 """
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stages.lib.llm.protocol import GenerateRequest, Prompt, ScoreRequest
@@ -37,15 +37,20 @@ def plain(prompt: Prompt) -> str:
 
 
 def render(tokenizer: Any, prompt: Prompt, thinking: bool) -> str:
-    """The text to continue of a chat prompt, by the chat template of a Hugging Face tokenizer.
+    """The text to continue of a chat prompt; raises as `render_turns`."""
+    return render_turns(tokenizer, messages(prompt), thinking) + prompt.answer_prefix
+
+
+def render_turns(tokenizer: Any, turns: Sequence[Mapping[str, str]], thinking: bool) -> str:
+    """The text of a conversation up to where the assistant answers, by the chat template of a Hugging Face tokenizer.
 
     Raises:
         ValueError: the tokenizer has no chat template.
     """
     if not tokenizer.chat_template:
-        raise ValueError(f"{tokenizer.name_or_path}: no chat template; ask this model with chat=False")
+        raise ValueError(f"{tokenizer.name_or_path}: no chat template; it can be asked with chat=False alone")
     text = tokenizer.apply_chat_template(
-        messages(prompt),
+        list(turns),
         tokenize=False,
         add_generation_prompt=True,
         enable_thinking=thinking,
@@ -53,7 +58,17 @@ def render(tokenizer: Any, prompt: Prompt, thinking: bool) -> str:
     )
     if "<|channel|>" in tokenizer.chat_template and not thinking:
         text += FINAL_CHANNEL
-    return str(text) + prompt.answer_prefix
+    return str(text)
+
+
+def prompt_tokens(tokenizer: Any, turns: Sequence[Mapping[str, str]]) -> list[int]:
+    """Token ids of a conversation up to where the assistant answers without thinking before.
+
+    Raises:
+        ValueError: the tokenizer has no chat template.
+    """
+    text = render_turns(tokenizer, turns, thinking=False)
+    return list(tokenizer.encode(text, add_special_tokens=False))  # the template writes its special tokens itself
 
 
 def visible(text: str, thinking: bool) -> str:

@@ -22,7 +22,7 @@ import httpx
 
 from stages.lib.llm import chat_text
 from stages.lib.llm.in_flight import answers_in_flight
-from stages.lib.llm.json_style import on_one_line
+from stages.lib.llm.json_objects import on_one_line
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry, locate
 

@@ -13,7 +13,7 @@ from stages.lib.llm import chat_text
 from stages.lib.llm.hf_prompts import HuggingFacePrompts
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.weights.base import end_tokens
-from stages.lib.weights.models import ModelEntry
+from stages.lib.weights.models import ModelEntry, config_size
 
 if TYPE_CHECKING:  # torch loads with the weights, not before
     from stages.lib.llm.json_grammar import JsonGrammar
@@ -67,10 +67,8 @@ class TransformersBackend:
     @cached_property
     def limit(self) -> int:
         """Tokens that prompt and reply may take together."""
-        from transformers import AutoConfig
-
-        config = AutoConfig.from_pretrained(self.prompts.directory, trust_remote_code=False).get_text_config()
-        return self.entry.max_length or int(config.max_position_embeddings)
+        advice = "set max_length of its entry under models:"
+        return self.entry.max_length or config_size(self.prompts.directory, "max_position_embeddings", advice)
 
     def render(self, request: GenerateRequest | ScoreRequest) -> str:
         """The text that the model reads."""

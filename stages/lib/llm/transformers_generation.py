@@ -2,9 +2,10 @@
 
 Against `model.generate`: the common beginning of all prompts is computed once and not once a
 row, keys and values are never copied as they grow, rows that are done leave the batch, and a
-sampled token depends on its request's seed and not on its neighbours.
+sampled token depends on its request's seed and not on its neighbours. The loop over tokens is
+decoding/roomy_cache's; GRPO's rollouts (grpo/rollouts.py) run the same with another choice of tokens.
 
-Shapes: B rows, P tokens that all prompts share, S tokens of the longest rest, V vocabulary.
+Shapes: P tokens that all prompts share, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,12 +14,11 @@ from typing import Any, Protocol
 
 import torch
 
-from stages.lib.decoding.roomy_cache import RoomyCache
+from stages.lib.decoding.roomy_cache import GrowingBatch, RoomyCache
 from stages.lib.llm.protocol import Sampling
 from stages.lib.llm.token_tree import shared_length
 
 Tokens = Sequence[int]
-KEEP_ROWS = 0.75  # the batch is made smaller when this share of its rows or less is alive
 
 
 class Grammar(Protocol):
@@ -45,6 +45,11 @@ class RunningReply:
     def __post_init__(self) -> None:
         """Seeds the row's own random numbers."""
         self.random = torch.Generator().manual_seed(self.sampling.seed)
+
+    @property
+    def takes_likeliest(self) -> bool:
+        """Whether the next token is the likeliest one, whatever it is."""
+        return self.sampling.temperature == 0 and self.grammar is None
 
     def choose(self, logits: torch.Tensor) -> int:
         """The next token, from logits (V,)."""
@@ -116,43 +121,16 @@ def _complete(
     model: Any, cache: RoomyCache, rests: Sequence[Tokens], rows: Sequence[RunningReply], ends: set[int]
 ) -> None:
     """Grows the rows of one batch until each is finished; `rests` is what follows the P shared tokens in the cache."""
-    device = model.device
-    shared = cache.get_seq_length()
-    width = max(map(len, rests))
-    inputs = torch.tensor([[0] * (width - len(rest)) + list(rest) for rest in rests], device=device)  # (B, S)
-    padding = torch.tensor([width - len(rest) for rest in rests], device=device)  # (B,), on the left of the rest
-    mask = torch.ones(len(rows), shared + width, dtype=torch.long, device=device)  # (B, P + S)
-    mask[:, shared:] = (torch.arange(width, device=device) >= padding[:, None]).long()
-    positions = shared + (torch.arange(width, device=device) - padding[:, None]).clamp(min=0)  # (B, S)
-    alive = list(rows)
-    while alive:
-        logits = (
-            model(
-                input_ids=inputs,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            .logits[:, -1]
-            .float()
-        )  # (B, V)
-        greedy = logits.argmax(-1).tolist()
-        chosen = []
-        for b, row in enumerate(alive):
-            plain = row.sampling.temperature == 0 and row.grammar is None
-            chosen.append(greedy[b] if plain else row.choose(logits[b]))
-            if not row.finish_reason:
-                row.push(chosen[b], ends)
-        keep = [b for b, row in enumerate(alive) if not row.finish_reason]
-        if len(keep) <= KEEP_ROWS * len(alive):
-            if not keep:
-                return
-            index = torch.tensor(keep, device=device)
-            cache.select_rows(index)
-            mask, positions = mask[index], positions[index]
-            alive, chosen = [alive[b] for b in keep], [chosen[b] for b in keep]
-        inputs = torch.tensor(chosen, device=device)[:, None]  # (B, 1)
-        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-        positions = positions[:, -1:] + 1
+
+    def choose(logits: torch.Tensor, alive: list[int]) -> list[int]:
+        likeliest = logits.argmax(-1).tolist()
+        return [
+            likeliest[place] if rows[row].takes_likeliest else rows[row].choose(logits[place])
+            for place, row in enumerate(alive)
+        ]
+
+    def push(row: int, token: int) -> bool:
+        rows[row].push(token, ends)
+        return rows[row].finish_reason != ""
+
+    GrowingBatch(model, cache, rests).grow(choose, push)

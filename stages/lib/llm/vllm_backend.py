@@ -14,7 +14,7 @@ from typing import Any
 
 from stages.lib.llm import chat_text
 from stages.lib.llm.hf_prompts import HuggingFacePrompts, Tokens
-from stages.lib.llm.json_style import on_one_line
+from stages.lib.llm.json_objects import on_one_line
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry
 

@@ -1,1 +1,1 @@
-"""Supervised tuning: masks, batches, memory, the trainer."""
+"""Supervised tuning: the chat set, masks, batches, memory, the trainer."""

@@ -5,12 +5,13 @@ Letters: T tokens of the largest micro-batch (padded), h hidden size, i width of
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import assert_never
 
 from stages.lib.adapters.lora import Checkpointing, Lora
-from stages.lib.weights.models import Dtype
+from stages.lib.weights.models import Dtype, size_in
 
 GB = 1e9
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+BYTES: dict[Dtype, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 NF4_BYTES = 0.5 + 1 / 64 + 4 / 64 / 256  # a weight: 4 bits, an 8-bit scale for 64 weights, a float32 for 256 scales
 FRAGMENTATION = 0.4  # of the activations, kept by the allocator between batches of different lengths
 PROCESS = 0.9 * GB  # Python with torch, transformers, trl and their libraries
@@ -34,9 +35,14 @@ class Shape:
 
 
 def read_shape(directory: Path, lora: Lora) -> Shape:
-    """Counts from config.json alone: the model is built without memory."""
+    """Counts from config.json alone: the model is built without memory.
+
+    Raises:
+        ValueError: the config does not tell a size.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer, (in, out)
 
     config = AutoConfig.from_pretrained(directory, trust_remote_code=False).get_text_config()
     with torch.device("meta"):
@@ -45,7 +51,7 @@ def read_shape(directory: Path, lora: Lora) -> Shape:
     linear = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
     }
     adapted = [
         module
@@ -53,21 +59,25 @@ def read_shape(directory: Path, lora: Lora) -> Shape:
         if not lora.target_modules or name.rpartition(".")[2] in lora.target_modules
     ]
     quantized = sum(module.weight.numel() for module in linear.values())
-    layers = int(config.num_hidden_layers)
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    groups = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+
+    def size(name: str) -> int:
+        return size_in(config, name, directory / "config.json")
+
+    layers, hidden, heads = size("num_hidden_layers"), size("hidden_size"), size("num_attention_heads")
+    head_size = getattr(config, "head_dim", None) or hidden // heads
+    groups = getattr(config, "num_key_value_heads", None) or heads
     return Shape(
         linear=quantized,
         other=sum(parameter.numel() for parameter in model.parameters()) - quantized,
-        adapter=sum(lora.r * (module.in_features + module.out_features) for module in adapted),
+        adapter=sum(lora.r * sum(module.weight.shape) for module in adapted),
         largest=max((module.weight.numel() for module in linear.values()), default=0),
         layers=layers,
-        hidden=int(config.hidden_size),
-        intermediate=int(getattr(config, "intermediate_size", None) or 4 * config.hidden_size),
+        hidden=hidden,
+        intermediate=int(getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * hidden),
         keys_values=2 * head_size * groups,
         targets=round(len(adapted) / layers),
         r=lora.r,
-        vocab=int(config.vocab_size),
+        vocab=size("vocab_size"),
     )
 
 
@@ -96,7 +106,15 @@ def estimate(shape: Shape, load: TuningLoad) -> dict[str, int]:
     products = 3 * shape.hidden + shape.keys_values + 2 * shape.intermediate + shape.hidden + lora_outputs
     # Besides the products: inputs of the adapters (float32), norms, rotary halves, the MLP's gate and their products.
     everything = products + 18 * shape.hidden + 2 * shape.keys_values + 5 * shape.intermediate
-    kept = {"none": everything, "selective": everything * 3 // 4, "full": shape.hidden}[load.checkpointing]
+    match load.checkpointing:
+        case "none":
+            kept = everything
+        case "selective":
+            kept = everything * 3 // 4
+        case "full":
+            kept = shape.hidden
+        case _:
+            assert_never(load.checkpointing)
     activations = tokens * size * (shape.layers * kept + 2 * everything)
     return {
         "process": int(PROCESS),

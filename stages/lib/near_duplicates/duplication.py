@@ -13,6 +13,7 @@ threshold has to lie below the cheapest change of a fact; params.yaml says how i
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from stages.lib.core.params import fill
 from stages.lib.llm.json_objects import find_json_object
@@ -56,18 +57,22 @@ def judge_pairs(
         excess_nats: duplicates add no more than this to each other (likelihood).
         progress: title of the progress bar.
     """
-    if model.entry.judge_method == "likelihood":
-        measured = excess_surprise(pairs, model, progress)
-        return [Verdict(excess <= excess_nats, f"adds {excess:.2f} nats") for excess in measured]
-    requests = [
-        GenerateRequest(
-            prompt=Prompt(text=fill(prompt, first_document=first, second_document=second)),
-            sampling=Sampling(max_tokens=max_tokens),
-            schema=SCHEMA,
-        )
-        for first, second in pairs
-    ]
-    return [read_verdict(reply) for reply in model.generate(requests, progress=progress)]
+    match model.entry.judge_method:
+        case "likelihood":
+            measured = excess_surprise(pairs, model, progress)
+            return [Verdict(excess <= excess_nats, f"adds {excess:.2f} nats") for excess in measured]
+        case "rating":
+            requests = [
+                GenerateRequest(
+                    prompt=Prompt(text=fill(prompt, first_document=first, second_document=second)),
+                    sampling=Sampling(max_tokens=max_tokens),
+                    schema=SCHEMA,
+                )
+                for first, second in pairs
+            ]
+            return [read_verdict(reply) for reply in model.generate(requests, progress=progress)]
+        case _:
+            assert_never(model.entry.judge_method)
 
 
 def read_verdict(reply: Reply) -> Verdict:

@@ -62,20 +62,6 @@ class Curve:
         self._file.close()
 
 
-def read_curve(path: Path) -> list[Point]:
-    """Reads a curve back.
-
-    Raises:
-        ValueError: no such file, or a line that is not of a curve, named.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    if not lines or lines[0] != HEADER:
-        raise ValueError(f"{path}:1: expected {HEADER.strip()!r}; it is not the curve of a training")
-    return [_point(line, f"{path}:{number}") for number, line in enumerate(lines[1:], start=2)]
-
-
 def _through(path: Path, step: int) -> list[Point]:
     """The points up to a step. What stands behind may be torn by the kill."""
     if not path.is_file():

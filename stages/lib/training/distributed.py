@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 import torch.distributed as dist
@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from stages.lib.gpt.model import GPT
-from stages.lib.training.precision import Precision
+from stages.lib.training.precision import Precision, in_bfloat16
 from stages.lib.training.training_params import TrainingParams
 
 
@@ -83,14 +83,23 @@ def spread(model: GPT, params: TrainingParams, precision: Precision, world: Worl
 
     The model itself stays what it was, so that generation never meets a compiled graph.
     """
-    if params.parallel == "fsdp" and dist.is_initialized():
-        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32)
-        for block in model.blocks:
-            fully_shard(block, mp_policy=policy)
-        fully_shard(model, mp_policy=policy)
+    match params.parallel:
+        case "fsdp":
+            if dist.is_initialized():
+                policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if in_bfloat16(precision) else torch.float32)
+                for block in model.blocks:
+                    fully_shard(block, mp_policy=policy)
+                fully_shard(model, mp_policy=policy)
+            return _compiled(model, params)
+        case "ddp":
+            runner = _compiled(model, params)
+            return DistributedDataParallel(runner, gradient_as_bucket_view=True) if world.size > 1 else runner
+        case _:
+            assert_never(params.parallel)
+
+
+def _compiled(model: GPT, params: TrainingParams) -> nn.Module:
     runner: Any = torch.compile(model) if params.compile else model
-    if params.parallel == "ddp" and world.size > 1:
-        runner = DistributedDataParallel(runner, gradient_as_bucket_view=True)
     assert isinstance(runner, nn.Module)
     return runner
 

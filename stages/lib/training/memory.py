@@ -5,23 +5,17 @@ and holds less: for it the figure is an upper bound. Letters as in `model.py`; n
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import assert_never
 
 import torch
 
 from stages.lib.gpt.model import GPT, GPTConfig
-from stages.lib.training.precision import Precision
+from stages.lib.training.precision import Precision, in_bfloat16
+from stages.lib.training.training_params import OptimizerName, Parallel
 
 GB = 10**9
 MIB = 2**20
 
-# What nvidia-smi reports as the card's total.
-CARDS = {
-    "rtx4060-8g": 8188 * MIB,
-    "rtx4060ti-16g": 16380 * MIB,
-    "a100": 40960 * MIB,  # the smaller of the two
-    "h100": 81559 * MIB,
-}
 CUDA_CONTEXT = 700 * MIB  # context, kernels and cuBLAS workspace of a process; not from PyTorch's allocator
 FRAGMENTATION = 0.05  # of what is allocated, lost between blocks
 
@@ -33,9 +27,9 @@ class PretrainingLoad:
     config: GPTConfig
     micro_batch: int  # B, sequences a forward pass of one process
     precision: Precision  # bfloat16: autocast, the weights stay float32
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: OptimizerName = "adamw"
     processes: int = 1
-    parallel: Literal["ddp", "fsdp"] = "ddp"
+    parallel: Parallel = "ddp"
 
 
 def training_memory(load: PretrainingLoad) -> dict[str, int]:
@@ -47,10 +41,22 @@ def training_memory(load: PretrainingLoad) -> dict[str, int]:
     weights = sum(parameter.numel() for parameter in named.values())
     block_matrices = sum(p.numel() for name, p in named.items() if p.dim() == 2 and name.startswith("blocks."))
     logit_matrix = config.vocab_size * config.d_model
-    half = load.precision == "bfloat16"
+    half = in_bfloat16(load.precision)
     # AdamW has two moments a weight, Muon one (of the blocks' matrices); float32, as the weights and gradients.
-    moments = 2 * weights - (block_matrices if load.optimizer == "muon" else 0)
-    share = load.processes if load.parallel == "fsdp" else 1
+    match load.optimizer:
+        case "adamw":
+            moments = 2 * weights
+        case "muon":
+            moments = 2 * weights - block_matrices
+        case _:
+            assert_never(load.optimizer)
+    match load.parallel:
+        case "ddp":
+            share = 1
+        case "fsdp":
+            share = load.processes
+        case _:
+            assert_never(load.parallel)
     parts = {
         "weights": 4 * weights // share,
         "gradients": 4 * weights // share,
@@ -71,20 +77,37 @@ def training_memory(load: PretrainingLoad) -> dict[str, int]:
 
 
 def _scales(config: GPTConfig) -> bool:
-    return config.activation == "gelu_sigmoid"
+    match config.activation:
+        case "gelu_sigmoid":
+            return True
+        case "gelu" | "gelu_tanh":
+            return False
+        case _:
+            assert_never(config.activation)
 
 
 def _norm_bytes(config: GPTConfig, half: bool) -> int:
     """A norm's saved tensors a token: its input and, of RMSNorm, the unscaled output, float32; and what comes out."""
-    kept = 2 if config.norm == "rmsnorm" else 1
+    match config.norm:
+        case "rmsnorm":
+            kept = 2
+        case "layernorm":
+            kept = 1
+        case _:
+            assert_never(config.norm)
     return config.d_model * (4 * kept + (2 if half else 4))
 
 
 def _block_bytes(config: GPTConfig, half: bool) -> int:
     """A block's saved tensors a token; those in units of C come in the precision of the matrix products."""
     units = 3 + 1  # queries, keys and values in one tensor; attention's output, the input of its projection
-    if config.position == "rope":
-        units += 2 + 1  # turned queries and keys, and the output once more: it has to be laid out anew
+    match config.position:
+        case "rope":
+            units += 2 + 1  # turned queries and keys, and the output once more: it has to be laid out anew
+        case "learned":
+            pass
+        case _:
+            assert_never(config.position)
     units += 4 + 4  # the MLP before and after its activation
     # Flash attention keeps a float32 a head and token, and no (T, T) matrix.
     dropout_masks = 2 * config.d_model if config.dropout else 0  # a byte each, of both branches
@@ -100,11 +123,15 @@ def _outer_bytes(config: GPTConfig, half: bool) -> int:
 def _communication(load: PretrainingLoad, weights: int, block_matrices: int) -> int:
     if load.processes == 1:
         return 0
-    if load.parallel == "ddp":
-        return 4 * weights
-    block = block_matrices // load.config.n_layer
-    # Gathered: the embedding, which the first and the last step use, and two blocks, as the next one is prefetched.
-    return 2 * 4 * (weights - block_matrices + 2 * block)
+    match load.parallel:
+        case "ddp":
+            return 4 * weights
+        case "fsdp":
+            block = block_matrices // load.config.n_layer
+            # Gathered: the embedding, which the first and the last step use, and two blocks: the next is prefetched.
+            return 2 * 4 * (weights - block_matrices + 2 * block)
+        case _:
+            assert_never(load.parallel)
 
 
 def largest_micro_batch(load: PretrainingLoad, card_bytes: int) -> int:

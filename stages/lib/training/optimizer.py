@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -32,7 +33,13 @@ def build_optimizers(model: GPT, params: TrainingParams) -> list[Optimizer]:
     """
     named = dict(model.named_parameters())
     matrices = {name for name, parameter in named.items() if parameter.dim() == 2}
-    by_muon = {name for name in matrices if name.startswith("blocks.")} if params.optimizer == "muon" else set()
+    match params.optimizer:
+        case "adamw":
+            by_muon = set()
+        case "muon":
+            by_muon = {name for name in matrices if name.startswith("blocks.")}
+        case _:
+            assert_never(params.optimizer)
     groups = [
         {"params": [named[name] for name in named if name in matrices - by_muon], "weight_decay": params.weight_decay},
         {"params": [named[name] for name in named if name not in matrices], "weight_decay": 0.0},

@@ -2,7 +2,7 @@
 
 import time
 from functools import cache
-from typing import Literal
+from typing import Literal, assert_never
 
 import torch
 
@@ -12,10 +12,21 @@ from stages.lib.training.matmul import seconds_of_matmul
 Precision = Literal["float32", "bfloat16"]
 
 
+def in_bfloat16(precision: Precision) -> bool:
+    """Whether matrix products are computed in bfloat16 (under autocast, or by FSDP's policy)."""
+    match precision:
+        case "float32":
+            return False
+        case "bfloat16":
+            return True
+        case _:
+            assert_never(precision)
+
+
 @cache
 def matmul_peak(precision: Precision, device: torch.device) -> float:
     """Floating-point operations a second of a square product, 2,048 (GPU: 8,192) wide; measured once a process."""
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    dtype = torch.bfloat16 if in_bfloat16(precision) else torch.float32
     width = 8192 if device.type == "cuda" else 2048
     return 2 * width**3 / seconds_of_matmul(width, width, width, dtype, device)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, assert_never
+from typing import Any, Protocol, assert_never, get_args
 
 from stages.lib.training.curves import Point
 from stages.lib.training.training_params import Tracker
@@ -115,8 +115,8 @@ def open_trackers(
     """
     told: dict[str, _Told] = {}
     for name in names:
-        if name not in ("dvclive", "wandb"):
-            raise ValueError(f"trackers: {name!r} is not known; write dvclive or wandb")
+        if name not in get_args(Tracker):
+            raise ValueError(f"trackers: {name!r} is not known; write {' or '.join(get_args(Tracker))}")
         if find_spec(name) is None:
             raise ValueError(f"trackers: {name} is not installed: pip install {name}")
     directory.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Tracker = Literal["dvclive", "wandb"]
+OptimizerName = Literal["adamw", "muon"]
+Parallel = Literal["ddp", "fsdp"]
 # What decides the weights (best among them by eval_every), up to the order of summation; another value is another
 # training. What does not may change between a kill and the next run.
 DECIDE = """
@@ -25,7 +27,7 @@ class TrainingParams:
     lr: float  # peak learning rate (of Muon's matrices too, whose updates are scaled to AdamW's)
     warmup_fraction: float  # of the steps, linear, 0..1
     min_lr_fraction: float  # of lr, where the cosine ends, 0..1
-    optimizer: Literal["adamw", "muon"]  # muon: the matrices of the blocks, adamw the rest
+    optimizer: OptimizerName  # adamw, or muon: the matrices of the blocks, adamw the rest
     beta1: float  # 0..1
     beta2: float  # 0..1
     eps: float
@@ -34,7 +36,7 @@ class TrainingParams:
     precision: Literal["auto", "float32", "bfloat16"]  # auto: bf16 autocast where a probe finds it faster
     compile: bool  # torch.compile of the training and validation pass
     processes: int  # 0: one a GPU; over 1: the stage starts itself again under torchrun
-    parallel: Literal["ddp", "fsdp"]  # fsdp: weights and moments divided over the processes
+    parallel: Parallel  # ddp, or fsdp: weights and moments divided over the processes
     eval_every: int  # steps between validations
     checkpoint_every: int  # steps between checkpoints, besides those at a new best
     log_every: int  # steps between rows of the curve

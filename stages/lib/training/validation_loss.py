@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stages.lib.tokens.targets import IGNORED
 from stages.lib.training.distributed import World
-from stages.lib.training.precision import Precision
+from stages.lib.training.precision import Precision, in_bfloat16
 
 
 class Batches(Protocol):
@@ -23,7 +23,7 @@ def batch_loss(
 ) -> Tensor:
     """Mean loss in nats per target of one batch; inputs and targets int64 (B, T)."""
     ids, wanted = (torch.from_numpy(array).to(device, non_blocking=True) for array in (inputs, targets))
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bfloat16(precision)):
         loss: Any = model(ids, targets=wanted)
     assert isinstance(loss, Tensor)
     return loss

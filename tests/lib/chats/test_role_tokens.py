@@ -1,6 +1,8 @@
+import re
+
 import pytest
 
-from stages.lib.chats.role_tokens import from_text, holds_role_token, to_text
+from stages.lib.chats.role_tokens import holds_role_token, to_text
 
 CHAT = [
     {"role": "system", "content": "Be brief."},
@@ -9,10 +11,17 @@ CHAT = [
 ]
 
 
+def read_back(text: str) -> list[dict[str, str]]:
+    """The messages of a chat in role tokens, as who trains on the text would cut it."""
+    before, *parts = re.split(r"<\|(system|user|assistant)\|>\n", text)
+    assert not before
+    return [{"role": role, "content": content.strip()} for role, content in zip(parts[::2], parts[1::2], strict=True)]
+
+
 def test_a_chat_reads_back_as_it_was_written() -> None:
     text = to_text(CHAT)
     assert text == "<|system|>\nBe brief.\n<|user|>\nText:\nA | B\n\nQuestion: <what>?\n<|assistant|>\nB."
-    assert from_text(text) == CHAT
+    assert read_back(text) == CHAT
 
 
 @pytest.mark.parametrize(
@@ -27,12 +36,6 @@ def test_a_chat_reads_back_as_it_was_written() -> None:
 def test_what_would_break_a_chat_is_refused(messages: list[dict[str, str]], named: str) -> None:
     with pytest.raises(ValueError, match=named.replace("|", r"\|")):
         to_text(messages)
-
-
-def test_a_text_without_a_role_in_front_is_no_chat() -> None:
-    for text in ("hello", "x <|user|>\nhello", ""):
-        with pytest.raises(ValueError, match="begins with"):
-            from_text(text)
 
 
 def test_only_role_tokens_count_as_such() -> None:

@@ -11,9 +11,10 @@ import torch
 
 from stages.lib.commands import evaluate
 from stages.lib.commands.evaluate import Evaluation, evaluate_tokens
-from stages.lib.gpt.checkpoints import TokenizerFacts, save_model
+from stages.lib.gpt.checkpoints import TokenizerFacts
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.tokens.tokenizers import load_tokenizer
+from tests.lib.gpt.saved_model import save_model
 
 VOCABULARY, CONTEXT = 31, 8
 

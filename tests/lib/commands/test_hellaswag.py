@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stages.lib.commands.hellaswag import main
-from stages.lib.gpt.checkpoints import TokenizerFacts, save_model
+from stages.lib.gpt.checkpoints import TokenizerFacts
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.gpt_export.huggingface import to_hf
 from stages.lib.hellaswag.items import HellaSwagItem, clean, load_items, query
@@ -24,6 +24,7 @@ from stages.lib.hellaswag.scoring import (
     windows,
 )
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
+from tests.lib.gpt.saved_model import save_model
 
 BYTES = load_tokenizer("byte")
 UPSTREAM: dict[str, Any] = {

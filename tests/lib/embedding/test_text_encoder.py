@@ -9,6 +9,10 @@ import torch
 from transformers import (
     AutoModel,
     AutoTokenizer,
+    BloomConfig,
+    BloomModel,
+    DistilBertConfig,
+    GPT2Config,
     GPTNeoConfig,
     GPTNeoModel,
     Qwen3Config,
@@ -17,6 +21,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
+from stages.lib.core.records import read_json_object
 from stages.lib.embedding.text_encoder import TextEncoder, padded_length
 from stages.lib.weights.models import ModelEntry, load_model_entry, locate, resolved_dtype
 
@@ -271,3 +276,36 @@ def test_padding_moves_no_position(tmp_path: Path) -> None:
         with torch.no_grad():
             state = model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1]
         np.testing.assert_allclose(vector, torch.nn.functional.normalize(state, dim=0), atol=1e-5, err_msg=text)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GPT2Config(vocab_size=257, n_positions=64, n_embd=32, n_layer=2, n_head=2, bos_token_id=256, eos_token_id=256),
+        DistilBertConfig(vocab_size=257, max_position_embeddings=64, dim=32, hidden_dim=48, n_layers=2, n_heads=2),
+    ],
+    ids=["gpt2", "distilbert"],
+)
+def test_families_with_other_names_for_their_sizes(tmp_path: Path, config: Any) -> None:
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    qwen_tokenizer(tmp_path)
+    assert "hidden_size" not in read_json_object(tmp_path / "config.json")
+    encoder = TextEncoder(qwen_entry(tmp_path, max_length=0), tmp_path)
+    assert (encoder.dimension, encoder.max_length) == (32, 64)
+    (vector,) = vectors_of(encoder, ["loss"])
+    with torch.no_grad():
+        ids = torch.tensor(encoder.tokenize(["loss"]))
+        state = AutoModel.from_pretrained(tmp_path).eval()(input_ids=ids).last_hidden_state[0, -1]
+    np.testing.assert_allclose(vector, torch.nn.functional.normalize(state, dim=0), atol=1e-5)
+
+
+def test_a_size_that_no_config_tells_is_named(tmp_path: Path) -> None:
+    BloomModel(BloomConfig(vocab_size=257, hidden_size=32, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    qwen_tokenizer(tmp_path)
+    assert TextEncoder(qwen_entry(tmp_path, max_length=20), tmp_path).dimension == 32
+    with pytest.raises(ValueError, match=r"config\.json: .*'bloom' tells no max_position_embeddings.*set max_length"):
+        TextEncoder(qwen_entry(tmp_path, max_length=0), tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "of_tomorrow"}')
+    with pytest.raises(ValueError, match=r"config\.json: has no hidden_size.*of_tomorrow"):
+        TextEncoder(qwen_entry(tmp_path), tmp_path)

@@ -1,9 +1,12 @@
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 import torch
 
-from stages.lib.gguf.llama_runtime import GreedyReply
+from stages.lib.gguf.llama_runtime import GreedyReply, LlamaRuntime
 from stages.lib.gguf.release_gate import (
     Thresholds,
     agreement,
@@ -11,9 +14,11 @@ from stages.lib.gguf.release_gate import (
     closeness_faults,
     log_probs,
     make_windows,
+    run_checks,
     runtime_faults,
 )
 from tests.lib.gguf.tiny_families import tiny_family
+from tests.lib.lora.tiny_chat import tiny_tokenizer
 
 LIMITS = Thresholds(
     max_mean_kl=0.05,
@@ -51,6 +56,91 @@ def test_a_model_is_close_to_itself_and_far_from_another() -> None:
     faults = closeness_faults(far, LIMITS)
     assert "> max_mean_kl 0.05" in faults[0]
     assert "< min_top_agreement 0.9" in faults[1]
+
+
+def test_perplexities_are_of_what_follows_each_token() -> None:
+    models = {"ours": tiny_family("mistral"), "theirs": tiny_family("llama")}
+    windows = make_windows([list(range(30, 62))], 16, 32)
+    found = closeness([log_probs(models["theirs"], window) for window in windows], models["ours"], windows)
+    nats = {
+        name: sum(
+            -float(log_probs(model, window)[place, window[place + 1]]) for window in windows for place in range(15)
+        )
+        / 30
+        for name, model in models.items()
+    }
+    assert found["perplexity"] == pytest.approx(math.exp(nats["ours"]), rel=1e-4)
+    assert found["reference_perplexity"] == pytest.approx(math.exp(nats["theirs"]), rel=1e-4)
+    assert found["perplexity_ratio"] == pytest.approx(math.exp(nats["ours"] - nats["theirs"]), rel=1e-4)
+
+
+def test_what_is_just_at_a_threshold_passes() -> None:
+    close = {"mean_kl": 0.05, "top_agreement": 0.9, "perplexity_ratio": 1.05}
+    assert closeness_faults(close, LIMITS) == []
+    for name, step in (("mean_kl", 0.001), ("top_agreement", -0.001), ("perplexity_ratio", 0.001)):
+        (fault,) = closeness_faults(close | {name: close[name] + step}, LIMITS)
+        assert fault.startswith(name)
+    just = {"replies_stopped": 1, "file_agreement": 0.95, "reference_agreement": 0.8}
+    assert runtime_faults(FINE | just, LIMITS, chat=True) == []
+
+
+def test_what_is_no_fault() -> None:
+    """A shape that is excused; replies of a base model that go on to the limit."""
+    excused = replace(LIMITS, excused_shapes=("unicode",))
+    assert runtime_faults(FINE | {"template_faults": {"unicode": "from token 3 on"}}, excused, chat=True) == []
+    (fault,) = runtime_faults(FINE | {"template_faults": {"unicode": "x", "system": "y"}}, excused, chat=True)
+    assert "1 message shapes read otherwise (system); system: y" in fault
+    assert runtime_faults(FINE | {"replies_stopped": 0}, LIMITS, chat=False) == []
+
+
+class ScriptedRuntime:
+    """A runtime that reads as the tokenizer does and gives these replies."""
+
+    def __init__(self, tokenizer: Any, replies: Sequence[GreedyReply]) -> None:
+        self._tokenizer, self._replies = tokenizer, iter(replies)
+
+    def tokens(self, text: str, special: bool = True) -> list[int]:
+        found: list[int] = self._tokenizer(text)["input_ids"]
+        return found[:-1] if "misread" in text else found
+
+    def greedy(self, prompt: list[int], max_tokens: int) -> GreedyReply:
+        return next(self._replies)
+
+
+def test_replies_are_counted_by_how_they_end_and_how_far_the_models_agree() -> None:
+    model, prompt, end = tiny_family("llama"), [5, 6, 7], 2
+    drawn: list[int] = []
+    for _ in range(3):
+        drawn.append(int(log_probs(model, torch.tensor(prompt + drawn))[-1].argmax()))
+    assert end not in drawn
+    other = (drawn[0] + 1) % 250 + 3
+    assert other != drawn[0]
+    after = int(log_probs(model, torch.tensor([*prompt, other]))[-1].argmax())  # agrees again behind the difference
+    replies = [
+        GreedyReply(drawn, [], ended=False),
+        GreedyReply([other, after], [], ended=False),
+        GreedyReply([drawn[0], end], [], ended=True),
+        GreedyReply([end, drawn[0]], [], ended=False),
+    ]
+    tokenizer = tiny_tokenizer(None)
+    found = run_checks(
+        cast(LlamaRuntime, ScriptedRuntime(tokenizer, replies)),
+        tokenizer,
+        prompts=[prompt] * len(replies),
+        texts=["read alike", "misread"],
+        models={"file": model},
+        ends={end},
+        max_new_tokens=3,
+    )
+    assert found == found | {
+        "template_faults": {},
+        "replies": 4,
+        "replies_stopped": 1,
+        "replies_run_past_the_end": 1,  # an end token that ends its reply does not count
+        "reply_tokens": 9,
+    }
+    assert len(found["text_faults"]) == 1
+    assert found["file_agreeing_prefix"][:3] == [3, 0, 1]
 
 
 def test_nan_never_passes() -> None:

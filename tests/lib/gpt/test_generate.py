@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 import torch
 
-from stages.lib.gpt.checkpoints import TokenizerFacts, save_model
+from stages.lib.gpt.checkpoints import TokenizerFacts
 from stages.lib.gpt.generate import generate, main, parse_arguments, window_start
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.gpt.sampling import PRESETS, TokenSampling
 from stages.lib.tokens.tokenizers import load_tokenizer
+from tests.lib.gpt.saved_model import save_model
 
 VOCABULARY, CONTEXT = 61, 12
 WARM = TokenSampling(temperature=1.3, top_k=30, repetition_penalty=1.1)

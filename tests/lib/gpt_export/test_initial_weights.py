@@ -9,11 +9,12 @@ import torch
 import yaml
 
 from stages.lib.core import tracked
-from stages.lib.gpt.checkpoints import TokenizerFacts, save_model
+from stages.lib.gpt.checkpoints import TokenizerFacts
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.gpt_export.huggingface import to_hf
 from stages.lib.gpt_export.initial_weights import initial_model, initial_weights_identity, parse
 from stages.lib.tokens.tokenizers import load_tokenizer
+from tests.lib.gpt.saved_model import save_model
 
 BYTES = load_tokenizer("byte")
 FACTS = TokenizerFacts(name="byte", identity=BYTES.identity, vocab_size=BYTES.vocab_size, eot=BYTES.eot)

@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 
-from stages.lib.grpo.reward_curve import draw_rewards, reward_rows
+from stages.lib.grpo.reward_curve import draw_rewards, reward_quarters, reward_rows
 
 
 @pytest.fixture
@@ -79,3 +79,8 @@ def test_nothing_is_left_of_a_picture_that_fails(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="overlap_mean"):
         draw_rewards(tmp_path / "curve.png", rows, ["format", "overlap"], "a toy")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_quarters_are_of_the_rewarded_steps() -> None:
+    rows = [{"step": step, "reward": float(step)} for step in range(1, 6)] + [{"step": 6, "loss": 0.0}]
+    assert reward_quarters(rows) == {"reward_first_quarter": 1.5, "reward_last_quarter": 4.5}

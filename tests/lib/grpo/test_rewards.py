@@ -1,6 +1,7 @@
 """Rewards: what each gives, and that none gives anything that is not a number."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,6 @@ import pytest
 
 from stages.lib.grpo.rewards import (
     AnswerSimilarity,
-    Encoder,
     Floats,
     Name,
     ReasoningSample,
@@ -21,6 +21,7 @@ from stages.lib.grpo.rewards import (
     score,
     total,
 )
+from stages.lib.weights.models import ModelEntry
 
 SAMPLE = ReasoningSample(
     id="s1",
@@ -39,9 +40,18 @@ def letters(texts: Sequence[str]) -> Floats:
     return unit
 
 
-def load_letters(name: str) -> Encoder:
-    """In place of `stages.grpo.load_encoder`; a function of a module, since its code is in the training's key."""
-    return letters
+class Letters:
+    """In place of an `Embedder`: texts alike in letters are alike."""
+
+    identity = ("letters",)
+
+    def encode_documents(self, texts: Sequence[str], progress: str | None) -> Floats:
+        return letters(texts)
+
+
+def open_letters(name: str, entry: ModelEntry) -> AbstractContextManager[Letters]:
+    """In place of `open_embedder`."""
+    return nullcontext(Letters())
 
 
 @pytest.mark.parametrize(

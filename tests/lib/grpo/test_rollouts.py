@@ -56,6 +56,25 @@ def test_greedy_replies_are_generates(model: Any, batch: int) -> None:
     assert found == expected
 
 
+def test_each_reply_follows_its_own_prompt(model: Any) -> None:
+    prompts = [[5, 6], [9, 10], [5, 6]]  # of one length, so that they stay in this order
+    expected = [by_generate(model, prompt, [0], 6) for prompt in prompts]
+    assert expected[0] != expected[1]
+    assert sample_replies(model, prompts, max_tokens=6, temperature=0.0, ends=[0], seed=0) == expected
+
+
+def test_a_reply_that_ends_alone_stays_ended(model: Any) -> None:
+    """One of eight: too few rows leave for the batch to be made smaller."""
+    prompts = [[i, i + 1, 2 * i] for i in range(5, 13)]
+    free = [by_generate(model, prompt, [0], 10) for prompt in prompts]
+    first = {
+        token: [reply.index(token) if token in reply else 10 for reply in free] for reply in free for token in reply
+    }
+    end = next(token for token, at in first.items() if sorted(at)[0] < 5 and sorted(at)[1] > sorted(at)[0] + 1)
+    found = sample_replies(model, prompts, max_tokens=10, temperature=0.0, ends=[end, 0], seed=0)
+    assert found == [by_generate(model, prompt, [end, 0], 10) for prompt in prompts]
+
+
 def test_sampling_follows_the_seed_and_the_distribution(model: Any) -> None:
     prompts = [[5, 6, 7, 8]] * 600
     one, same, other = (

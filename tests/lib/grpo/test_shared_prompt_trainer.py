@@ -90,6 +90,30 @@ def test_shared_prompts_give_the_same_numbers_and_gradients(tiny_directory: Path
     assert max(float(gradient.abs().max()) for gradient in found["whole"][2].values()) > 1e-3
 
 
+def test_a_padding_token_in_a_prompt_is_no_padding(tiny_directory: Path, tmp_path: Path) -> None:
+    """Two prompts of the same columns, of which one begins with the token that fills up the other."""
+    torch.set_num_threads(1)
+    trainer = make_trainer(tiny_directory, tmp_path)
+    ids = torch.tensor([[1, 5, 6, 7, 20, 21], [1, 5, 6, 7, 20, 21]])
+    mask = torch.tensor([[0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
+    with torch.no_grad():
+        shared, whole = (
+            one_pass(trainer.model, ids, mask, 2) for one_pass in (trainer._shared_pass, trainer._whole_pass)
+        )
+    torch.testing.assert_close(shared, whole, rtol=1e-4, atol=1e-5)
+    assert (whole[0][0] - whole[0][1]).abs().max() > 1e-3
+
+
+def test_each_step_draws_other_replies_and_always_the_same(tiny_directory: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    trainer = make_trainer(tiny_directory, tmp_path)
+    drawn = []
+    for step in (0, 1, 0):
+        trainer.state.global_step = step
+        drawn.append(trainer._generate_single_turn([[5, 6, 7]] * 4, None, {}, 4)[0])
+    assert drawn[0] == drawn[2] != drawn[1]
+
+
 @pytest.mark.parametrize("changes", [{}, {"beta": 0.1}, {"gradient_checkpointing": "full"}, {"num_iterations": 2}])
 def test_it_trains_and_logs(tiny_directory: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     torch.set_num_threads(1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from stages.lib.judging.likelihood import NEUTRAL_QUESTION, calibrated, measure, standalone, word_rarity
-from stages.lib.judging.validity import JudgedItem
+from stages.lib.judging.validity import Criterion, JudgedItem
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry
 
@@ -46,7 +46,7 @@ ITEM = JudgedItem(
 def test_groundedness_is_a_share_and_relevance_a_gain_a_token() -> None:
     model = CountingWords()
     item = replace(ITEM, context="it burns here")
-    asked = [("groundedness", item), ("relevance", item)]
+    asked: list[tuple[Criterion, JudgedItem]] = [("groundedness", item), ("relevance", item)]
     found = measure(asked, model, prompts=PROMPTS, rarity={}, progress="x")
     # Of "the lamp burns oil" the neutral question holds "the"; question and context leave "oil"; the question
     # alone adds "lamp".

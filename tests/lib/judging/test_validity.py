@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from stages.lib.judging.validity import JudgedItem, auc, auc_report, make_probes, vague_question, wrong_answers
+from stages.lib.judging.validity import JudgedItem, auc_report, make_probes, vague_question, wrong_answers
 
 CONTEXT = (
     "The sampler number {i} draws without replacement from all the samples. "
@@ -69,10 +69,16 @@ def test_a_vague_question_names_nothing(question: str, vague: str) -> None:
 
 def test_auc_is_mann_whitneys_u() -> None:
     random = np.random.default_rng(0)
-    true, wrong = random.integers(0, 9, 31).tolist(), random.integers(0, 7, 17).tolist()
-    u = mannwhitneyu(true, wrong).statistic
-    assert auc(true, wrong) == pytest.approx(u / (31 * 17), abs=1e-12)
-    assert auc([2, 3], [0, 1]) == 1.0 and auc([1, 1], [1, 1]) == 0.5 and auc([0], [1]) == 0.0
+    for n, m, values in ((31, 17, 9), (40, 37, 3), (1, 5, 2), (40, 40, 10**6)):  # few values: many ties
+        true, wrong = random.integers(1, values + 1, n).tolist(), random.integers(0, values, m).tolist()
+        u = mannwhitneyu(true, wrong).statistic
+        assert auc_report(true, wrong, seed=0)["auc"] == pytest.approx(u / (n * m), abs=1e-12)
+    assert auc_report([2, 3], [0, 1], seed=0) == {"auc": 1.0, "low": 1.0, "high": 1.0, "pairs": 2}
+    assert auc_report([0], [1], seed=0) == {"auc": 0.0, "low": 0.0, "high": 0.0, "pairs": 1}
+
+
+def test_ties_count_half_in_the_interval_too() -> None:
+    assert auc_report([1, 1], [1, 1, 1], seed=0) == {"auc": 0.5, "low": 0.5, "high": 0.5, "pairs": 2}
 
 
 def test_the_interval_holds_the_true_auc_about_as_often_as_it_says() -> None:

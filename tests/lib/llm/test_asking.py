@@ -7,7 +7,7 @@ import pytest
 from stages.lib.cache.ledger import Ledger
 from stages.lib.llm.asking import AskedModel, make_backend, open_model
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Sampling, Score, ScoreRequest
-from stages.lib.weights.models import ModelEntry
+from stages.lib.weights.models import ModelEntry, load_model_entry
 
 ENTRY = ModelEntry(source="server:echo", backend="openai")
 
@@ -137,13 +137,19 @@ def test_open_model_names_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Monk
         "    sha256:\n      x.gguf: '00'\n"
     )
     request = requests_for("a")
-    with pytest.raises(ValueError, match=r"no model 'smol'.*embedder"), open_model("smol", params):
+    with pytest.raises(ValueError, match=r"no model 'smol'.*embedder"), open_model(load_model_entry("smol", params)):
         pass
-    with pytest.raises(ValueError, match="does not run language models"), open_model("embedder", params):
+    with (
+        pytest.raises(ValueError, match="does not run language models"),
+        open_model(load_model_entry("embedder", params)),
+    ):
         pass
-    with pytest.raises(ValueError, match="sha256 is"), open_model("tampered", params) as model:
+    with pytest.raises(ValueError, match="sha256 is"), open_model(load_model_entry("tampered", params)) as model:
         model.generate(request)
-    with pytest.raises(ValueError, match="no-such-weights is not installed"), open_model("absent", params) as model:
+    with (
+        pytest.raises(ValueError, match="no-such-weights is not installed"),
+        open_model(load_model_entry("absent", params)) as model,
+    ):
         model.generate(request)
 
 

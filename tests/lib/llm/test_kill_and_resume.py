@@ -16,10 +16,11 @@ import json, sys
 from pathlib import Path
 import torch
 from stages.lib.llm.asking import open_model
+from stages.lib.weights.models import load_model_entry
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Sampling, ScoreRequest
 texts = [f"the question about {'apples and ' * (i % 7)}oranges {i}" for i in range(48)]
 torch.set_num_threads(1)  # in each process the same sums in the same order
-with open_model("tiny", Path(sys.argv[1])) as model:
+with open_model(load_model_entry("tiny", Path(sys.argv[1]))) as model:
     asked = [GenerateRequest(prompt=Prompt(text=text), sampling=Sampling(max_tokens=40)) for text in texts]
     replies = model.generate(asked)
     scores = model.score([ScoreRequest(prompt=Prompt(text=text), choices=("one", "two")) for text in texts])

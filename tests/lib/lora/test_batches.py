@@ -16,6 +16,13 @@ def test_every_epoch_sees_every_sample_once() -> None:
     assert plan != plan_steps([5, 9, 7, 3, 8, 6], 4, 2, 3, 1)
 
 
+def test_every_epoch_has_its_own_order() -> None:
+    order = [i for ((i,),) in plan_steps([4] * 20, sequences=1, micro_batches=1, steps=60, seed=0)]
+    epochs = [order[:20], order[20:40], order[40:]]
+    assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
 def test_the_largest_group_is_the_least_possible() -> None:
     lengths = [random.Random(3).randint(1, 50) for _ in range(8)]
     groups = balanced(range(8), lengths, 3)

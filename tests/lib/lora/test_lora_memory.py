@@ -20,6 +20,20 @@ def test_counts_the_weights(tmp_path: Path) -> None:
     assert shape.targets == 7 and shape.layers == 2
 
 
+def test_counts_the_weights_of_a_gpt2(tmp_path: Path) -> None:
+    """Other names of its sizes, and matrices that are no nn.Linear."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(vocab_size=50, n_positions=32, n_embd=16, n_layer=3, n_head=2, n_inner=48)
+    model = GPT2LMHeadModel(config)
+    model.save_pretrained(tmp_path)
+    shape = read_shape(tmp_path, Lora(r=2, lora_alpha=4, lora_dropout=0.0, target_modules=[]))
+    block = 16 * 48 + 16 * 16 + 16 * 48 + 48 * 16  # queries, keys and values; output; the MLP's two
+    assert shape.linear == 3 * block and shape.linear + shape.other == model.num_parameters()
+    assert (shape.layers, shape.hidden, shape.intermediate, shape.keys_values, shape.vocab) == (3, 16, 48, 32, 50)
+    assert shape.targets == 4 and shape.adapter == 3 * 2 * (16 + 48 + 16 + 16 + 16 + 48 + 48 + 16)
+
+
 def test_says_what_to_lower(tmp_path: Path) -> None:
     shape = read_shape(write_tiny_base(tmp_path / "tiny"), Lora(r=4, lora_alpha=4, lora_dropout=0.0, target_modules=[]))
     total = sum(estimate(shape, LOAD).values())

@@ -29,6 +29,11 @@ def test_the_assistants_words_and_ends_alone_are_learned() -> None:
     assert learned(tiny_tokenizer(), CHAT) == ["Éins.<|im_end|>", "Zwei.<|im_end|>"]
 
 
+def test_a_token_that_begins_in_the_prompt_is_not_learned() -> None:
+    joined = ("Ċ", "Z")  # the line break that ends the generation prompt, and the answer's first letter
+    assert learned(tiny_tokenizer(merges=[joined]), CHAT) == ["Éins.<|im_end|>", "wei.<|im_end|>"]
+
+
 def test_token_ids_are_those_of_the_chat_template() -> None:
     tokenizer = tiny_tokenizer()
     sample = encode_conversation(tokenizer, CHAT, "x")

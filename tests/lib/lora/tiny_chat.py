@@ -1,5 +1,6 @@
 """A chat model small enough for tests: a random Llama, byte-level tokens, ChatML; and records to teach it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ CHATML = (
 )
 
 
-def tiny_tokenizer(template: str | None = CHATML) -> Any:
-    """Every byte is a token, besides the three special ones."""
+def tiny_tokenizer(template: str | None = CHATML, merges: Sequence[tuple[str, str]] = ()) -> Any:
+    """Every byte is a token, besides the three special ones; and each of `merges`, pairs in the byte-level alphabet."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: i for i, token in enumerate(SPECIAL + alphabet)}
-    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    vocabulary = {token: i for i, token in enumerate([*SPECIAL, *alphabet, *map("".join, merges)])}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=list(merges)))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages.lib.commands.measure_run import read_qrels, read_run
 from stages.lib.ranking.measures import evaluate, mean_measures, measure_names, query_measures, rank
 
 TOP_K = (1, 3, 5, 10)
@@ -86,22 +87,6 @@ def real_data() -> Path:
     if "LLMILL_REAL_DATA" not in os.environ:
         pytest.skip("LLMILL_REAL_DATA, the folder of real data sets, is not set")
     return Path(os.environ["LLMILL_REAL_DATA"])
-
-
-def read_qrels(path: Path) -> Qrels:
-    qrels: Qrels = defaultdict(dict)
-    for line in path.read_text().splitlines():
-        query, _, document, grade, *_ = line.split()
-        qrels[query][document] = int(grade)
-    return dict(qrels)
-
-
-def read_run(path: Path) -> Run:
-    run: Run = defaultdict(dict)
-    for line in path.read_text().splitlines():
-        query, _, document, _, score, *_ = line.split()
-        run[query][document] = float(score)
-    return dict(run)
 
 
 def read_expected(path: Path) -> dict[str, dict[str, float]]:

@@ -33,6 +33,11 @@ def test_own_chunk_and_neighbours_that_hold_the_whole_support() -> None:
     assert without.qrels == {"q": {"d-0": 1}}
 
 
+def test_a_support_is_counted_from_its_chunk() -> None:
+    found = relevant_chunks([question("d-6", (6, 10))], CHUNKS, {}, ALL, count_overlaps=True)
+    assert found.qrels == {"q": {"d-6": 1, "d-12": 1}}  # characters 12..16 of the document
+
+
 def test_near_duplicates_count_in_both_directions_and_for_neighbours_too() -> None:
     groups = duplicate_groups([{"id": "d-6", "duplicates": ["e-0"]}, {"id": "d-0", "duplicates": []}])
     assert groups == {"d-6": ("d-6", "e-0"), "e-0": ("d-6", "e-0"), "d-0": ("d-0",)}

@@ -74,6 +74,14 @@ def test_max_length_of_the_entry_and_what_is_stored(tmp_path: Path, ledger: Ledg
     assert "_model" not in vars(again)  # every pair was known: nothing was loaded
 
 
+def test_a_pair_that_just_fits_is_not_cut(tmp_path: Path, ledger: Ledger) -> None:
+    entry = make_directory(tmp_path / "model", labels=1)
+    short = ModelEntry(source=entry.source, backend="sentence_transformers", max_length=5)
+    pairs = [QueryDocument("tower", "tower"), QueryDocument("tower", "tower tower")]  # 5 and 6 tokens, special ones too
+    assert CrossEncoderReranker(short, ledger).score(pairs).truncated == 1
+    assert CrossEncoderReranker(short, ledger).score(pairs[:1]).truncated == 0
+
+
 def test_retrained_weights_on_the_same_path_are_other_scores(tmp_path: Path, ledger: Ledger) -> None:
     from safetensors.torch import load_file, save_file
 

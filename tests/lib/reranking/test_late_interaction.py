@@ -3,6 +3,7 @@ import math
 import string
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,14 @@ def test_a_colbert_checkpoint_scores_as_colbert_defines(colbert: Path, ledger: L
     assert len(tokens) == 32
     assert tokens[:2] == [-1, -1]  # [CLS] and the marker are no words
     assert tokens[-20:] == [-1] * 20
+
+
+def test_another_max_length_is_another_score(minilm: ModelEntry, ledger: Ledger) -> None:
+    pairs = [QueryDocument("towers in Paris", "A gradient is a vector. The Eiffel Tower stands in Paris.")]
+    short = replace(minilm, max_length=6)
+    whole, cut = (LateInteractionReranker(entry, ledger, None).score(pairs) for entry in (minilm, short))
+    assert (whole.truncated, cut.truncated) == (0, 1)
+    assert cut.values[0] < whole.values[0]
 
 
 def test_which_directories_are_late_interaction_checkpoints(colbert: Path, minilm: ModelEntry, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from stages.lib.training.curve_picture import plot, publish_curve, smoothed
-from stages.lib.training.curves import Curve, Point, read_curve
+from stages.lib.training.curves import Curve, Point
+from tests.lib.training.written_curve import read_curve
 
 
 def row(step: int) -> dict[str, float]:

@@ -11,7 +11,6 @@ from torch.distributed._tools.mem_tracker import MemTracker
 
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.training.memory import (
-    CARDS,
     CUDA_CONTEXT,
     PretrainingLoad,
     check_memory,
@@ -19,6 +18,7 @@ from stages.lib.training.memory import (
     training_memory,
 )
 from stages.lib.training.precision import Precision
+from tests.lib.training.cards import CARDS
 
 SLOW = pytest.mark.slow
 LLAMA: dict[str, Any] = {}  # the defaults: rope, rmsnorm, gelu_sigmoid

@@ -19,6 +19,7 @@ from stages.lib.gpt.checkpoints import load_model
 from stages.lib.gpt.generate import generate
 from stages.lib.gpt.sampling import TokenSampling
 from stages.lib.training.curves import Curve
+from stages.lib.training.optimizer import learning_rate
 from tests.lib.training.training_setup import CONFIG, Counting, run, settings, training
 
 SETUP = Path(__file__).parent / "training_setup.py"
@@ -41,13 +42,18 @@ def weights(place: Path, which: str) -> dict[str, torch.Tensor]:
 def test_a_stopped_training_goes_on_as_if_it_had_never_stopped(tmp_path: Path, optimizer: str) -> None:
     params = settings(optimizer=optimizer)
     whole, _ = run(training(tmp_path / "whole", params), tmp_path / "whole")
-    run(training(tmp_path / "cut", params), tmp_path / "cut", stop_at=17)
+    stopped = training(tmp_path / "cut", params)
+    run(stopped, tmp_path / "cut", stop_at=17)
     resumed = training(tmp_path / "cut", params)
     assert resumed.step == 14  # the last checkpoint
+    assert resumed.best == stopped.best and resumed.best[1] == 10
     curve, batches = run(resumed, tmp_path / "cut")
     assert batches.asked[0][0] == 14 * 8
     assert (tmp_path / "cut/curve.csv").read_bytes() == (tmp_path / "whole/curve.csv").read_bytes()
     assert len(curve.points) == 30
+    assert [point.lr for point in curve.points] == pytest.approx(
+        [learning_rate(i, params) for i in range(30)], rel=1e-5
+    )
     assert curve.points == whole.points
     for which in ("last", "best"):
         ours, theirs = weights(tmp_path / "cut", which), weights(tmp_path / "whole", which)
@@ -64,14 +70,18 @@ def test_the_loss_falls_and_best_is_the_least_validation_loss(tmp_path: Path) ->
 
 def test_accumulation_changes_no_token_and_no_loss(tmp_path: Path) -> None:
     config = replace(CONFIG, dropout=0.0)
-    losses, asked = [], []
+    losses, norms, asked = [], [], []
     for micro in (8, 2):
         place = tmp_path / str(micro)
-        curve, batches = run(training(place, settings(steps=8, micro_batch=micro), config=config), place)
+        params = settings(steps=8, micro_batch=micro, clip=0.02)
+        curve, batches = run(training(place, params, config=config), place)
         losses.append([point.train_loss for point in curve.points])
+        norms.append([point.grad_norm for point in curve.points])
         asked.append([first + i for first, count in batches.asked for i in range(count)])
     assert asked[0] == asked[1] == list(range(64))
     assert losses[0] == pytest.approx(losses[1], rel=2e-5)
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)  # of the whole step's gradient, before it is clipped
+    assert min(norms[0]) > 0.02
 
 
 def test_batch_tokens_that_do_not_divide_are_named(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from stages.lib.adapters.lora import Lora, add_lora
 from stages.lib.adapters.model_card import publish
-from stages.lib.weights.base import base_directory, base_identity, check_adapter, end_tokens, load_adapter, load_base
+from stages.lib.weights.base import base_identity, check_adapter, end_tokens, load_adapter, load_base
+from stages.lib.weights.gguf_weights import huggingface_directory
+from stages.lib.weights.models import load_model_entry
 from tests.lib.lora.tiny_chat import params_text, write_tiny_base
 
 
@@ -19,50 +21,50 @@ def adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     first, second = write_tiny_base(tmp_path / "a"), write_tiny_base(tmp_path / "b", seed=1, hidden=128)
     second_entry = params_text(second, "second").partition("\n")[2]
     Path("params.yaml").write_text(params_text(first, "first") + second_entry)
-    model, tokenizer = load_base("first")
+    model, tokenizer = load_base(load_model_entry("first"))
     tuned = add_lora(model, Lora(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=["q_proj"]), seed=0)
     publish(tmp_path / "adapter", tuned, tokenizer, facts(), "# card")
     return tmp_path / "adapter"
 
 
 def facts() -> dict[str, Any]:
-    return {"base": "first", "base_identity": base_identity("first"), "data_sha256": "0"}
+    return {"base": "first", "base_identity": base_identity(load_model_entry("first")), "data_sha256": "0"}
 
 
 def test_loads_what_was_published(adapter: Path) -> None:
-    model, tokenizer = load_adapter("first", adapter)
+    model, tokenizer = load_adapter("first", load_model_entry("first"), adapter)
     assert model.peft_config["default"].r == 2 and not model.training
     assert tokenizer.chat_template
     assert "base_model_name_or_path" in json.loads((adapter / "adapter_config.json").read_text())
     assert str(adapter.parent) not in (adapter / "adapter_config.json").read_text()
-    assert base_directory("first").name == "a"
+    assert huggingface_directory(load_model_entry("first")).name == "a"
 
 
 def test_an_adapter_of_another_base_is_refused(adapter: Path) -> None:
     with pytest.raises(ValueError, match=r"of the base 'first' .* not of models\.second"):
-        load_adapter("second", adapter)
+        load_adapter("second", load_model_entry("second"), adapter)
     (adapter / "llmill.json").unlink()
     with pytest.raises(ValueError, match="an adapter of another base"):
-        check_adapter("second", adapter)
+        check_adapter("second", load_model_entry("second"), adapter)
     config = json.loads((adapter / "adapter_config.json").read_text()) | {"base_model_name_or_path": "second"}
     (adapter / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="of another base"):  # only the shapes tell
-        load_adapter("second", adapter)
+        load_adapter("second", load_model_entry("second"), adapter)
 
 
 def test_a_damaged_adapter_is_refused(adapter: Path) -> None:
     weights = adapter / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(ValueError, match="damaged"):
-        load_adapter("first", adapter)
+        load_adapter("first", load_model_entry("first"), adapter)
     weights.unlink()
     with pytest.raises(ValueError, match=r"no adapter_model\.safetensors"):
-        load_adapter("first", adapter)
+        load_adapter("first", load_model_entry("first"), adapter)
 
 
 def test_a_failed_publication_leaves_nothing(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(adapter)
-    model, tokenizer = load_base("first")
+    model, tokenizer = load_base(load_model_entry("first"))
     tuned = add_lora(model, Lora(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=["q_proj"]), seed=0)
 
     def full(*_: Any) -> None:

@@ -1,0 +1,131 @@
+"""Questions judged by either method, rating or likelihood, with the probes that check the judge.
+
+Both ask about everything in one fixed order and give the same columns for each question.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from stages.lib.core.records import Record
+from stages.lib.judging.likelihood import NULL, calibrated, measure
+from stages.lib.judging.rating import Rating, rate
+from stages.lib.judging.validity import PROBES, Criterion, JudgedItem, Probe
+from stages.lib.llm.protocol import LanguageModel, Sampling
+
+CRITERIA = tuple(PROBES)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a judge said of the items and of the probes."""
+
+    fields: list[Record]  # for each item: its columns, without the record's own
+    measures: dict[str, list[float | None]]  # criterion -> a number for each item, on the judge's own scale
+    probe_measures: dict[tuple[str, str], list[float | None]]  # (criterion, kind) -> a number for each such probe
+
+
+def judge_by_rating(
+    items: Sequence[JudgedItem],
+    probes: Sequence[Probe],
+    model: LanguageModel,
+    *,
+    prompts: Mapping[str, str],
+    sampling: Sampling,
+    expected_scores: bool,
+    name: str,
+) -> Judged:
+    """Asks for ratings of items and probes; the expected score, where there is one, is what the check compares.
+
+    `prompts`: by criterion.
+    """
+    asked = _plan(items, probes)
+    ratings = rate(
+        [part[-1] for part in asked],
+        model,
+        prompts=prompts,
+        sampling=sampling,
+        expected_scores=expected_scores,
+        progress=name,
+    )
+    found = {part[:-1]: rating for part, rating in zip(asked, ratings, strict=True)}
+    fields = []
+    for i in range(len(items)):
+        record: Record = {}
+        failures = []
+        for criterion in CRITERIA:
+            rating = found[criterion, "", i]
+            record |= _columns(criterion, rating.score, rating.expected, rating.rationale, None)
+            if rating.failure:
+                failures.append(f"{criterion} {rating.failure}")
+        fields.append(record | {"failure": "; ".join(failures) or None})
+    return _judged(items, probes, fields, {key: _number(rating) for key, rating in found.items()})
+
+
+def judge_by_likelihood(
+    items: Sequence[JudgedItem],
+    probes: Sequence[Probe],
+    model: LanguageModel,
+    *,
+    prompts: Mapping[str, str],
+    rarity: Mapping[str, float],
+    name: str,
+) -> Judged:
+    """Measures items and probes, and maps the items' measures to 1..5 by the probes'."""
+    asked = _plan(items, probes)
+    measures = measure([part[-1] for part in asked], model, prompts=prompts, rarity=rarity, progress=name)
+    found = {part[:-1]: value for part, value in zip(asked, measures, strict=True)}
+    scores = {}
+    for criterion in CRITERIA:
+        null = [value for key, value in found.items() if key[:2] == (criterion, NULL[criterion])]
+        scores[criterion] = calibrated([found[criterion, "", i] for i in range(len(items))], null)
+    fields = []
+    for i in range(len(items)):
+        record: Record = {}
+        for criterion in CRITERIA:
+            record |= _columns(criterion, scores[criterion][i], None, None, found[criterion, "", i])
+        fields.append(record | {"failure": None})
+    return _judged(items, probes, fields, dict(found))
+
+
+def _plan(
+    items: Sequence[JudgedItem], probes: Sequence[Probe]
+) -> list[tuple[Criterion, str, int, tuple[Criterion, JudgedItem]]]:
+    """(criterion, probe kind or "", number, what is asked) of all that is judged, in a fixed order."""
+    plan = [(criterion, "", i, (criterion, item)) for i, item in enumerate(items) for criterion in CRITERIA]
+    for number, probe in enumerate(probes):
+        plan += [(c, probe.kind, number, (c, probe.item)) for c in CRITERIA if probe.kind in PROBES[c]]
+    return plan
+
+
+def _judged(
+    items: Sequence[JudgedItem],
+    probes: Sequence[Probe],
+    fields: list[Record],
+    found: Mapping[tuple[Criterion, str, int], float | None],
+) -> Judged:
+    return Judged(
+        fields,
+        {criterion: [found[criterion, "", i] for i in range(len(items))] for criterion in CRITERIA},
+        {
+            (criterion, kind): [
+                found[criterion, kind, number] for number, probe in enumerate(probes) if probe.kind == kind
+            ]
+            for criterion, kinds in PROBES.items()
+            for kind in kinds
+        },
+    )
+
+
+def _columns(
+    criterion: str, score: float | None, expected: float | None, rationale: str | None, measured: float | None
+) -> Record:
+    return {
+        f"{criterion}_score": score,
+        f"{criterion}_expected": expected,
+        f"{criterion}_rationale": rationale,
+        f"{criterion}_measure": measured,
+    }
+
+
+def _number(rating: Rating) -> float | None:
+    return rating.score if rating.expected is None else rating.expected
