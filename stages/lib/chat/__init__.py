@@ -1,1 +1,1 @@
-"""Talking to a model in the terminal."""
+"""Talking to a model: replies event by event from three kinds of engine, and the terminal."""
