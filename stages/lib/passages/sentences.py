@@ -1,8 +1,8 @@
 """Sentences of running text, in any language that ends them by punctuation: what a citation quotes.
 
-Rules, as no library that is alive does this without a model: a sentence ends at . ! ? … (and their Asian kin) before
-white space and a beginning that is no small letter, unless an abbreviation, an initial or a number with its point
-stands there; a blank line ends one, too.
+Rules, as no library that is alive does this without a model: a sentence ends at . ! ? … (and their Asian kin) or at a
+blank line, before what does not begin with a small letter, unless an abbreviation, an initial or a number with its
+point stands there.
 """
 
 import re
@@ -29,11 +29,12 @@ def sentences(text: str) -> list[Span]:
     start = 0
     for match in _END.finditer(text):
         end = match.end()
-        if match.group()[0] != "\n":
-            following = _VISIBLE.search(text, end)
-            small = following is not None and following.group().islower()
-            if small or _ABBREVIATION.search(text[max(start, end - 12) : end]):
-                continue
+        following = _VISIBLE.search(text, end)
+        # Also over a blank line: a PDF's blocks may part a sentence.
+        if following is not None and following.group().islower():
+            continue
+        if match.group()[0] != "\n" and _ABBREVIATION.search(text[max(start, end - 12) : end]):
+            continue
         start = _add(found, text, start, end)
     _add(found, text, start, len(text))
     return found

@@ -59,7 +59,7 @@ class LateInteractionReranker:
         self._weights: dict[int, float] = {}
         self._unseen = 1.0
         if idf_corpus is not None:
-            self._weights, self._unseen = inverse_document_frequency(self._tokenize(idf_corpus))
+            self._weights, self._unseen = inverse_document_frequency(self._encoder.tokenize(idf_corpus))
         self._weighted = idf_corpus is not None
         self._queries: dict[str, TokenVectors] = {}
 
@@ -122,15 +122,3 @@ class LateInteractionReranker:
             truncated = query.truncated or document.truncated
             answers.append({"tokens": query.tokens, "best": best.round(BEST_DECIMALS).tolist(), "truncated": truncated})
         return answers
-
-    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Word tokens of whole texts, without special ones; by the fast tokenizer alone, which needs no slow import."""
-        import tokenizers
-
-        file = self._directory / "tokenizer.json"
-        if not file.is_file():
-            raise ValueError(f"{file}: no such file; late_interaction_idf needs the model's fast tokenizer")
-        tokenizer = tokenizers.Tokenizer.from_file(str(file))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]

@@ -3,6 +3,7 @@
 Letters: T tokens of a text, H dimensions of a token's vector.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +46,39 @@ class TokenEncoder:
             vectors = feature["token_embeddings"][kept].float().cpu().numpy().astype(np.float64)  # (T, H)
             encoded.append(TokenVectors(tokens, vectors, length > limit))
         return encoded
+
+    def encode_all(self, texts: Sequence[str], task: str, at_once: int = 16) -> list[TokenVectors]:
+        """As `encode`, in batches of texts of like length, which share little padding."""
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        found: dict[int, TokenVectors] = {}
+        for start in range(0, len(order), at_once):
+            batch = order[start : start + at_once]
+            found |= dict(zip(batch, self.encode([texts[i] for i in batch], task), strict=True))
+        return [found[i] for i in range(len(texts))]
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Word tokens of whole texts, without special ones; by the fast tokenizer alone, which needs no slow import.
+
+        Raises:
+            ValueError: the model has no tokenizer.json.
+        """
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+    def word(self, token: int) -> str:
+        """A token's text without the marks of its vocabulary (##, ▁, Ġ)."""
+        return str(self._tokenizer.id_to_token(token) or "").strip("#▁Ġ ")
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        import tokenizers
+
+        file = self._directory / "tokenizer.json"
+        if not file.is_file():
+            raise ValueError(f"{file}: no such file; weighing words by IDF needs the model's fast tokenizer")
+        tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
 
     def _limit(self, task: str) -> int:
         """Tokens of a text that the model takes, without a ColBERT's marker."""
