@@ -45,3 +45,8 @@ def stem(word: str) -> str:
 def normalised(text: str) -> str:
     """Lower case, nothing but letters, digits and single blanks: equal for texts that differ in form alone."""
     return " ".join(re.findall(r"[^\W_]+", text.lower()))
+
+
+def is_function_word(word: str) -> bool:
+    """Whether a lower-case word is one that `content_words` leaves out."""
+    return word in _STOPPED

@@ -12,29 +12,18 @@ import importlib.metadata
 import math
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
 from itertools import chain
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.ledger import Ledger
-from stages.lib.core.records import read_json_object
 from stages.lib.reranking.pair_scores import SCORE_DECIMALS, PairScores, QueryDocument, through_ledger
+from stages.lib.reranking.token_encoder import SPECIAL, TokenEncoder, TokenVectors
 from stages.lib.weights.models import ModelEntry, locate_safetensors, weights_identity
 
-SPECIAL = -1  # stands for a token that is no word: [CLS], [SEP], a ColBERT marker or its [MASK] expansion
 BEST_DECIMALS = 7  # of a stored cosine
-
-
-class TokenVectors(NamedTuple):
-    """One encoded text."""
-
-    tokens: list[int]  # T ids, SPECIAL for tokens that are no words
-    vectors: np.ndarray  # (T, H) float64, L2-normalised
-    truncated: bool  # the model took only the beginning of the text
 
 
 def best_matches(query: np.ndarray, document: np.ndarray) -> np.ndarray:
@@ -66,10 +55,11 @@ class LateInteractionReranker:
         self.entry = entry
         self._ledger = ledger
         self._directory = locate_safetensors(entry)
+        self._encoder = TokenEncoder(entry, self._directory)
         self._weights: dict[int, float] = {}
         self._unseen = 1.0
         if idf_corpus is not None:
-            self._weights, self._unseen = inverse_document_frequency(self._tokenize(idf_corpus))
+            self._weights, self._unseen = inverse_document_frequency(self._encoder.tokenize(idf_corpus))
         self._weighted = idf_corpus is not None
         self._queries: dict[str, TokenVectors] = {}
 
@@ -78,7 +68,7 @@ class LateInteractionReranker:
         another corpus, or no weights, computes nothing anew.
         """
         versions = [f"{name} {importlib.metadata.version(name)}" for name in ("sentence-transformers", "torch")]
-        code = code_identity(LateInteractionReranker._plan, LateInteractionReranker._compute)
+        code = code_identity(LateInteractionReranker._plan, LateInteractionReranker._compute, TokenEncoder)
         identity = ["late_interaction", weights_identity(self.entry), self.entry.max_length, *versions, code]
         answers = through_ledger(
             self._ledger, pairs, identity=identity, plan=self._plan, compute=self._compute, progress=progress
@@ -120,11 +110,11 @@ class LateInteractionReranker:
 
     def _compute(self, pairs: list[QueryDocument]) -> list[dict[str, Any]]:
         texts = list(dict.fromkeys(pair.document for pair in pairs))
-        documents = dict(zip(texts, self._encode(texts, "document"), strict=True))
+        documents = dict(zip(texts, self._encoder.encode(texts, "document"), strict=True))
         answers = []
         for pair in pairs:
             if pair.query not in self._queries:
-                self._queries[pair.query] = self._encode([pair.query], "query")[0]
+                self._queries[pair.query] = self._encoder.encode([pair.query], "query")[0]
             query, document = self._queries[pair.query], documents[pair.document]
             best = best_matches(query.vectors, document.vectors)
             if not np.isfinite(best).all():
@@ -132,75 +122,3 @@ class LateInteractionReranker:
             truncated = query.truncated or document.truncated
             answers.append({"tokens": query.tokens, "best": best.round(BEST_DECIMALS).tolist(), "truncated": truncated})
         return answers
-
-    def _encode(self, texts: list[str], task: str) -> list[TokenVectors]:
-        encode = self._encoder.encode_query if task == "query" else self._encoder.encode_document
-        features = encode(texts, batch_size=len(texts), output_value=None, show_progress_bar=False)
-        limit = self._limit(task)
-        special = set(self._encoder.tokenizer.all_special_ids)
-        encoded = []
-        for text, feature in zip(texts, features, strict=True):
-            kept = feature["attention_mask"].bool()  # (T,) what counts in the score
-            tokens = [SPECIAL if token in special else token for token in feature["input_ids"][kept].tolist()]
-            # The whole text's length; without a warning that it is long.
-            length = len(self._encoder.tokenizer(text, verbose=False)["input_ids"])
-            vectors = feature["token_embeddings"][kept].float().cpu().numpy().astype(np.float64)  # (T, H)
-            encoded.append(TokenVectors(tokens, vectors, length > limit))
-        return encoded
-
-    def _limit(self, task: str) -> int:
-        """Tokens of a text that the model takes, without a ColBERT's marker."""
-        backbone = self._encoder[0]
-        expansion = backbone.query_expansion
-        own = backbone.document_length if task == "document" else (expansion or {}).get("length", backbone.query_length)
-        marker = 1 if (self._encoder.prompts.get(task) or "").strip() else 0
-        return int(own or self._encoder.max_seq_length) - marker
-
-    @cached_property
-    def _encoder(self) -> Any:
-        import torch
-        from sentence_transformers import MultiVectorEncoder  # seconds to import: not before a pair is missing
-        from sentence_transformers.base.modules import Transformer
-        from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
-        from sentence_transformers.sentence_transformer.modules import Normalize
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        options: dict[str, Any] = {"dtype": self.entry.dtype, "use_safetensors": True}
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        if is_late_interaction_checkpoint(self._directory):
-            return MultiVectorEncoder(
-                str(self._directory),
-                device=device,
-                model_kwargs=options,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-        # Loaded by its path, a plain encoder would get a freshly initialised, random projection to 128 dimensions.
-        backbone = Transformer(
-            str(self._directory),
-            max_seq_length=self.entry.max_length or None,
-            model_kwargs={**options, "local_files_only": True, "trust_remote_code": False},
-        )
-        modules = [backbone, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
-        return MultiVectorEncoder(modules=modules, device=device)
-
-    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Word tokens of whole texts, without special ones; by the fast tokenizer alone, which needs no slow import."""
-        import tokenizers
-
-        file = self._directory / "tokenizer.json"
-        if not file.is_file():
-            raise ValueError(f"{file}: no such file; late_interaction_idf needs the model's fast tokenizer")
-        tokenizer = tokenizers.Tokenizer.from_file(str(file))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
-
-
-def is_late_interaction_checkpoint(directory: Path) -> bool:
-    """Whether a model was trained for late interaction: Stanford ColBERT, PyLate or sentence-transformers."""
-    config = read_json_object(directory / "config.json", hint="not a model directory of the Hugging Face kind")
-    settings = directory / "config_sentence_transformers.json"
-    model_type = read_json_object(settings).get("model_type") if settings.is_file() else None
-    return "HF_ColBERT" in (config.get("architectures") or []) or model_type in ("ColBERT", "MultiVectorEncoder")

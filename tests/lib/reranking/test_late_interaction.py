@@ -16,9 +16,9 @@ from stages.lib.reranking.late_interaction import (
     LateInteractionReranker,
     best_matches,
     inverse_document_frequency,
-    is_late_interaction_checkpoint,
 )
 from stages.lib.reranking.pair_scores import QueryDocument
+from stages.lib.reranking.token_encoder import is_late_interaction_checkpoint
 from stages.lib.weights.models import ModelEntry, load_model_entry, locate
 
 PAIRS = [
@@ -125,13 +125,13 @@ def test_a_killed_run_computes_no_document_again(
     with closing(Ledger(tmp_path / "killed")) as ledger:
         second = LateInteractionReranker(minilm, ledger, None)
         again: list[str] = []
-        encode = second._encode
+        encode = second._encoder.encode
 
         def note(texts: list[str], task: str) -> Any:
             again.extend(texts)
             return encode(texts, task)
 
-        monkeypatch.setattr(second, "_encode", note)
+        monkeypatch.setattr(second._encoder, "encode", note)
         assert second.score(PAIRS).values.tolist() == whole
     assert len(set(done)) == 1
     assert again
@@ -142,7 +142,7 @@ def test_no_weights_are_loaded_when_every_pair_is_known(minilm: ModelEntry, ledg
     values = LateInteractionReranker(minilm, ledger, None).score(PAIRS).values.tolist()
     second = LateInteractionReranker(minilm, ledger, None)
     assert second.score(PAIRS).values.tolist() == values
-    assert "_encoder" not in vars(second)
+    assert "_encoder" not in vars(second._encoder)
 
 
 def test_texts_beyond_the_limit_are_counted(minilm: ModelEntry, ledger: Ledger) -> None:

@@ -1,0 +1,1 @@
+"""From a question and documents to evidence, a prompt that fits, and an answer with verbatim citations."""

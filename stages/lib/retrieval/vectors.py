@@ -1,0 +1,68 @@
+"""The vectors of a document's passages, computed once and kept by what the document and the model are."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.lib.cache.code_identity import code_identity
+from stages.lib.core.hashes import ledger_key
+from stages.lib.core.records import atomic_path
+from stages.lib.passages.passages import Passage, readable
+from stages.lib.reranking.token_encoder import TokenEncoder
+from stages.lib.weights.models import weights_identity
+
+AT_ONCE = 8  # passages encoded between two calls of `advance`
+STORED = np.float16  # a cosine is off by less than 1e-3
+
+
+@dataclass(frozen=True)
+class PassageVectors:
+    """Token vectors of N passages, T tokens in all, H dimensions."""
+
+    starts: npt.NDArray[np.int64]  # (N + 1,) where each passage's tokens begin
+    vectors: npt.NDArray[np.float16]  # (T, H) of length 1
+
+    def mean(self) -> npt.NDArray[np.float32]:
+        """(N, H) the mean vector of each passage, of length 1."""
+        parts = np.split(self.vectors.astype(np.float32), self.starts[1:-1])
+        means = np.stack([part.mean(axis=0) for part in parts])
+        normalised: npt.NDArray[np.float32] = means / np.linalg.norm(means, axis=1, keepdims=True)
+        return normalised
+
+
+def token_vectors(
+    passages: Sequence[Passage],
+    encoder: TokenEncoder,
+    directory: Path | None = None,
+    advance: Callable[[int], object] = lambda _: None,
+) -> PassageVectors:
+    """The token vectors of one document's passages; `advance` is told how many passages are done.
+
+    `directory`: where they are kept, complete or not at all; None: nowhere.
+    """
+    file = directory / f"{_identity(passages, encoder)}.npz" if directory else None
+    if file and file.is_file():
+        with np.load(file, allow_pickle=False) as stored:
+            advance(len(passages))
+            return PassageVectors(stored["starts"], stored["vectors"])
+    parts: list[npt.NDArray[np.float16]] = []
+    texts = [readable(passage.text) for passage in passages]
+    for place in range(0, len(texts), AT_ONCE):
+        found = encoder.encode(texts[place : place + AT_ONCE], "document")
+        parts += [one.vectors.astype(STORED) for one in found]
+        advance(min(place + AT_ONCE, len(texts)))
+    starts = np.concatenate(([0], np.cumsum([len(part) for part in parts])))
+    result = PassageVectors(starts.astype(np.int64), np.concatenate(parts))
+    if file:
+        with atomic_path(file) as place_of, place_of.open("wb") as out:
+            np.savez(out, starts=result.starts, vectors=result.vectors)
+    return result
+
+
+def _identity(passages: Sequence[Passage], encoder: TokenEncoder) -> str:
+    code = code_identity(token_vectors, TokenEncoder)
+    ids = [passage.id for passage in passages]
+    return ledger_key(weights_identity(encoder.entry), encoder.entry.max_length, code, ids)
