@@ -61,5 +61,5 @@ def open_searching() -> Iterator[Searching]:
     entry = load_model_entry(settings.late_interaction)
     tokens = TokenEncoder(entry, locate_safetensors(entry))
     instruction = str(read_param(f"embed.instructions.{choice.instruction}") or "") if choice.instruction else ""
-    with open_embedder(settings.embedding) as embedder:
+    with open_embedder(settings.embedding, load_model_entry(settings.embedding)) as embedder:
         yield Searching(settings, choice, Encoders(tokens, embedder, instruction, home() / "vectors"))

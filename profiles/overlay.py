@@ -14,6 +14,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from stages.lib.answering.chat_settings import ChatSettings
 from stages.lib.core.params import PARAMS_FILE, from_mapping, new_name, parse_yaml, read_yaml
 from stages.lib.weights.models import model_entry
 
@@ -36,7 +37,10 @@ MODEL_NAMES = {
     ("grpo", "base"),
     ("grpo", "similarity_model"),
     ("gguf", "base"),
+    ("chat", "embedding"),
+    ("chat", "late_interaction"),
 }
+SHARED: dict[str, type[Any]] = {"chat": ChatSettings}  # sections that are no stage's own
 
 
 def profile_names() -> list[str]:
@@ -145,12 +149,7 @@ def check_params(params: dict[str, Any], where: str) -> None:
     for section, content in params.items():
         if section == "models":
             continue
-        try:
-            stage = importlib.import_module(f"stages.{section}")
-        except ModuleNotFoundError as error:
-            raise ValueError(f"{where}: section {section!r} has no stage stages/{section}.py") from error
-        assert isinstance(stage.Params, type) and dataclasses.is_dataclass(stage.Params)
-        from_mapping(stage.Params, content, where=f"{where}: {section}")
+        from_mapping(params_type(section, where), content, where=f"{where}: {section}")
     named = [(f"{section}.{key}", name) for section, key in sorted(MODEL_LISTS) for name in params[section][key]]
     named += [(f"{section}.{key}", params[section][key]) for section, key in sorted(MODEL_NAMES)]
     named += [("dedup.thresholds", name) for name in params["dedup"]["thresholds"]]
@@ -162,6 +161,23 @@ def check_params(params: dict[str, Any], where: str) -> None:
         raise ValueError(
             f"{where}: gguf.model names {released!r}, gguf.base {base!r}: to release a base, name it in both"
         )
+
+
+def params_type(section: str, where: str) -> type[Any]:
+    """The dataclass of a section.
+
+    Raises:
+        ValueError: no stage has such a section.
+    """
+    if section in SHARED:
+        return SHARED[section]
+    try:
+        stage = importlib.import_module(f"stages.{section}")
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{where}: section {section!r} has no stage stages/{section}.py") from error
+    found = stage.Params
+    assert isinstance(found, type) and dataclasses.is_dataclass(found)
+    return found
 
 
 def _plain(value: Any) -> str:

@@ -7,7 +7,6 @@ replaced by the one of the working file. Without git (an archive), the working f
 """
 
 import copy
-import importlib
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -37,7 +36,7 @@ def _fits(name: str) -> bool:
     if name not in _committed():
         return name not in read_yaml(ROOT / "params.yaml")
     try:
-        from_mapping(importlib.import_module(f"stages.{name}").Params, _committed().get(name, {}), name)
+        from_mapping(overlay.params_type(name, "params.yaml"), _committed()[name], name)
     except ValueError:
         return False
     return True

@@ -10,8 +10,10 @@ from tests.graph import ROOT, STAGES, hidden_imports, import_closure, imported_m
 LIB = ROOT / "stages/lib"
 ROOMS = sorted(place.name for place in LIB.iterdir() if (place / "__init__.py").is_file())
 COMMANDS = {"commands", "chat"}  # what a person runs, no stage
-MOST_PAIRS = 600  # of a stage and a file whose edit runs it again
-MOST_LINES = 450  # of dvc.yaml, which a person reads
+# Pairs of a stage and a file whose edit runs it again, over those of a stage and a file that it imports: with 17 stages
+# 599 over 537. A number of pairs alone would forbid a stage more.
+MOST_PAIRS = 1.2
+MOST_LINES = 26  # of dvc.yaml per stage, since a person reads it
 MOST_FILES = 20  # of a room, which one takes in at a glance
 # Rooms that belong to one topic, and all stages that may depend on them: what other stages need of it stands in a room
 # of its own, or an edit of the one topic would run the others again.
@@ -53,6 +55,11 @@ def code_deps(name: str) -> set[str]:
     return {dep for dep in stage_body(name)["deps"] if dep.startswith("stages/")}
 
 
+def room_file(file: str) -> bool:
+    """Whether a file of an import closure is more than a package's docstring."""
+    return not file.endswith("__init__.py")
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_code_deps_are_the_script_and_the_rooms_that_it_imports(name: str) -> None:
     rooms = {room_of(file) for file in import_closure(f"stages/{name}.py")} - {None}
@@ -79,8 +86,9 @@ def test_an_edit_runs_little_that_does_not_use_it() -> None:
         for file in ([ROOT / dep] if dep.endswith(".py") else (ROOT / dep).glob("*.py"))
         if file.name != "__init__.py"
     }
-    assert len(pairs) < MOST_PAIRS
-    assert len((ROOT / "dvc.yaml").read_text().splitlines()) < MOST_LINES
+    exact = {(name, file) for name in STAGES for file in import_closure(f"stages/{name}.py") if room_file(file)}
+    assert len(pairs) <= MOST_PAIRS * len(exact)
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= MOST_LINES * len(STAGES)
 
 
 @pytest.mark.parametrize("room", MEANT_EDGES)
