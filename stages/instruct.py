@@ -19,6 +19,7 @@ from stages.lib.chats.drop_counts import Account, sorted_counts
 from stages.lib.chats.edge_cases import EDGE_KINDS, EdgeKind, by_generator, by_rules, draw, wanted_counts
 from stages.lib.chats.qa_items import QAItem
 from stages.lib.chats.qasa import read_qasa
+from stages.lib.chats.rated_chats import read_rated_chats
 from stages.lib.chats.record_files import read_records
 from stages.lib.chats.splits import SPLITS, ChatSplit, group_sources, side
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
@@ -68,6 +69,7 @@ class Params:
     temperature: float  # 0: greedy
     abstracts: list[dict[str, Any]]  # patterns, title_key, text_key, id_key, limit
     qasa: list[str]  # globs of files in QASA's schema
+    rated_chats: list[str]  # globs of chats with thumbs, exported from the page
     # without a text: patterns, question_key, answer_key, source_key, limit
     question_answers: list[dict[str, Any]]
 
@@ -124,6 +126,8 @@ def gather(params: Params, prompts: dict[str, str], model: LanguageModel | None,
         records = read_qasa(list(read_records(params.qasa)))
         asked = [question for question in records if not isinstance(question, Drop)]
         found["qasa"] = [*qasa_items(asked), *(drop for drop in records if isinstance(drop, Drop))]
+    if params.rated_chats:
+        found["rated_chats"] = list(read_rated_chats(params.rated_chats))
     for answers in params.answer_files():
         found.setdefault("question_answers", []).extend(read_answers(answers))
     items: dict[str, QAItem] = {}
@@ -142,7 +146,7 @@ def edge_cases(
     model: LanguageModel | None,
 ) -> dict[EdgeKind, list[QAItem | Drop]]:
     """The edge cases of one side, and what was dropped of their candidates."""
-    askable = [item for item in items if item.context and item.kind in ("selected", "abstract", "qasa")]
+    askable = [item for item in items if item.context and item.kind in ("selected", "abstract", "qasa", "rated")]
     wanted = wanted_counts(items, params.shares)
     found: dict[EdgeKind, list[QAItem | Drop]] = {kind: [] for kind in EDGE_KINDS}
     for writer in params.edge_cases:

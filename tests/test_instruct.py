@@ -282,10 +282,13 @@ def test_abstracts_qasa_and_closed_book_answers_go_in_together(at_work: Path, mo
     (at_work / "qasa.json").write_text(json.dumps(qasa))
     answers = [{"pid": f"a{i}", "que": f"Why {i}?", "ans": "A: So. As it is."} for i in range(30)]
     write_jsonl(at_work / "answers.jsonl", answers)
+    rated = {"answer": "With care.", "context": "The lens is ground with care.", "source": "r.pdf", "rating": "up"}
+    write_jsonl(at_work / "rated.jsonl", [rated | {"question": "How is it ground?", "reasoning": "It says so."}])
     laid_out(
         at_work,
         *documents(30),
         abstracts=[{"patterns": ["abstracts.jsonl"]}],
+        rated_chats=["rated.jsonl"],
         qasa=["qasa.json"],
         question_answers=[{"patterns": ["answers.jsonl"]}],
         edge_cases=["rules", "generator"],
@@ -303,6 +306,7 @@ def test_abstracts_qasa_and_closed_book_answers_go_in_together(at_work: Path, mo
     made = Counter((record["kind"], record["made_by"]) for record in chats)
     assert made["closed_book", "people"] == 30
     assert made["qasa", "people"] == 15
+    assert made["rated", "people"] == 1
     assert made["unanswerable", "people"] == 15
     assert made["abstract", "tiny"] > 0
     assert made["unanswerable", "generator"] + made["unanswerable", "pairing"] > 0
@@ -317,6 +321,7 @@ def test_abstracts_qasa_and_closed_book_answers_go_in_together(at_work: Path, mo
     assert {"reasoning": "As it is.", "answer": "So.", "context": ""}.items() <= next(
         record for record in qar if record["source"] == "a0"
     ).items()
+    assert any(record["text"].endswith("It says so. ##### With care.") for record in qar if record["source"] == "r.pdf")
 
 
 @pytest.mark.real_data

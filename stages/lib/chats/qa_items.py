@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["selected", "abstract", "qasa", "closed_book", "true_premise", "unanswerable", "false_premise"]
+Kind = Literal["selected", "abstract", "qasa", "rated", "closed_book", "true_premise", "unanswerable", "false_premise"]
 
 
 @dataclass(frozen=True, kw_only=True)
