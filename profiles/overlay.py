@@ -14,6 +14,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from stages.lib.answering.chat_settings import ChatSettings
 from stages.lib.core.params import PARAMS_FILE, from_mapping, new_name, parse_yaml, read_yaml
 from stages.lib.weights.models import model_entry
 
@@ -36,7 +37,11 @@ MODEL_NAMES = {
     ("grpo", "base"),
     ("grpo", "similarity_model"),
     ("gguf", "base"),
+    ("chat", "embedding"),
+    ("chat", "late_interaction"),
+    ("rag", "similarity_model"),
 }
+SHARED: dict[str, type] = {"chat": ChatSettings}  # sections that no stage has for its own
 
 
 def profile_names() -> list[str]:
@@ -144,6 +149,9 @@ def check_params(params: dict[str, Any], where: str) -> None:
         model_entry(name, params["models"], where)
     for section, content in params.items():
         if section == "models":
+            continue
+        if section in SHARED:
+            from_mapping(SHARED[section], content, where=f"{where}: {section}")
             continue
         try:
             stage = importlib.import_module(f"stages.{section}")

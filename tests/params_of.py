@@ -36,8 +36,9 @@ def _fits(name: str) -> bool:
     """Whether the stage of today's code loads its committed section; true of a stage that has none (near_pairs)."""
     if name not in _committed():
         return name not in read_yaml(ROOT / "params.yaml")
+    params = overlay.SHARED.get(name) or importlib.import_module(f"stages.{name}").Params
     try:
-        from_mapping(importlib.import_module(f"stages.{name}").Params, _committed().get(name, {}), name)
+        from_mapping(params, _committed().get(name, {}), name)
     except ValueError:
         return False
     return True

@@ -10,8 +10,10 @@ from tests.graph import ROOT, STAGES, hidden_imports, import_closure, imported_m
 LIB = ROOT / "stages/lib"
 ROOMS = sorted(place.name for place in LIB.iterdir() if (place / "__init__.py").is_file())
 COMMANDS = {"commands", "chat"}  # what a person runs, no stage
-MOST_PAIRS = 600  # of a stage and a file whose edit runs it again
-MOST_LINES = 450  # of dvc.yaml, which a person reads
+# Pairs of a stage and a file whose edit runs it again, by those whose edit has to: a room that is a dep holds files
+# that a stage does not import. Both limits go by the stages that there are: one more is no reason to split rooms.
+MOST_PAIRS = 1.25
+MOST_LINES = 26  # of dvc.yaml per stage, plots and comments included: a person reads it
 MOST_FILES = 20  # of a room, which one takes in at a glance
 # Rooms that belong to one topic, and all stages that may depend on them: what other stages need of it stands in a room
 # of its own, or an edit of the one topic would run the others again.
@@ -22,15 +24,15 @@ MEANT_EDGES = {
     "instructions": {"shard", "finetune"},
     "hellaswag": {"pretrain"},
     "gpt_export": {"pretrain", "gguf"},  # init_from, and the export
-    "corpus": {"shard", "chunk", "eval"},  # PDFs among them
-    "splitting": {"chunk"},
-    "embedding": {"near_pairs", "embed", "eval"},
+    "corpus": {"shard", "chunk", "eval", "rag"},  # PDFs among them
+    "splitting": {"chunk", "rag"},
+    "embedding": {"near_pairs", "embed", "eval", "rag"},
     "near_duplicates": {"near_pairs", "dedup"},
-    "reranking": {"rerank"},
-    "ranking": {"benchmark"},
-    "search": {"rerank", "benchmark"},
-    "llm": {"dedup", "qa", "judge", "rerank", "instruct", "eval"},
-    "english": {"qa", "judge", "instruct"},
+    "reranking": {"rerank", "rag"},
+    "ranking": {"benchmark", "rag"},
+    "search": {"rerank", "benchmark", "rag"},
+    "llm": {"dedup", "qa", "judge", "rerank", "instruct", "eval", "rag"},
+    "english": {"qa", "judge", "instruct", "rag"},
     "qa": {"qa", "instruct"},
     "judging": {"judge"},
     "chats": {"instruct"},
@@ -38,7 +40,11 @@ MEANT_EDGES = {
     "lora": {"qlora"},
     "grpo": {"grpo"},
     "gguf": {"gguf"},
-    "evaluation": {"eval"},
+    "evaluation": {"eval", "rag"},
+    "passages": {"rag"},
+    "retrieval": {"rag"},
+    "answering": {"rag"},
+    "rag": {"rag"},
 }
 
 
@@ -79,8 +85,11 @@ def test_an_edit_runs_little_that_does_not_use_it() -> None:
         for file in ([ROOT / dep] if dep.endswith(".py") else (ROOT / dep).glob("*.py"))
         if file.name != "__init__.py"
     }
-    assert len(pairs) < MOST_PAIRS
-    assert len((ROOT / "dvc.yaml").read_text().splitlines()) < MOST_LINES
+    imported = [
+        file for name in STAGES for file in import_closure(f"stages/{name}.py") if not file.endswith("/__init__.py")
+    ]
+    assert len(pairs) <= MOST_PAIRS * len(imported)
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= MOST_LINES * len(STAGES)
 
 
 @pytest.mark.parametrize("room", MEANT_EDGES)
