@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ ASKERS = 5
 NO_SENTENCE = frozenset("r1-02 r1-18 r1-20 r1-25 r1-26 r1-27 r1-28 r1-29 mc-01 mc-03 mc-04 mc-05 mc-08 mc-09".split())
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Outcome:
     """What came of one question."""
 
@@ -127,7 +127,7 @@ def ask_all(
         seconds = time.perf_counter() - begin
         gold = gold_of(question, data / question.file)
         outcome = judge(question, evidence, gold, searching.settings.quotes)
-        outcomes.append(Outcome(**{**vars(outcome), "seconds": seconds}))
+        outcomes.append(replace(outcome, seconds=seconds))
     return outcomes
 
 
