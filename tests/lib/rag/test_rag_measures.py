@@ -22,13 +22,13 @@ from stages.lib.rag.questions import Asked, asked_questions, questions_for_model
 from stages.lib.retrieval.quote_ranking import Relevance
 
 TEXTS = {"d0": "Alpha is one. Beta is two.", "d1": "Gamma is three. Delta is four.", "d2": "Alpha is one. Eta is six."}
-CHUNKS = [
+CHUNKS: list[dict[str, Any]] = [
     {"id": f"{name}-{start}", "document": name, "start": start, "end": end, "text": TEXTS[name][start:end]}
     for name, start, end in [("d0", 0, 26), ("d0", 14, 26), ("d1", 0, 15), ("d1", 16, 30), ("d2", 0, 25)]
 ]
 BY_ID = {chunk["id"]: chunk for chunk in CHUNKS}
 GROUPS = {"d0-0": ("d0-0", "d2-0"), "d2-0": ("d0-0", "d2-0")}
-SELECTED = [
+SELECTED: list[dict[str, Any]] = [
     {"id": "g:d0-0", "chunk": "d0-0", "support": {"start": 14, "end": 26}},
     {"id": "g:d1-0", "chunk": "d1-0", "support": None},
 ]
