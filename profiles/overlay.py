@@ -39,6 +39,7 @@ MODEL_NAMES = {
     ("gguf", "base"),
     ("chat", "embedding"),
     ("chat", "late_interaction"),
+    ("rag", "similarity_model"),
 }
 SHARED: dict[str, type[Any]] = {"chat": ChatSettings}  # sections that are no stage's own
 

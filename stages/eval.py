@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
-import numpy as np
-
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_csv
@@ -23,7 +21,7 @@ from stages.lib.evaluation.evaluation_report import caption, report
 from stages.lib.evaluation.evaluation_tables import evaluation_rows
 from stages.lib.evaluation.forgetting import forgetting, text_windows
 from stages.lib.evaluation.held_out import choose_questions, context_length, make_pairs, prompt_of
-from stages.lib.evaluation.reply_scores import make_measures, score_reply, win_row
+from stages.lib.evaluation.reply_scores import make_measures, reply_similarities, score_reply, win_row
 from stages.lib.evaluation.systems import (
     Answers,
     Asking,
@@ -164,15 +162,11 @@ def similarities(
 ) -> dict[str, list[float]]:
     """System -> cosine of each reply and its reference, by the embedding model; an empty reply is worth 0."""
     with open_embedder(params.similarity_model, load_model_entry(params.similarity_model)) as embedder:
-        references = embedder.encode_documents([record["answer"] for record in records])
-        found = {}
-        for system, said in replies.items():
-            vectors = embedder.encode_documents([reply.text or " " for reply in said])
-            cosines = np.einsum("qh,qh->q", vectors, references).tolist()
-            found[system] = [
-                round(cosine, 6) if reply.text.strip() else 0.0 for cosine, reply in zip(cosines, said, strict=True)
-            ]
-    return found
+        references = [record["answer"] for record in records]
+        return {
+            system: reply_similarities(embedder, [reply.text for reply in said], references)
+            for system, said in replies.items()
+        }
 
 
 def add_forgetting(

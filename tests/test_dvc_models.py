@@ -71,5 +71,12 @@ def test_a_model_more_runs_its_own_processes_and_what_gathers_them(
 
 def test_an_edit_of_a_model_entry_runs_what_uses_that_model(project: Path) -> None:
     change(project, "models", "minilm-l6", "batch_size", value=8)
-    assert {name.partition("@")[0] for name in stale(project)} == {"near_pairs", "embed", "rerank", "eval", "grpo"}
+    assert {name.partition("@")[0] for name in stale(project)} == {
+        "near_pairs",
+        "embed",
+        "rerank",
+        "eval",
+        "grpo",
+        "rag",
+    }
     assert "rerank@minilm-l6-smollm2-135m-base" not in stale(project)

@@ -25,6 +25,9 @@ UNTRACKED = {
     "rerank": {"rerankers", "instructions"},
 }
 LOOP_LISTS_ELSEWHERE = {"near_pairs": {"dedup.models"}}
+# What a stage reads of other sections than its own by `load`, and the models that these name.
+SHARED_SECTIONS = {"rag": {"chat"}}
+MODELS_ELSEWHERE = {"rag": {"chat.embedding", "chat.late_interaction", "gguf.base"}}
 LOOPED_MODELS = {"near_pairs": "model", "qa": "generator", "judge": "judge", "embed": "model", "rerank": "reranker"}
 
 
@@ -96,7 +99,8 @@ def test_a_stage_tracks_its_section(name: str) -> None:
 def test_a_stage_tracks_the_keys_of_other_sections_that_it_reads(name: str) -> None:
     keys, _ = tracked(name)
     section = SECTION.get(name, name)
-    listed = {re.sub(r"\$\{.*?\}", "*", key) for key in keys if not key.startswith("models.") and key != name}
+    own = {name, *SHARED_SECTIONS.get(name, set())}
+    listed = {re.sub(r"\$\{.*?\}", "*", key) for key in keys if not key.startswith("models.") and key not in own}
     read = {key for key in keys_read_one_by_one(name) if not key.startswith("models.")}
     if name in SECTION:
         read = {key.replace("dedup.*", f"dedup.{limit}") for key in read for limit in ("memory_mb", "max_pairs")}
@@ -109,6 +113,7 @@ def test_a_stage_tracks_the_keys_of_other_sections_that_it_reads(name: str) -> N
 def test_a_stage_tracks_the_models_that_it_names_and_no_other(name: str) -> None:
     keys, _ = tracked(name)
     named = {f"models.${{{section}.{key}}}" for section, key in MODEL_NAMES if section == name}
+    named |= {f"models.${{{key}}}" for key in MODELS_ELSEWHERE.get(name, set())}
     if name == "base":
         named = {"models.${gguf.base}"}  # its section is empty
     if name in LOOPED_MODELS:

@@ -87,7 +87,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     teach(place, "finetune", evaluated=True)
     write_csv(place / "metrics/qlora_curve.csv", [{"step": 1, "train_loss": 1.0, "lr": 0.0, "grad_norm": 0.1}])
     retrieve(place, ["bm25", "minilm-l6_base"], [1, 5])
-    for picture in ("evaluation/evaluation.png", "benchmarks/benchmark.png"):
+    for picture in ("evaluation/evaluation.png", "benchmarks/benchmark.png", "rag/rag.png"):
         (place / "data" / picture).parent.mkdir(exist_ok=True)
         (place / "data" / picture).write_bytes(PICTURE)
     return place

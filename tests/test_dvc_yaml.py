@@ -24,15 +24,15 @@ MEANT_EDGES = {
     "instructions": {"shard", "finetune"},
     "hellaswag": {"pretrain"},
     "gpt_export": {"pretrain", "gguf"},  # init_from, and the export
-    "corpus": {"shard", "chunk", "eval"},  # PDFs among them
-    "splitting": {"chunk"},
-    "embedding": {"near_pairs", "embed", "grpo", "eval"},
+    "corpus": {"shard", "chunk", "eval", "rag"},  # PDFs among them
+    "splitting": {"chunk", "rag"},
+    "embedding": {"near_pairs", "embed", "grpo", "eval", "rag"},
     "near_duplicates": {"near_pairs", "dedup"},
-    "reranking": {"rerank"},
-    "ranking": {"benchmark"},
-    "search": {"rerank", "benchmark"},
-    "llm": {"dedup", "qa", "judge", "rerank", "instruct", "eval"},
-    "english": {"qa", "judge", "instruct"},
+    "reranking": {"rerank", "rag"},
+    "ranking": {"benchmark", "rag"},
+    "search": {"rerank", "benchmark", "rag"},
+    "llm": {"dedup", "qa", "judge", "rerank", "instruct", "eval", "rag"},
+    "english": {"qa", "judge", "instruct", "rag"},
     "qa": {"qa", "instruct"},
     "judging": {"judge"},
     "chats": {"instruct"},
@@ -40,7 +40,11 @@ MEANT_EDGES = {
     "lora": {"qlora"},
     "grpo": {"grpo"},
     "gguf": {"gguf"},
-    "evaluation": {"eval"},
+    "evaluation": {"eval", "rag"},
+    "passages": {"rag"},
+    "retrieval": {"rag"},
+    "answering": {"rag"},
+    "rag": {"rag"},
 }
 
 

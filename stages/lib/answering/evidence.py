@@ -42,9 +42,21 @@ class DocumentIndex:
     """Passages of some documents, ready to be asked."""
 
     def __init__(
-        self, documents: Sequence[PagedDocument], choice: Choice, settings: ChatSettings, encoders: Encoders
+        self,
+        documents: Sequence[PagedDocument],
+        choice: Choice,
+        settings: ChatSettings,
+        encoders: Encoders,
+        parts: Sequence[Sequence[Passage]] | None = None,
     ) -> None:
         """Cuts and indexes the documents.
+
+        Args:
+            documents: what is searched.
+            choice: the system.
+            settings: section `chat`.
+            encoders: the models of the system.
+            parts: the passages of each document, where they are cut already; None: by `chunk_chars`.
 
         Raises:
             ValueError: no documents.
@@ -52,11 +64,12 @@ class DocumentIndex:
         if not documents:
             raise ValueError("there is no document to search; add one first")
         self.documents, self._settings = list(documents), settings
-        parts = [cut(document, settings.chunk_chars, settings.overlap_fraction) for document in documents]
+        if parts is None:
+            parts = [cut(document, settings.chunk_chars, settings.overlap_fraction) for document in documents]
         passages: list[Passage] = [passage for part in parts for passage in part]
 
         def vectors() -> list[PassageVectors]:
-            return [token_vectors(part, encoders.tokens, encoders.directory) for part in parts]
+            return [token_vectors(part, encoders.tokens, encoders.directory) for part in parts if part]
 
         def query(question: str) -> npt.NDArray[np.float32]:
             found: npt.NDArray[np.float32] = encoders.embedder.encode_queries([question], encoders.instruction)[0]

@@ -3,15 +3,26 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from stages.lib.answers.likeness import rouge_l, token_f1
 from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Record
+from stages.lib.embedding.embedders import Embedder
 from stages.lib.evaluation.comparison import Measure, against
 from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.reply_kinds import corrects, declines
 from stages.lib.evaluation.win_rate import WORTH, Preference
 
 EDGE_KINDS = ("unanswerable", "false_premise")
+
+
+def reply_similarities(embedder: Embedder, replies: Sequence[str], references: Sequence[str]) -> list[float]:
+    """The cosine of each reply and its reference; an empty reply is worth 0."""
+    wanted = embedder.encode_documents(references)
+    vectors = embedder.encode_documents([reply or " " for reply in replies])
+    cosines = np.einsum("qh,qh->q", vectors, wanted).tolist()
+    return [round(cosine, 6) if reply.strip() else 0.0 for cosine, reply in zip(cosines, replies, strict=True)]
 
 
 def score_reply(record: Record, reply: ConversationReply, similarity: float) -> Record:
