@@ -6,16 +6,18 @@ at the first unanswered batch with the batches it would have had anyway.
 """
 
 import sqlite3
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
 class Ledger:
-    """A key -> bytes store in SQLite that survives kill -9 and serves several processes."""
+    """A key -> bytes store in SQLite that survives kill -9 and serves several processes and threads."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(path, timeout=120, isolation_level=None)
+        self._lock = threading.Lock()  # one connection, used by one thread at a time
+        self._database = sqlite3.connect(path, timeout=120, isolation_level=None, check_same_thread=False)
         # WAL with NORMAL survives the death of the process; a power cut may lose the last batch, never more.
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=NORMAL")
@@ -27,18 +29,20 @@ class Ledger:
         for start in range(0, len(keys), 500):  # SQLite's limit on variables
             part = list(keys[start : start + 500])
             marks = ",".join("?" * len(part))
-            found.update(self._database.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part))
+            with self._lock:
+                found.update(self._database.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part))
         return found
 
     def put(self, answers: Iterable[tuple[str, bytes]]) -> None:
         """Stores answers in one transaction."""
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers)
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", answers)
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
 
     def close(self) -> None:
         """Closes the database."""

@@ -12,6 +12,7 @@ answer costs 4 H bytes of the ledger (1.5 kB for H = 384).
 Letters: n texts asked for, H the model's hidden size.
 """
 
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -43,6 +44,7 @@ class Embedder:
         self.encoder = TextEncoder(entry, directory)
         self.computed = 0  # vectors that were not in the ledger
         self._ledger = ledger
+        self._lock = threading.Lock()  # a fast tokenizer serves one thread at a time
         code = code_identity(TextEncoder)
         self.identity = [weights_identity(entry), *self.encoder.identity, code]  # what decides a vector, but the text
 
@@ -90,6 +92,10 @@ class Embedder:
         return sum(len(ids) > self.encoder.max_length for ids in self.encoder.tokenize(list(texts), truncate=False))
 
     def _encode(self, texts: list[str], progress: str | None, ids: Sequence[str] | None) -> np.ndarray:
+        with self._lock:
+            return self._encode_alone(texts, progress, ids)
+
+    def _encode_alone(self, texts: list[str], progress: str | None, ids: Sequence[str] | None) -> np.ndarray:
         first: dict[str, int] = {}  # text -> the row where it is first asked for
         origin = [first.setdefault(text, row) for row, text in enumerate(texts)]
         rows = list(first.values())

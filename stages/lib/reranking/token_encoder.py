@@ -3,6 +3,7 @@
 Letters: T tokens of a text, H dimensions of a token's vector.
 """
 
+import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -30,9 +31,14 @@ class TokenEncoder:
     def __init__(self, entry: ModelEntry, directory: Path) -> None:
         self.entry = entry
         self._directory = directory
+        self._lock = threading.Lock()  # a fast tokenizer serves one thread at a time
 
     def encode(self, texts: list[str], task: str) -> list[TokenVectors]:
         """Vectors of texts as `task` (query, document) asks for them."""
+        with self._lock:
+            return self._encode(texts, task)
+
+    def _encode(self, texts: list[str], task: str) -> list[TokenVectors]:
         encode = self._encoder.encode_query if task == "query" else self._encoder.encode_document
         features = encode(texts, batch_size=len(texts), output_value=None, show_progress_bar=False)
         limit = self._limit(task)

@@ -90,12 +90,13 @@ class QuoteRanker:
     ) -> npt.NDArray[np.float64]:
         """(n, 2): the weighted mean of the best cosines of the question's words, and the least of them."""
         if len(self._known) > MOST_KNOWN:
-            self._known.clear()
-        missing = sorted({text for text in texts if text not in self._known})
+            self._known = {}
+        known = self._known  # another thread may begin a new one meanwhile
+        missing = sorted({text for text in texts if text not in known})
         for text, vectors in zip(missing, self._encoder.encode_all(missing, "document"), strict=True):
-            self._known[text] = vectors
+            known[text] = vectors
         rows = []
         for text in texts:
-            best = best_matches(query.vectors, self._known[text].vectors)
+            best = best_matches(query.vectors, known[text].vectors)
             rows.append((float((weights * best).sum() / weights.sum()), float(best[weights > 0].min())))
         return np.array(rows)
