@@ -92,7 +92,15 @@ class Library:
         Raises:
             KeyError: no such document in this library.
         """
-        return (self._place(sha256) / CONTENT).read_bytes()
+        return self.file(sha256).read_bytes()
+
+    def file(self, sha256: str) -> Path:
+        """The file with the bytes of a document.
+
+        Raises:
+            KeyError: no such document in this library.
+        """
+        return self._place(sha256) / CONTENT
 
     def remove(self, sha256: str) -> None:
         """Forgets a document.
@@ -133,6 +141,16 @@ def shown_name(name: str) -> str:
     last = re.split(r"[/\\]", name)[-1]
     clean = "".join(character for character in last if character.isprintable()).strip()
     return clean[-NAME_CHARS:] or "unnamed"
+
+
+def described(document: PagedDocument) -> str:
+    """Pages, and those without text or that could not be read."""
+    pages = len(document.pages) + len(document.unread)
+    parts = [f"{pages} page{'s' * (pages != 1)}"]
+    if document.without_text:
+        parts.append(f"no text on page {', '.join(map(str, document.without_text))} (a scan?)")
+    parts += [f"page {number} cannot be read ({why})" for number, why in document.unread.items()]
+    return ", ".join(parts)
 
 
 def _decrypted(content: bytes, password: str) -> bytes:

@@ -1,0 +1,113 @@
+"""Uploaded files into a person's library, told step by step; of each one that cannot be used it is said why."""
+
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+
+from app.library import described, shown_name
+from app.page_view import MUPDF
+from app.people import Person
+from stages.lib.passages.paged_document import PagedDocument
+from stages.lib.reading.documents import BrokenInputError
+
+Said = list[tuple[str, str]]  # (`good`, `bad` or `going`, text): what stands below the place to drop files on
+MOST_LOCKED = 3  # encrypted files that wait for their password
+SAYS = {
+    "encrypted_pdf": "it is encrypted: type its password below",
+    "wrong_password": "this password does not open it",
+    "broken_pdf": "it is damaged, or no PDF at all",
+    "unknown_file_type": "it is neither a PDF nor a .txt or .md file",
+    "empty": "it is empty",
+    "invalid_utf8": "its text is not UTF-8; save it as UTF-8",
+}
+_PAUSE = 0.1  # seconds between two things said
+
+
+def import_files(person: Person, files: Sequence[Path]) -> Generator[Said, None, None]:
+    """Imports uploaded files and deletes them; yields what is to be said each time that it changes."""
+    said: Said = []
+    try:
+        for file in files:
+            limit = person.searching.settings.max_file_mb * 1_000_000
+            if file.stat().st_size > limit:
+                size = file.stat().st_size / 1e6
+                said.append(("bad", f"{shown_name(file.name)}: {size:.1f} MB; the limit is {limit / 1e6:.0f} MB"))
+                yield said
+                continue
+            yield from _import(person, file.name, file.read_bytes(), "", said)
+    finally:
+        for file in files:
+            forget_upload(file)
+
+
+def open_locked(person: Person, password: str) -> Generator[Said, None, None]:
+    """Tries a password on the encrypted files that wait for one."""
+    said: Said = []
+    for name, content in list(person.locked.items()):
+        yield from _import(person, name, content, password, said)
+
+
+def forget_upload(file: Path) -> None:
+    """Deletes an uploaded file and the directory that Gradio made for it."""
+    shutil.rmtree(file.parent, ignore_errors=True)
+
+
+def _import(person: Person, name: str, content: bytes, password: str, said: Said) -> Iterator[Said]:
+    shown = shown_name(name)
+    said.append(("going", f"{shown}: reading"))
+    yield said
+    try:
+        document = yield from _told(lambda tell: _read(person, name, content, password, tell), shown, said)
+        person.locked.pop(name, None)
+        said[-1] = ("good", f"{shown}: {described(document)}")
+    except BrokenInputError as error:
+        if error.reason in ("encrypted_pdf", "wrong_password") and len(person.locked) < MOST_LOCKED:
+            person.locked[name] = content
+        said[-1] = ("bad", f"{shown}: {SAYS.get(error.reason, error.detail)}")
+    except (ValueError, OSError) as error:
+        said[-1] = ("bad", f"{shown}: {error}")
+    yield said
+
+
+def _read(person: Person, name: str, content: bytes, password: str, tell: Callable[[str], object]) -> PagedDocument:
+    def on_page(page: int, pages: int) -> None:
+        MUPDF.release()  # between two pages others may read and draw theirs
+        time.sleep(0)
+        tell(f"page {page} of {pages}")
+        MUPDF.acquire()
+
+    with MUPDF:
+        document = person.library.add(name, content, password, on_page)
+    person.prepare(document, lambda done, count: tell(f"passage {done} of {count}"))
+    person.changed()
+    return document
+
+
+def _told(
+    work: Callable[[Callable[[str], object]], PagedDocument], shown: str, said: Said
+) -> Generator[Said, None, PagedDocument]:
+    """Does the work in a thread and says how far it is."""
+    steps: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    done: list[PagedDocument] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work(steps.put))
+        except BaseException as error:  # a thread's exception would be lost
+            failed.append(error)
+        steps.put(None)
+
+    threading.Thread(target=run, daemon=True).start()
+    last = 0.0
+    while (step := steps.get()) is not None:
+        if time.monotonic() - last >= _PAUSE:
+            last = time.monotonic()
+            said[-1] = ("going", f"{shown}: {step}")
+            yield said
+    if failed:
+        raise failed[0]
+    return done[0]

@@ -1,0 +1,121 @@
+"""Opens the page: on loopback, or elsewhere with a password; uploads in a directory that goes when it ends."""
+
+import hmac
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from app.chat_models import OpenModels, chat_models
+from app.door import Door
+from app.settings import home, open_searching
+from stages.lib.weights.models import ModelEntry
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PASSWORD_ENV = "LLMILL_CHAT_PASSWORD"
+UPLOADS = "uploads"
+LEAST_CHARS = 8  # of a password
+
+
+def check_password(host: str, password_env: str) -> str:
+    """The password of the page; "" on loopback without one.
+
+    Raises:
+        ValueError: the page would be open to others without a password, or with a short one.
+    """
+    password = os.environ.get(password_env, "")
+    if host not in LOOPBACK and not password:
+        raise ValueError(f"--host {host}: others can reach the page there; put a password into {password_env} first")
+    if password and len(password) < LEAST_CHARS:
+        raise ValueError(f"{password_env}: the password has under {LEAST_CHARS} characters")
+    return password
+
+
+def serve(host: str, port: int, password_env: str) -> None:
+    """Serves the page until it is interrupted.
+
+    Raises:
+        ValueError: no password, a bad section of params.yaml, or weights that are absent.
+        OSError: the port is taken.
+    """
+    password = check_password(host, password_env)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    uploads = _uploads()
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    import gradio as gr  # reads its settings from the environment
+    from starlette.middleware import Middleware
+
+    from app.layout import STYLE
+    from app.page import Page
+
+    try:
+        with open_searching() as searching:
+            settings = searching.settings
+
+            def opening(model: Path | ModelEntry) -> Any:
+                from stages.lib.chat.opening import open_entry
+
+                return open_entry(
+                    model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, seed=0
+                )
+
+            models = OpenModels(chat_models(), opening)
+            page = Page(searching, models, home() / "libraries")
+            hosts = frozenset(LOOPBACK) if host in LOOPBACK else None
+            fonts = ["system-ui", "sans-serif"]
+            page.blocks.queue(max_size=64).launch(
+                server_name=host,
+                server_port=port,
+                share=False,
+                auth=_auth(password) if password else None,
+                app_kwargs={"middleware": [Middleware(Door, uploads=uploads, hosts=hosts)]},
+                max_file_size=settings.max_file_mb * 1_000_000,
+                show_error=False,
+                ssr_mode=False,
+                enable_monitoring=False,
+                mcp_server=False,
+                pwa=False,
+                run_history=False,
+                footer_links=[],
+                theme=gr.themes.Default(font=fonts, font_mono=["monospace"]),
+                css=STYLE,
+                prevent_thread_lock=True,
+                quiet=True,
+            )
+            try:
+                print(f"the page: {page.blocks.local_url} (Ctrl-C ends it)", flush=True)
+                page.blocks.block_thread()
+            finally:
+                page.blocks.close()
+                models.close()
+    finally:
+        shutil.rmtree(uploads, ignore_errors=True)
+
+
+def _uploads() -> Path:
+    """A new directory for uploads that only this user can read; those of runs that were killed are removed."""
+    above = home() / UPLOADS
+    above.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for left in above.iterdir():
+        if not _alive(left.name.partition("-")[0]):
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=above)).resolve()
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _auth(password: str) -> Any:
+    """Any user name, this password."""
+    salt = secrets.token_bytes(16)
+    right = hmac.digest(salt, password.encode(), "sha256")
+    return lambda user, given: hmac.compare_digest(hmac.digest(salt, given.encode(), "sha256"), right)
