@@ -1,133 +1,188 @@
-"""Replies that come piece by piece, from a transformers model or from llama.cpp."""
+"""A loaded transformers model that answers event by event."""
 
-import json
 import threading
-from collections.abc import Generator
-from pathlib import Path
+from collections.abc import Callable, Generator
 from typing import Any
 
-import httpx
-
+from stages.lib.chat.events import Event, Finished, Messages, Piece, PromptProgress, check_room
+from stages.lib.chat.places import Places
 from stages.lib.evaluation.conversation_replies import prompt_tokens
-from stages.lib.evaluation.systems import check_gguf
-from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
 from stages.lib.weights.base import end_tokens
-from stages.lib.weights.models import ModelEntry
 
-Messages = list[dict[str, str]]
+BATCH = 128  # tokens of a prompt that are read between two looks at `stop`
 
 
 class TransformersStream:
-    """A loaded model and its tokenizer; generation runs in a thread of its own, which stops with the generator."""
+    """A model and its tokenizer, for one person at a time; others wait.
+
+    Each reply is written in a thread of its own. The key-value cache ends with the reply: nothing of a prompt is kept.
+    """
+
+    exact_counts = True
 
     def __init__(self, model: Any, tokenizer: Any, max_new_tokens: int, temperature: float, seed: int) -> None:
         self._model, self._tokenizer = model, tokenizer
         self._max_new_tokens, self._temperature = max_new_tokens, temperature
-        self._limit = int(model.config.get_text_config().max_position_embeddings)
+        self.context = int(model.config.get_text_config().max_position_embeddings)
+        self._places = Places(1)
         import torch
 
         torch.manual_seed(seed)
 
-    def answer(self, messages: Messages) -> Generator[str, None, None]:
-        """The pieces of the reply.
+    def count_tokens(self, messages: Messages) -> int:
+        """Tokens of the prompt that the messages become.
 
         Raises:
-            ValueError: the conversation leaves no room for a reply.
+            ValueError: the tokenizer has no chat template.
+        """
+        return len(prompt_tokens(self._tokenizer, messages))
+
+    def answer(
+        self,
+        messages: Messages,
+        max_new_tokens: int | None = None,
+        schema: dict[str, Any] | None = None,
+        *,
+        stop: threading.Event | None = None,
+        conversation: str = "",
+    ) -> Generator[Event, None, None]:
+        """Answers as `Stream` says.
+
+        Raises:
+            StreamError: the conversation leaves no room for a reply.
             RuntimeError: generation failed.
         """
-        import torch
-        from transformers import StoppingCriteriaList, TextIteratorStreamer
+        from transformers import TextIteratorStreamer
 
         prompt = prompt_tokens(self._tokenizer, messages)
-        if len(prompt) + self._max_new_tokens > self._limit:
-            raise ValueError(
-                f"the conversation has {len(prompt)} tokens; beside {self._max_new_tokens} of reply there is room for "
-                f"{self._limit - self._max_new_tokens}: /reset begins a new one"
-            )
-        ids = torch.tensor([prompt], device=self._model.device)
-        ends = sorted(end_tokens(self._tokenizer, self._model.generation_config))
+        limit = max_new_tokens or self._max_new_tokens
+        check_room(len(prompt), limit, self.context)
+        yield PromptProgress(0, len(prompt))
+        asked = stop or threading.Event()
+        place = yield from self._places.take(conversation, asked)
+        if place is None:
+            return
+        left = threading.Event()  # the generator was closed
         streamer = TextIteratorStreamer(
             self._tokenizer, skip_prompt=True, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        stopped = threading.Event()
         failures: list[BaseException] = []
+        written: list[int] = []
 
-        def stop(input_ids: Any, scores: Any, **_: Any) -> Any:
-            return torch.full((input_ids.shape[0],), stopped.is_set(), device=input_ids.device)
-
-        sampling: dict[str, Any] = {"do_sample": False}
-        if self._temperature:
-            sampling = {"do_sample": True, "temperature": self._temperature, "top_k": 0, "top_p": 1.0}
+        def stopped() -> bool:
+            return asked.is_set() or left.is_set()
 
         def run() -> None:
             try:
-                with torch.inference_mode():
-                    self._model.generate(
-                        input_ids=ids,
-                        attention_mask=torch.ones_like(ids),
-                        max_new_tokens=self._max_new_tokens,
-                        eos_token_id=ends,
-                        pad_token_id=ends[0],
-                        streamer=streamer,
-                        stopping_criteria=StoppingCriteriaList([stop]),
-                        **sampling,
+                cache = self._read(prompt, stopped, streamer.text_queue.put)
+                if cache is not None:
+                    written.extend(
+                        self._write(
+                            prompt, cache, max_new_tokens=limit, schema=schema, streamer=streamer, stopped=stopped
+                        )
                     )
             except BaseException as error:  # a thread's exception would be lost
                 failures.append(error)
+            finally:
                 streamer.end()
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         try:
-            yield from filter(None, streamer)
+            for item in streamer:  # texts, and the events put among them
+                if item:
+                    yield Piece(item) if isinstance(item, str) else item
         finally:
-            stopped.set()
+            left.set()
             thread.join()
+            self._places.give_back(place)
         if failures:
             raise RuntimeError(f"generation failed: {failures[0]}") from failures[0]
+        if not asked.is_set():
+            ended = written[-1] in self._ends()
+            yield Finished("stop" if ended else "length", len(prompt), len(written) - ended)
 
     def close(self) -> None:
         """Nothing is held."""
 
+    def _ends(self) -> list[int]:
+        return sorted(end_tokens(self._tokenizer, self._model.generation_config))
 
-class GgufStream:
-    """A GGUF file in llama.cpp's server in this process; its chat template is the file's own."""
+    def _read(self, prompt: list[int], stopped: Callable[[], bool], tell: Callable[[Event], None]) -> Any | None:
+        """The key-value cache of all but the last token, read in batches; None: stopped."""
+        import torch
+        from transformers import DynamicCache
 
-    def __init__(self, file: Path, max_new_tokens: int, temperature: float, seed: int) -> None:
-        check_gguf(file)
-        self._backend = LlamaCppBackend(ModelEntry(source=f"path:{file}", backend="llama_cpp", concurrency=1))
-        self._options = {
-            "max_tokens": max_new_tokens,
-            "temperature": temperature,
-            "seed": seed,
-            "samplers": ["temperature"],
-            "cache_prompt": True,  # the turns before are not computed again
-            "stream": True,
-        }
+        cache = DynamicCache(config=self._model.config)
+        last = len(prompt) - 1
+        for start in range(0, last, BATCH):
+            if stopped():
+                return None
+            end = min(start + BATCH, last)
+            ids = torch.tensor([prompt[start:end]], device=self._model.device)  # (1, BATCH)
+            with torch.inference_mode():
+                self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            tell(PromptProgress(end, len(prompt)))
+        return cache
 
-    def answer(self, messages: Messages) -> Generator[str, None, None]:
-        """The pieces of the reply.
+    def _write(
+        self,
+        prompt: list[int],
+        cache: Any,
+        *,
+        max_new_tokens: int,
+        schema: dict[str, Any] | None,
+        streamer: Any,
+        stopped: Callable[[], bool],
+    ) -> list[int]:
+        """Writes to the streamer; returns the new tokens, with the one that ends the reply."""
+        import torch
+        from transformers import StoppingCriteriaList
 
-        Raises:
-            ValueError: llama.cpp refuses the conversation, as when it is too long.
-        """
-        body = self._options | {"messages": messages}
-        # A connection of its own: the server may close one that is kept alive after a streamed reply (seen).
-        url = f"{self._backend.server.listening_address}/v1/chat/completions"
-        with httpx.stream("POST", url, json=body, timeout=None) as response:
-            if response.status_code != 200:
-                response.read()
-                raise ValueError(f"llama.cpp: status {response.status_code}: {response.text[:300]}")
-            for line in response.iter_lines():
-                if not line.startswith("data: ") or line == "data: [DONE]":
-                    continue
-                event = json.loads(line[len("data: ") :])
-                if "error" in event:
-                    raise ValueError(f"llama.cpp: {event['error']}")
-                piece = event["choices"][0]["delta"].get("content") if event["choices"] else None
-                if piece:
-                    yield piece
+        ids = torch.tensor([prompt], device=self._model.device)  # (1, tokens)
+        ends = self._ends()
 
-    def close(self) -> None:
-        """Stops the server."""
-        self._backend.close()
+        def stop(input_ids: Any, scores: Any, **_: Any) -> Any:
+            return torch.full((input_ids.shape[0],), stopped(), device=input_ids.device)
+
+        sampling: dict[str, Any] = {"do_sample": False}
+        if self._temperature:
+            sampling = {"do_sample": True, "temperature": self._temperature, "top_k": 0, "top_p": 1.0}
+        with torch.inference_mode():
+            out = self._model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                past_key_values=cache,
+                max_new_tokens=max_new_tokens,
+                eos_token_id=ends,
+                pad_token_id=ends[0],
+                streamer=streamer,
+                stopping_criteria=StoppingCriteriaList([stop]),
+                logits_processor=[_binding(self._tokenizer, schema, len(prompt), ends)] if schema is not None else None,
+                **sampling,
+            )
+        return [int(token) for token in out[0, len(prompt) :]]
+
+
+def _binding(tokenizer: Any, schema: dict[str, Any], start: int, ends: list[int]) -> Callable[[Any, Any], Any]:
+    """A logits processor that lets the tokens from `start` on become JSON of the schema, and then the end."""
+    import torch
+
+    from stages.lib.llm.json_grammar import JsonGrammar
+
+    grammar = JsonGrammar(tokenizer, schema)
+    complete = False
+
+    def restrict(input_ids: Any, scores: Any) -> Any:
+        nonlocal complete
+        if input_ids.shape[1] > start and not complete:
+            complete = grammar.consume(int(input_ids[0, -1]))
+        restricted = scores.clone()
+        if complete:
+            restricted[:] = -torch.inf
+            restricted[:, ends[0]] = 0.0
+        else:
+            grammar.restrict(restricted[0])
+        return restricted
+
+    return restrict

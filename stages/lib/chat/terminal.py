@@ -11,28 +11,20 @@ in, one per line.
 
 import argparse
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
-from stages.lib.chat.streaming import GgufStream, Messages, TransformersStream
+from stages.lib.chat.events import Messages, Piece, Stream
+from stages.lib.chat.gguf_stream import GgufStream
+from stages.lib.chat.streaming import TransformersStream
 from stages.lib.core.params import read_param
 from stages.lib.core.records import read_json_object
 from stages.lib.weights.base import ADAPTER_CONFIG, FACTS, load_adapter, load_base, load_tokenizer
 
 MARK = "> "
 HELP = "/reset begins a new conversation, /quit ends; Ctrl-C ends a reply"
-
-
-class Stream(Protocol):
-    """What answers a conversation piece by piece."""
-
-    def answer(self, messages: Messages) -> Generator[str, None, None]:
-        """The pieces of the reply; closing the generator stops the model."""
-
-    def close(self) -> None:
-        """Frees what it holds."""
 
 
 def open_stream(model: str, max_new_tokens: int, temperature: float, seed: int, base: str = "") -> Stream:
@@ -103,10 +95,11 @@ def _say(stream: Stream, messages: Messages, out: TextIO) -> str:
     """Prints the reply as it comes and returns it; what came before Ctrl-C counts as the reply."""
     reply = ""
     try:
-        with closing(stream.answer(messages)) as pieces:
-            for piece in pieces:
-                reply += piece
-                print(piece, end="", file=out, flush=True)
+        with closing(stream.answer(messages, conversation="terminal")) as events:
+            for event in events:
+                if isinstance(event, Piece):
+                    reply += event.text
+                    print(event.text, end="", file=out, flush=True)
     except KeyboardInterrupt:
         print(" (stopped)", end="", file=out)
     except ValueError as error:

@@ -11,7 +11,8 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.lib.chat import terminal as program
-from stages.lib.chat.streaming import Messages, TransformersStream
+from stages.lib.chat.events import Event, Messages, Piece, PromptProgress, StreamError
+from stages.lib.chat.streaming import TransformersStream
 from stages.lib.chat.terminal import chat, open_stream
 from stages.lib.evaluation.conversation_replies import generate_replies
 from stages.lib.evaluation.systems import Asking, ask_gguf
@@ -22,18 +23,24 @@ TURNS = [{"role": "user", "content": "the question about apples and oranges"}]
 class Parrot:
     """Repeats the last question; "stop" is interrupted, "long" does not fit."""
 
+    exact_counts, context = True, 100
+
     def __init__(self) -> None:
         self.seen: list[Messages] = []
 
-    def answer(self, messages: Messages) -> Generator[str, None, None]:
+    def count_tokens(self, messages: Messages) -> int:
+        return len(messages)
+
+    def answer(self, messages: Messages, *_: Any, **__: Any) -> Generator[Event, None, None]:
         self.seen.append(messages)
         question = messages[-1]["content"]
         if question == "long":
-            raise ValueError("too long: /reset")
-        yield "you said "
+            raise StreamError("too long: /reset")
+        yield PromptProgress(0, 3)
+        yield Piece("you said ")
         if question == "stop":
             raise KeyboardInterrupt
-        yield question
+        yield Piece(question)
 
     def close(self) -> None:
         pass
@@ -70,7 +77,7 @@ def test_errors_and_unknown_commands_do_not_end_the_chat() -> None:
 def test_the_stream_says_what_the_model_says(tiny_directory: Path) -> None:
     model, tokenizer = (kind.from_pretrained(tiny_directory) for kind in (AutoModelForCausalLM, AutoTokenizer))
     stream = TransformersStream(model, tokenizer, max_new_tokens=20, temperature=0.0, seed=0)
-    pieces = list(stream.answer(TURNS))
+    pieces = [event.text for event in stream.answer(TURNS) if isinstance(event, Piece)]
     whole = generate_replies(model, tokenizer, [TURNS], max_new_tokens=20, temperature=0.0, seed=0, batch_size=1)[0]
     assert "".join(pieces).strip() == whole.text.strip()
     with pytest.raises(ValueError, match="/reset"):
@@ -81,9 +88,10 @@ def test_a_closed_stream_stops_the_model(tiny_directory: Path) -> None:
     model, tokenizer = (kind.from_pretrained(tiny_directory) for kind in (AutoModelForCausalLM, AutoTokenizer))
     steps = []
     model.register_forward_hook(lambda *_: steps.append(1))
-    pieces = TransformersStream(model, tokenizer, max_new_tokens=400, temperature=1.0, seed=0).answer(TURNS)
-    next(pieces)
-    pieces.close()  # joins the thread
+    events = TransformersStream(model, tokenizer, max_new_tokens=400, temperature=1.0, seed=0).answer(TURNS)
+    while not isinstance(next(events), Piece):
+        pass
+    events.close()  # joins the thread
     assert len(steps) < 300
 
 
@@ -112,7 +120,7 @@ def test_gguf_streams_and_a_truncated_one_is_refused(tmp_path: Path) -> None:
     file = Path(spec.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
     stream = open_stream(str(file), max_new_tokens=12, temperature=0.0, seed=0)
     try:
-        pieces = list(stream.answer(TURNS))
+        pieces = [event.text for event in stream.answer(TURNS) if isinstance(event, Piece)]
     finally:
         stream.close()
     asking = Asking(max_new_tokens=12, temperature=0.0, seed=0, batch_size=1, dtype="float32")
