@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stages.lib.chat.events import Stream
@@ -11,6 +11,7 @@ from stages.lib.weights.models import ModelEntry, model_entry
 
 RELEASED = Path("models/gguf")  # what stage gguf writes
 QUOTES_ONLY = "quotes only"
+AT_ONCE = 4  # people whom llama.cpp answers at once, each with a slot of its own
 CHATS = ("llama_cpp", "transformers", "openai")  # backends
 
 
@@ -19,17 +20,26 @@ class ChatModel:
     """What a person can choose, and what is said about it."""
 
     name: str
-    model: Path | ModelEntry | None  # None: no model, the quotes stand alone
+    model: ModelEntry | None  # None: no model, the quotes stand alone
     note: str
 
 
-def chat_models(project: Path = Path()) -> list[ChatModel]:
-    """The default first.
+def chat_models(context_tokens: int, project: Path = Path()) -> list[ChatModel]:
+    """The default first; `context_tokens`: of a conversation, where llama.cpp runs the model.
 
     Without a released GGUF the default is the base that stage gguf would start from.
     """
+
+    def by_llama_cpp(entry: ModelEntry) -> ModelEntry:
+        if not entry.source.endswith(".gguf"):
+            return entry
+        return replace(entry, backend="llama_cpp", concurrency=AT_ONCE, context=context_tokens)
+
+    def released(file: Path) -> ModelEntry:
+        return by_llama_cpp(ModelEntry(source=f"path:{file}", backend="llama_cpp"))
+
     found = [
-        ChatModel(file.stem, file, "the model that `dvc repro gguf` released")
+        ChatModel(file.stem, released(file), "the model that `dvc repro gguf` released")
         for file in sorted((project / RELEASED).glob("*.gguf"))
     ]
     params = project / PARAMS_FILE
@@ -37,9 +47,10 @@ def chat_models(project: Path = Path()) -> list[ChatModel]:
     base = str(read_param("gguf.base", params) or "")
     if not found and base:
         note = f"there is no released model yet (`dvc repro gguf` makes it): this is its untuned base {base}"
-        found.append(ChatModel(f"{base} (untuned base)", model_entry(base, models, str(params)), note))
+        entry = by_llama_cpp(model_entry(base, models, str(params)))
+        found.append(ChatModel(f"{base} (untuned base)", entry, note))
     for name in models:
-        entry = model_entry(name, models, str(params))
+        entry = by_llama_cpp(model_entry(name, models, str(params)))
         if entry.backend in CHATS and entry.rerank_method == "cross_encoder":
             where = "a server" if entry.backend == "openai" else "its weights load when it is first asked"
             found.append(ChatModel(name, entry, f"models.{name}: {where}"))
@@ -49,7 +60,7 @@ def chat_models(project: Path = Path()) -> list[ChatModel]:
 class OpenModels:
     """The models that were asked so far; each is opened once, for all people."""
 
-    def __init__(self, models: Sequence[ChatModel], opening: Callable[[Path | ModelEntry], Stream]) -> None:
+    def __init__(self, models: Sequence[ChatModel], opening: Callable[[ModelEntry], Stream]) -> None:
         self.models = {model.name: model for model in models}
         self._opening = opening
         self._streams: dict[str, Stream] = {}

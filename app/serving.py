@@ -11,6 +11,8 @@ from typing import Any
 from app.chat_models import OpenModels, chat_models
 from app.door import Door
 from app.settings import home, open_searching
+from stages.lib.chat.events import Stream
+from stages.lib.chat.opening import open_entry
 from stages.lib.weights.models import ModelEntry
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -54,14 +56,11 @@ def serve(host: str, port: int, password_env: str) -> None:
         with open_searching() as searching:
             settings = searching.settings
 
-            def opening(model: Path | ModelEntry) -> Any:
-                from stages.lib.chat.opening import open_entry
+            def opening(model: ModelEntry) -> Stream:
+                limit, temperature = settings.max_new_tokens, settings.temperature
+                return open_entry(model, max_new_tokens=limit, temperature=temperature, seed=0)
 
-                return open_entry(
-                    model, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, seed=0
-                )
-
-            models = OpenModels(chat_models(), opening)
+            models = OpenModels(chat_models(settings.context_tokens), opening)
             page = Page(searching, models, home() / "libraries")
             hosts = frozenset(LOOPBACK) if host in LOOPBACK else None
             fonts = ["system-ui", "sans-serif"]
