@@ -13,11 +13,13 @@ import json
 import os
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from app.answer_json import answer_json
 from app.assistant import Assistant
 from app.library import Library, described
+from app.models import choices, open_choice
 from app.serving import PASSWORD_ENV, serve
 from app.settings import Searching, home, open_searching, wording
 from stages.lib.passages.paged_document import PagedDocument
@@ -45,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("files", nargs="+", type=Path, metavar="FILE")
     ask.add_argument("question")
     ask.add_argument("--password", default="", help="of an encrypted PDF")
+    ask.add_argument("--model", default="", help="released, a name under models:, or none; default: released, or base")
+    ask.add_argument("--reasoning", action="store_true", help="ask for the reasoning first")
     page = commands.add_parser("page", help="the page for people")
     page.add_argument("--host", default="127.0.0.1", help="another one needs a password")
     page.add_argument("--port", type=int, default=7860)
@@ -58,11 +62,16 @@ def _parser() -> argparse.ArgumentParser:
 def _ask(options: argparse.Namespace) -> int:
     if not options.question.strip():
         raise ValueError("the question is empty")
-    with open_searching() as searching:
+    with open_searching() as searching, ExitStack() as stack:
         documents = [_read(file, searching, options.password) for file in options.files]
-        assistant = Assistant(searching, None, wording(reasoning=False), "quotes")
+        stream = open_choice(options.model or choices()[0].name, searching.settings)
+        if stream:
+            stack.callback(stream.close)
+        assistant = Assistant(searching, stream, wording(options.reasoning), "quotes")
         answer = list(assistant.answer(options.question, assistant.index(documents)))[-1]
     print(json.dumps(answer_json(answer), ensure_ascii=False, indent=2))
+    if answer.error:
+        raise ValueError(answer.error)
     return 0 if answer.answerable else 3
 
 

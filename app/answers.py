@@ -10,8 +10,8 @@ from typing import Literal
 
 from app.answer_json import answer_json
 from app.assistant import Answer, Assistant
-from app.chat_models import OpenModels
 from app.conversations import Conversation
+from app.open_models import OpenModels
 from app.people import Person
 from app.settings import wording
 from stages.lib.answering.chat_settings import ChatSettings
@@ -87,7 +87,7 @@ class Answers:
             raise ValueError("no document is ticked; tick at least one on the left")
         index = person.index()
         if not self._models.is_open(model):
-            answer.progress = f"loading {model}"
+            answer.progress = f"loading {self._models.choices[model].label}"
             yield answer
         lead = leading(person.searching.settings)
         assistant = Assistant(person.searching, self._models.stream(model), wording(reasoning=False), lead)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 from app.library import described, shown_name
-from app.page_view import MUPDF
 from app.people import Person
 from stages.lib.passages.paged_document import PagedDocument
 from stages.lib.reading.documents import BrokenInputError
@@ -64,8 +63,10 @@ def _import(person: Person, name: str, content: bytes, password: str, said: Said
         person.locked.pop(name, None)
         said[-1] = ("good", f"{shown}: {described(document)}")
     except BrokenInputError as error:
-        if error.reason in ("encrypted_pdf", "wrong_password") and len(person.locked) < MOST_LOCKED:
+        if error.reason in ("encrypted_pdf", "wrong_password"):
             person.locked[name] = content
+            while len(person.locked) > MOST_LOCKED:
+                person.locked.pop(next(iter(person.locked)))
         said[-1] = ("bad", f"{shown}: {SAYS.get(error.reason, error.detail)}")
     except (ValueError, OSError) as error:
         said[-1] = ("bad", f"{shown}: {error}")
@@ -73,14 +74,7 @@ def _import(person: Person, name: str, content: bytes, password: str, said: Said
 
 
 def _read(person: Person, name: str, content: bytes, password: str, tell: Callable[[str], object]) -> PagedDocument:
-    def on_page(page: int, pages: int) -> None:
-        MUPDF.release()  # between two pages others may read and draw theirs
-        time.sleep(0)
-        tell(f"page {page} of {pages}")
-        MUPDF.acquire()
-
-    with MUPDF:
-        document = person.library.add(name, content, password, on_page)
+    document = person.library.add(name, content, password, lambda page, pages: tell(f"page {page} of {pages}"))
     person.prepare(document, lambda done, count: tell(f"passage {done} of {count}"))
     person.changed()
     return document

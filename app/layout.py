@@ -15,8 +15,8 @@ NO_PAGE = '<div class="empty">Click a quote to see its page.</div>'
 class Layout:
     """The components; made inside `with gr.Blocks()`."""
 
-    def __init__(self, header: str, models: Sequence[str]) -> None:
-        """`header`: HTML; `models`: names to choose from, the default first."""
+    def __init__(self, header: str, models: Sequence[tuple[str, str]]) -> None:
+        """`header`: HTML; `models`: (label, name) to choose from, the default first."""
         self.token = gr.BrowserState(None, storage_key=STORAGE_KEY, secret=STORAGE_SECRET)
         self.conversation = gr.State("")  # the id of the one that is shown
         self.left_out = gr.State([])  # sha256 of the documents that are not searched
@@ -42,7 +42,7 @@ class Layout:
         self.export = gr.Button("Export rated answers (JSONL)", size="sm", elem_id="export")
         self.exported = gr.Textbox(visible="hidden")
 
-    def _middle(self, models: Sequence[str]) -> None:
+    def _middle(self, models: Sequence[tuple[str, str]]) -> None:
         self.talk = gr.HTML("", js_on_load=SCRIPT, elem_id="talk")
         with gr.Row():
             self.question = gr.Textbox(
@@ -54,5 +54,5 @@ class Layout:
             self.retry = gr.Button("Retry", size="sm", min_width=60, elem_id="retry")
             self.edit = gr.Button("Edit last question", size="sm", min_width=60, elem_id="edit")
             self.model = gr.Dropdown(
-                list(models), value=models[0], show_label=False, container=False, filterable=False, elem_id="model"
+                list(models), value=models[0][1], show_label=False, container=False, filterable=False, elem_id="model"
             )

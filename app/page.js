@@ -1,4 +1,5 @@
-// js_on_load of each gr.HTML of the page: tells the server of clicks on what carries data-act; runs once per component.
+// js_on_load of each gr.HTML of the page; runs once per component.
+// Clicks on what carries data-act are told to the server.
 element.addEventListener('click', (event) => {
   const target = event.target.closest('[data-act]');
   if (!target || target.disabled || !element.contains(target)) return;
@@ -6,24 +7,32 @@ element.addEventListener('click', (event) => {
   if (target.type === 'checkbox') data.checked = target.checked;
   trigger('act', data);
 });
+
 // What the person unfolded stays unfolded when the text is drawn anew.
 const unfolded = new Set();
 element.addEventListener('click', (event) => {
-  const summary = event.target.closest('summary');
-  if (!summary) return;
-  const turn = summary.closest('.turn')?.dataset.turn;
-  if (summary.parentElement.open) unfolded.delete(turn); else unfolded.add(turn);
+  const details = event.target.closest('summary')?.parentElement;
+  const turn = details?.closest('.turn')?.dataset.turn;
+  if (details && details.open) unfolded.delete(turn);
+  else if (details) unfolded.add(turn);
 });
+
+let turns = 0;
 watch('value', () => {
   element.querySelectorAll('.turn details').forEach((details) => {
     if (unfolded.has(details.closest('.turn').dataset.turn)) details.open = true;
   });
-  element.querySelector('.sheet .mark, .text .mark')?.scrollIntoView({ block: 'center' });
-  const talk = element.querySelector('.talk');
+  // The page is moved to what is marked on it; the conversation to the beginning of a new turn.
+  const page = element.closest('#page');
+  if (page) page.scrollTop = Math.max(0, offset(element.querySelector('.mark'), page) - page.clientHeight / 3);
+  const talk = element.closest('#talk');
   if (!talk) return;
-  const box = element.closest('#talk') || element;
-  const turns = talk.querySelectorAll('.turn').length;
-  const isNew = turns !== Number(box.dataset.turns || 0);
-  box.dataset.turns = turns;
-  if (isNew) talk.lastElementChild?.scrollIntoView({ block: 'nearest' });
+  const found = element.querySelectorAll('.turn');
+  if (found.length !== turns && found.length) talk.scrollTop += offset(found[found.length - 1], talk) - talk.scrollTop;
+  turns = found.length;
 });
+
+function offset(inner, outer) {
+  if (!inner) return 0;
+  return inner.getBoundingClientRect().top - outer.getBoundingClientRect().top + outer.scrollTop;
+}

@@ -8,10 +8,10 @@ from typing import Any
 import gradio as gr
 
 from app.answers import Answers
-from app.chat_models import OpenModels
 from app.conversations import DOWN, UP, Conversation, rate, rated_records
 from app.importing import import_files, open_locked
 from app.layout import Layout
+from app.open_models import OpenModels
 from app.page_view import Drawings, shown_page
 from app.people import People, Person, is_token, new_token
 from app.settings import Searching
@@ -41,8 +41,8 @@ class Page:
         self._people, self._answers, self._drawings = People(libraries, searching), Answers(models), Drawings()
         self._sessions: dict[str, tuple[str, str]] = {}  # session -> (person, conversation) that it waits for
         with gr.Blocks(title="Chat with your papers", analytics_enabled=False, fill_width=True) as self.blocks:
-            names = list(models.models)
-            self._on = Layout(self._header(names[0]), names)
+            named = [(choice.label, name) for name, choice in models.choices.items()]
+            self._on = Layout(self._header(models.default.name), named)
             self._connect()
 
     def _connect(self) -> None:
@@ -76,7 +76,7 @@ class Page:
     # Opening and leaving
 
     def _header(self, model: str) -> str:
-        return header_html(self._searching.choice, self._models.models[model])
+        return header_html(self._searching.choice, self._models.choices[model])
 
     def _open_page(self, token: Any) -> Update:
         token = token if is_token(token) else new_token()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.escaping import escaped
+from app.library import MUPDF
 from app.people import Person
 from stages.lib.corpus.pdf import Box, open_pdf
 from stages.lib.passages.paged_document import PagedDocument
@@ -21,7 +22,6 @@ SCALE = 1.6  # pixels per point: 115 dpi
 MOST_PIXELS = 1600  # of the longer side; a poster is drawn smaller
 AROUND = 4000  # characters of a text file on each side of what is marked
 PICTURES = 32  # kept in memory, of all people together
-MUPDF = threading.Lock()  # MuPDF is not for several threads: whoever reads or draws a page holds it
 
 
 class Drawings:

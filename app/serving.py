@@ -5,19 +5,22 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.chat_models import OpenModels, chat_models
 from app.door import Door
+from app.models import choices, open_choice
+from app.open_models import OpenModels
 from app.settings import home, open_searching
+from stages.lib.answering.chat_settings import ChatSettings
 from stages.lib.chat.events import Stream
-from stages.lib.chat.opening import open_entry
-from stages.lib.weights.models import ModelEntry
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PASSWORD_ENV = "LLMILL_CHAT_PASSWORD"
 UPLOADS = "uploads"
+MOST_WAITING = 64  # events that wait; more are turned away
+Opening = Callable[[str, ChatSettings], Stream | None]
 LEAST_CHARS = 8  # of a password
 
 
@@ -35,8 +38,14 @@ def check_password(host: str, password_env: str) -> str:
     return password
 
 
-def serve(host: str, port: int, password_env: str) -> None:
+def serve(host: str, port: int, password_env: str, opening: Opening = open_choice) -> None:
     """Serves the page until it is interrupted.
+
+    Args:
+        host: a name or address of this machine; beyond loopback there has to be a password.
+        port: to listen on.
+        password_env: the environment variable that holds the password.
+        opening: loads a model by its name.
 
     Raises:
         ValueError: no password, a bad section of params.yaml, or weights that are absent.
@@ -55,16 +64,10 @@ def serve(host: str, port: int, password_env: str) -> None:
     try:
         with open_searching() as searching:
             settings = searching.settings
-
-            def opening(model: ModelEntry) -> Stream:
-                limit, temperature = settings.max_new_tokens, settings.temperature
-                return open_entry(model, max_new_tokens=limit, temperature=temperature, seed=0)
-
-            models = OpenModels(chat_models(settings.context_tokens), opening)
-            page = Page(searching, models, home() / "libraries")
+            models = OpenModels(choices(), lambda name: opening(name, settings))
+            blocks = Page(searching, models, home() / "libraries").blocks
             hosts = frozenset(LOOPBACK) if host in LOOPBACK else None
-            fonts = ["system-ui", "sans-serif"]
-            page.blocks.queue(max_size=64).launch(
+            blocks.queue(max_size=MOST_WAITING).launch(
                 server_name=host,
                 server_port=port,
                 share=False,
@@ -78,16 +81,16 @@ def serve(host: str, port: int, password_env: str) -> None:
                 pwa=False,
                 run_history=False,
                 footer_links=[],
-                theme=gr.themes.Default(font=fonts, font_mono=["monospace"]),
+                theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
                 css=STYLE,
                 prevent_thread_lock=True,
                 quiet=True,
             )
             try:
-                print(f"the page: {page.blocks.local_url} (Ctrl-C ends it)", flush=True)
-                page.blocks.block_thread()
+                print(f"the page: {blocks.local_url} (Ctrl-C ends it)", flush=True)
+                blocks.block_thread()
             finally:
-                page.blocks.close()
+                blocks.close()
                 models.close()
     finally:
         shutil.rmtree(uploads, ignore_errors=True)

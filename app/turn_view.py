@@ -7,10 +7,10 @@ person's own library.
 from collections.abc import Sequence
 from typing import Any
 
-from app.chat_models import ChatModel
 from app.conversations import DOWN, UP, Conversation
 from app.escaping import escaped
 from app.library import described
+from app.models import ModelChoice
 from stages.lib.core.records import Record
 from stages.lib.passages.paged_document import PagedDocument
 from stages.lib.retrieval.systems import Choice
@@ -21,6 +21,11 @@ EMPTY = (
     "of a page: click it to see it there.</div>"
 )
 SMALL_MODEL = "In the words of a small model, which may be wrong:"
+THUMB = (  # Feather's icon, MIT; page.css turns it for "down"
+    '<svg viewBox="0 0 24 24" width="16" height="16" fill="none" stroke="currentColor" stroke-width="2"><path d="M14 9V5'
+    "a3 3 0 0 0-3-3l-4 9v11h11.28a2 2 0 0 0 2-1.7l1.38-9a2 2 0 0 0-2-2.3zM7 22H4a2 2 0 0 1-2-2v-7a2 2 0 0 1 2-2h3"
+    '"/></svg>'
+)
 NO_WORDS = "The model wrote nothing."
 
 
@@ -85,13 +90,12 @@ def conversations_html(conversations: Sequence[Conversation], chosen: str) -> st
     return f'<ul class="conversations">{"".join(rows)}</ul>'
 
 
-def header_html(choice: Choice, model: ChatModel) -> str:
+def header_html(choice: Choice, model: ModelChoice) -> str:
     """How is searched and why, and who writes."""
     system = escaped(choice.system.replace("_", " "))
-    return (
-        f"<div>Searches by <b>{system}</b>: {escaped(choice.why)}.<br>"
-        f"Answers by <b>{escaped(model.name)}</b>: {escaped(model.note)}.</div>"
-    )
+    note = f". {escaped(model.note)}" if model.note else ""
+    searches = f"Searches by <b>{system}</b>: {escaped(choice.why)}."
+    return f"<div>{searches}<br>Answers by <b>{escaped(model.label)}</b>{note}</div>"
 
 
 def _quotes(turn: Record, number: int, live: bool) -> str:
@@ -132,11 +136,11 @@ def _words(turn: Record, live: bool) -> str:
 
 def _thumbs(turn: Record, number: int) -> str:
     buttons = ""
-    for rating, sign in ((UP, "👍"), (DOWN, "👎")):
+    for rating in (UP, DOWN):
         pressed = "true" if turn.get("rating") == rating else "false"
         buttons += (
             f'<button data-act="rate" data-turn="{number}" data-rating="{rating}" aria-pressed="{pressed}" '
-            f'aria-label="thumbs {rating}">{sign}</button>'
+            f'aria-label="thumbs {rating}" title="thumbs {rating}">{THUMB}</button>'
         )
     by = f'<span class="note">{escaped(turn["model"])}</span>' if turn.get("model") else ""
     return f'<div class="thumbs">{buttons}{by}</div>'
