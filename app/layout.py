@@ -2,14 +2,28 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from gradio.data_classes import ListFiles
 
 HERE = Path(__file__).parent
 SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
 STYLE = (HERE / "page.css").read_text(encoding="utf-8")
 STORAGE_KEY, STORAGE_SECRET = "llmill-person", "llmill"  # the browser gets both: what is secret is the token itself
 NO_PAGE = '<div class="empty">Click a quote to see its page.</div>'
+
+
+class Uploads(gr.File):  # type: ignore[misc]  # mypy does not follow gradio
+    """gr.File whose handler gets the paths of the uploaded files; its own leaves an empty file behind for each."""
+
+    def preprocess(self, payload: Any) -> list[str]:
+        """The paths."""
+        return [file.path for file in payload.root] if isinstance(payload, ListFiles) else []
+
+    def get_block_name(self) -> str:
+        """Which component of Gradio's draws it."""
+        return "file"
 
 
 class Layout:
@@ -31,7 +45,7 @@ class Layout:
                 self.page = gr.HTML(NO_PAGE, js_on_load=SCRIPT, elem_id="page")
 
     def _left(self) -> None:
-        self.files = gr.File(label="Drop PDF, .txt or .md files", file_count="multiple", height=120, elem_id="files")
+        self.files = Uploads(label="Drop PDF, .txt or .md files", file_count="multiple", height=120, elem_id="files")
         with gr.Group(visible=False) as self.locked:
             self.password = gr.Textbox(label="Password of the PDF", type="password", elem_id="password")
             self.unlock = gr.Button("Open it", elem_id="unlock")

@@ -91,9 +91,9 @@ class Page:
 
     # Documents
 
-    def _import(self, token: Any, left_out: list[str], files: Sequence[str] | None) -> Generator[Update, None, None]:
+    def _import(self, token: Any, left_out: list[str], files: Sequence[str]) -> Generator[Update, None, None]:
         person = self._people.get(token)
-        for said in import_files(person, [Path(file) for file in files or []]):
+        for said in import_files(person, [Path(file) for file in files]):
             yield {self._on.said: messages_html(said)}
         yield {self._on.files: None} | self._after_import(person, left_out)
 
