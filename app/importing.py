@@ -8,11 +8,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 from app.library import described, shown_name
-from app.people import Person
+from app.people import Person, Said
 from stages.lib.passages.paged_document import PagedDocument
 from stages.lib.reading.documents import BrokenInputError
 
-Said = list[tuple[str, str]]  # (`good`, `bad` or `going`, text): what stands below the place to drop files on
 MOST_LOCKED = 3  # encrypted files that wait for their password
 SAYS = {
     "encrypted_pdf": "it is encrypted: type its password below",
@@ -25,28 +24,40 @@ SAYS = {
 _PAUSE = 0.1  # seconds between two things said
 
 
-def import_files(person: Person, files: Sequence[Path]) -> Generator[Said, None, None]:
-    """Imports uploaded files and deletes them; yields what is to be said each time that it changes."""
-    said: Said = []
+def import_files(person: Person, files: Sequence[tuple[Path, str]]) -> Generator[None, None, None]:
+    """Imports uploaded files and deletes them; yields each time that there is more in `person.said`.
+
+    Args:
+        person: whose library takes them.
+        files: where each lies, and what the person calls it.
+    """
+    said = _place(person)
+    limit = person.searching.settings.max_file_mb * 1_000_000
     try:
-        for file in files:
-            limit = person.searching.settings.max_file_mb * 1_000_000
-            if file.stat().st_size > limit:
-                size = file.stat().st_size / 1e6
-                said.append(("bad", f"{shown_name(file.name)}: {size:.1f} MB; the limit is {limit / 1e6:.0f} MB"))
-                yield said
+        for file, name in files:
+            if (size := file.stat().st_size) > limit:  # before it is read into memory
+                said.append(("bad", f"{shown_name(name)}: {size / 1e6:.1f} MB; the limit is {limit / 1e6:.0f} MB"))
                 continue
-            yield from _import(person, file.name, file.read_bytes(), "", said)
+            yield from _import(person, name, file.read_bytes(), "", said)
     finally:
-        for file in files:
+        for file, _ in files:
             forget_upload(file)
 
 
-def open_locked(person: Person, password: str) -> Generator[Said, None, None]:
+def open_locked(person: Person, password: str) -> Generator[None, None, None]:
     """Tries a password on the encrypted files that wait for one."""
-    said: Said = []
+    said = _place(person)
     for name, content in list(person.locked.items()):
         yield from _import(person, name, content, password, said)
+
+
+def _place(person: Person) -> Said:
+    """An empty list to say things in; what other imports said stands beside it while one of them goes on."""
+    if not any(kind == "going" for said in person.said for kind, _ in said):
+        person.said.clear()
+    said: Said = []
+    person.said.append(said)
+    return said
 
 
 def forget_upload(file: Path) -> None:
@@ -54,10 +65,10 @@ def forget_upload(file: Path) -> None:
     shutil.rmtree(file.parent, ignore_errors=True)
 
 
-def _import(person: Person, name: str, content: bytes, password: str, said: Said) -> Iterator[Said]:
+def _import(person: Person, name: str, content: bytes, password: str, said: Said) -> Iterator[None]:
     shown = shown_name(name)
     said.append(("going", f"{shown}: reading"))
-    yield said
+    yield
     try:
         document = yield from _told(lambda tell: _read(person, name, content, password, tell), shown, said)
         person.locked.pop(name, None)
@@ -70,7 +81,7 @@ def _import(person: Person, name: str, content: bytes, password: str, said: Said
         said[-1] = ("bad", f"{shown}: {SAYS.get(error.reason, error.detail)}")
     except (ValueError, OSError) as error:
         said[-1] = ("bad", f"{shown}: {error}")
-    yield said
+    yield
 
 
 def _read(person: Person, name: str, content: bytes, password: str, tell: Callable[[str], object]) -> PagedDocument:
@@ -82,7 +93,7 @@ def _read(person: Person, name: str, content: bytes, password: str, tell: Callab
 
 def _told(
     work: Callable[[Callable[[str], object]], PagedDocument], shown: str, said: Said
-) -> Generator[Said, None, PagedDocument]:
+) -> Generator[None, None, PagedDocument]:
     """Does the work in a thread and says how far it is."""
     steps: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     done: list[PagedDocument] = []
@@ -101,7 +112,7 @@ def _told(
         if time.monotonic() - last >= _PAUSE:
             last = time.monotonic()
             said[-1] = ("going", f"{shown}: {step}")
-            yield said
+            yield
     if failed:
         raise failed[0]
     return done[0]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from gradio.data_classes import ListFiles
@@ -12,18 +11,6 @@ SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
 STYLE = (HERE / "page.css").read_text(encoding="utf-8")
 STORAGE_KEY, STORAGE_SECRET = "llmill-person", "llmill"  # the browser gets both: what is secret is the token itself
 NO_PAGE = '<div class="empty">Click a quote to see its page.</div>'
-
-
-class Uploads(gr.File):  # type: ignore[misc]  # mypy does not follow gradio
-    """gr.File whose handler gets the paths of the uploaded files; its own leaves an empty file behind for each."""
-
-    def preprocess(self, payload: Any) -> list[str]:
-        """The paths."""
-        return [file.path for file in payload.root] if isinstance(payload, ListFiles) else []
-
-    def get_block_name(self) -> str:
-        """Which component of Gradio's draws it."""
-        return "file"
 
 
 class Layout:
@@ -45,7 +32,8 @@ class Layout:
                 self.page = gr.HTML(NO_PAGE, js_on_load=SCRIPT, elem_id="page")
 
     def _left(self) -> None:
-        self.files = Uploads(label="Drop PDF, .txt or .md files", file_count="multiple", height=120, elem_id="files")
+        self.files = gr.File(label="Drop PDF, .txt or .md files", file_count="multiple", height=120, elem_id="files")
+        self.files.preprocess = _uploaded  # its own leaves an empty file behind for each
         with gr.Group(visible=False) as self.locked:
             self.password = gr.Textbox(label="Password of the PDF", type="password", elem_id="password")
             self.unlock = gr.Button("Open it", elem_id="unlock")
@@ -70,3 +58,8 @@ class Layout:
             self.model = gr.Dropdown(
                 list(models), value=models[0][1], show_label=False, container=False, filterable=False, elem_id="model"
             )
+
+
+def _uploaded(given: ListFiles | None) -> list[tuple[str, str]]:
+    """Where the uploaded files lie, and what the person calls them."""
+    return [(file.path, file.orig_name or "") for file in given.root] if given else []

@@ -1,7 +1,7 @@
 """What happens on the page when something is done to it. Each handler looks things up by the token that came along."""
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class Page:
         asked, answering = [*who, on.left_out, on.model], [*talk, on.ask, on.stop, on.retry, on.edit]
         self.blocks.load(self._open_page, [on.token], [on.token, on.documents, *talk], **quiet)
         self.blocks.unload(self._leave)
-        on.files.upload(self._import, [on.token, on.left_out, on.files], imported, **slow)
+        on.files.upload(self._import, [on.token, on.left_out, on.files], imported, trigger_mode="multiple", **slow)
         unlocked = [on.unlock.click, on.password.submit]
         gr.on(unlocked, self._unlock, [on.token, on.left_out, on.password], imported, **slow)
         listed = [on.documents, on.left_out, on.page, on.said]
@@ -91,22 +91,24 @@ class Page:
 
     # Documents
 
-    def _import(self, token: Any, left_out: list[str], files: Sequence[str]) -> Generator[Update, None, None]:
+    def _import(self, token: Any, left_out: list[str], files: list[tuple[str, str]]) -> Generator[Update, None, None]:
         person = self._people.get(token)
-        for said in import_files(person, [Path(file) for file in files]):
-            yield {self._on.said: messages_html(said)}
-        yield {self._on.files: None} | self._after_import(person, left_out)
+        yield {self._on.files: None}  # so that more can be dropped meanwhile
+        for _ in import_files(person, [(Path(file), name) for file, name in files]):
+            yield {self._on.said: messages_html(person.said)}
+        yield self._after_import(person, left_out)
 
     def _unlock(self, token: Any, left_out: list[str], password: str) -> Generator[Update, None, None]:
         person = self._people.get(token)
-        for said in open_locked(person, password):
-            yield {self._on.said: messages_html(said)}
+        for _ in open_locked(person, password):
+            yield {self._on.said: messages_html(person.said)}
         yield self._after_import(person, left_out)
 
     def _after_import(self, person: Person, left_out: list[str]) -> Update:
         locked = gr.update(visible=bool(person.locked))
         documents = documents_html(person.documents, left_out)
-        return {self._on.documents: documents, self._on.locked: locked, self._on.password: ""}
+        said = messages_html(person.said)
+        return {self._on.said: said, self._on.documents: documents, self._on.locked: locked, self._on.password: ""}
 
     def _document_act(self, token: Any, left_out: list[str], event: gr.EventData) -> Update:
         person, data = self._people.get(token), _data(event)
@@ -121,7 +123,7 @@ class Page:
                 return {self._on.left_out: left_out}
             case "remove":
                 person.remove(sha256)
-                said = messages_html([("good", f"{document.name} is removed")])
+                said = messages_html([[("good", f"{document.name} is removed")]])
                 return {self._on.documents: documents_html(person.documents, left_out), self._on.said: said}
             case "show":
                 return {self._on.page: shown_page(person, sha256, 1, None, self._drawings)}

@@ -24,6 +24,7 @@ from stages.lib.passages.paged_document import PagedDocument
 from stages.lib.passages.passages import cut
 from stages.lib.retrieval.vectors import forget_vectors, token_vectors
 
+Said = list[tuple[str, str]]  # (`good`, `bad` or `going`, text): what an import says of each file
 AT_ONCE = 16  # people whose documents stay in memory
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -49,6 +50,7 @@ class Person:
         self.searching = replace(searching, encoders=replace(searching.encoders, directory=directory / "vectors"))
         self.changing = threading.RLock()  # held while documents or conversations change
         self.locked: dict[str, bytes] = {}  # encrypted files that wait for their password, by name
+        self.said: list[Said] = []  # by imports that go on, or the last one
         self._documents: dict[str, PagedDocument] | None = None
         self._index: DocumentIndex | None = None
 

@@ -11,6 +11,7 @@ from app.conversations import DOWN, UP, Conversation
 from app.escaping import escaped
 from app.library import described
 from app.models import ModelChoice
+from app.people import Said
 from stages.lib.core.records import Record
 from stages.lib.passages.paged_document import PagedDocument
 from stages.lib.retrieval.systems import Choice
@@ -71,9 +72,9 @@ def documents_html(documents: Sequence[PagedDocument], left_out: Sequence[str]) 
     return f'<ul class="documents">{"".join(rows) or "<li class=note>No documents yet.</li>"}</ul>'
 
 
-def messages_html(messages: Sequence[tuple[str, str]]) -> str:
-    """(`good`, `bad` or `going`, text) each on a line of its own."""
-    lines = [f'<div class="{kind}" role="status">{escaped(text)}</div>' for kind, text in messages]
+def messages_html(imports: Sequence[Said]) -> str:
+    """What imports said, each file on a line of its own."""
+    lines = [f'<div class="{kind}" role="status">{escaped(text)}</div>' for said in imports for kind, text in said]
     return f'<div class="messages">{"".join(lines)}</div>'
 
 

@@ -46,7 +46,7 @@ class ScriptedStream:
         question = messages[-1]["content"]
         yield PromptProgress(0, TOKENS)
         for done in range(128, TOKENS, 128):
-            if stop.wait(5 if "reads" in question else 0.02):
+            if stop.wait(5 if "reads" in question else 0.2 if "slowly" in question else 0.02):
                 return
             yield PromptProgress(done, TOKENS)
         if "breaks" in question:
