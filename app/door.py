@@ -72,11 +72,11 @@ class Door:
                 await _refuse(send, 413, "too much for one event")
                 return
         try:
-            content = json.loads(body)
+            named = list(_paths(json.loads(body)))
         except (ValueError, RecursionError):
             await _refuse(send, 403, "an event is JSON")
             return
-        if not all(self._is_upload(path) for path in _paths(content)):
+        if not all(is_upload(path, self._uploads) for path in named):
             await _refuse(send, 403, "a file that was not uploaded here")
             return
         given = False
@@ -90,12 +90,13 @@ class Door:
 
         await self._app(scope, again, _with_headers(send))
 
-    def _is_upload(self, path: Any) -> bool:
-        """Whether it is a file DIRECTORY/NAME in the upload directory, by no link and no other way to write it."""
-        if not isinstance(path, str) or not path.startswith(f"{self._uploads}/") or "\\" in path:
-            return False
-        place = Path(path)
-        return place.parent.parent == self._uploads and place.resolve() == place and place.is_file()
+
+def is_upload(path: Any, uploads: Path) -> bool:
+    """Whether it is a file UPLOADS/DIRECTORY/NAME, by no link and no other way to write it."""
+    if not isinstance(path, str) or not path.startswith(f"{uploads}/") or "\\" in path or "\0" in path:
+        return False
+    place = Path(path)
+    return place.parent.parent == uploads and place.resolve() == place and place.is_file()
 
 
 def _paths(content: Any) -> Iterator[Any]:

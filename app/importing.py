@@ -24,19 +24,23 @@ SAYS = {
 _PAUSE = 0.1  # seconds between two things said
 
 
-def import_files(person: Person, files: Sequence[tuple[Path, str]]) -> Generator[None, None, None]:
+def import_files(
+    person: Person, files: Sequence[tuple[Path, str]], refused: Sequence[str] = ()
+) -> Generator[None, None, None]:
     """Imports uploaded files and deletes them; yields each time that there is more in `person.said`.
 
     Args:
         person: whose library takes them.
         files: where each lies, and what the person calls it.
+        refused: names of files that were not even sent, as the limit of an upload is below their size.
     """
     said = _place(person)
-    limit = person.searching.settings.max_file_mb * 1_000_000
+    limit = f"it is too large; the limit is {person.searching.settings.max_file_mb} MB (chat.max_file_mb)"
+    said += [("bad", f"{shown_name(name)}: {limit}") for name in refused]
     try:
         for file, name in files:
-            if (size := file.stat().st_size) > limit:  # before it is read into memory
-                said.append(("bad", f"{shown_name(name)}: {size / 1e6:.1f} MB; the limit is {limit / 1e6:.0f} MB"))
+            if file.stat().st_size > person.searching.settings.max_file_mb * 1_000_000:  # before it is in memory
+                said.append(("bad", f"{shown_name(name)}: {limit}"))
                 continue
             yield from _import(person, name, file.read_bytes(), "", said)
     finally:

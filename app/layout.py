@@ -4,20 +4,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
-from gradio.data_classes import ListFiles
 
 HERE = Path(__file__).parent
 SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
 STYLE = (HERE / "page.css").read_text(encoding="utf-8")
 STORAGE_KEY, STORAGE_SECRET = "llmill-person", "llmill"  # the browser gets both: what is secret is the token itself
+DROP = (
+    '<label class="drop" data-limit="{limit}"><input type="file" multiple accept=".pdf,.txt,.md,.markdown">'
+    "Drop PDF, .txt or .md files here, or click</label>"
+)
 NO_PAGE = '<div class="empty">Click a quote to see its page.</div>'
 
 
 class Layout:
     """The components; made inside `with gr.Blocks()`."""
 
-    def __init__(self, header: str, models: Sequence[tuple[str, str]]) -> None:
-        """`header`: HTML; `models`: (label, name) to choose from, the default first."""
+    def __init__(self, header: str, models: Sequence[tuple[str, str]], max_file_mb: int) -> None:
+        """`header`: HTML; `max_file_mb`: of an upload; `models`: (label, name) to choose from, the default first."""
         self.token = gr.BrowserState(None, storage_key=STORAGE_KEY, secret=STORAGE_SECRET)
         self.conversation = gr.State("")  # the id of the one that is shown
         self.left_out = gr.State([])  # sha256 of the documents that are not searched
@@ -25,15 +28,14 @@ class Layout:
         self.header = gr.HTML(header, js_on_load=None, elem_id="header")
         with gr.Row():
             with gr.Column(scale=2, min_width=240, elem_id="left"):
-                self._left()
+                self._left(max_file_mb)
             with gr.Column(scale=4, min_width=320):
                 self._middle(models)
             with gr.Column(scale=4, min_width=320):
                 self.page = gr.HTML(NO_PAGE, js_on_load=SCRIPT, elem_id="page")
 
-    def _left(self) -> None:
-        self.files = gr.File(label="Drop PDF, .txt or .md files", file_count="multiple", height=120, elem_id="files")
-        self.files.preprocess = _uploaded  # its own leaves an empty file behind for each
+    def _left(self, max_file_mb: int) -> None:
+        self.files = gr.HTML(DROP.format(limit=max_file_mb), js_on_load=SCRIPT, elem_id="files")
         with gr.Group(visible=False) as self.locked:
             self.password = gr.Textbox(label="Password of the PDF", type="password", elem_id="password")
             self.unlock = gr.Button("Open it", elem_id="unlock")
@@ -58,8 +60,3 @@ class Layout:
             self.model = gr.Dropdown(
                 list(models), value=models[0][1], show_label=False, container=False, filterable=False, elem_id="model"
             )
-
-
-def _uploaded(given: ListFiles | None) -> list[tuple[str, str]]:
-    """Where the uploaded files lie, and what the person calls them."""
-    return [(file.path, file.orig_name or "") for file in given.root] if given else []

@@ -8,6 +8,30 @@ element.addEventListener('click', (event) => {
   trigger('act', data);
 });
 
+// Files are uploaded one by one, and the server is told where they lie.
+element.addEventListener('change', (event) => {
+  if (event.target.type === 'file') send([...event.target.files]).then(() => { event.target.value = ''; });
+});
+for (const name of ['dragover', 'drop']) element.addEventListener(name, (event) => {
+  if (!element.querySelector('.drop')) return;
+  event.preventDefault();
+  if (name === 'drop') send([...event.dataTransfer.files]);
+});
+async function send(files) {
+  const drop = element.querySelector('.drop'), sent = [], refused = [];
+  drop.classList.add('sending');
+  for (const file of files) {
+    if (file.size > Number(drop.dataset.limit) * 1e6) { refused.push(file.name); continue; }
+    try {
+      sent.push({ path: (await upload(file)).path, name: file.name });
+    } catch (error) {
+      refused.push(file.name);
+    }
+  }
+  drop.classList.remove('sending');
+  trigger('act', { act: 'uploaded', files: sent, refused: refused });
+}
+
 // What the person unfolded stays unfolded when the text is drawn anew.
 const unfolded = new Set();
 element.addEventListener('click', (event) => {

@@ -9,6 +9,7 @@ import gradio as gr
 
 from app.answers import Answers
 from app.conversations import DOWN, UP, Conversation, rate, rated_records
+from app.door import is_upload
 from app.importing import import_files, open_locked
 from app.layout import Layout
 from app.open_models import OpenModels
@@ -34,15 +35,16 @@ Update = dict[Any, Any]  # component -> what it shows from now on
 
 
 class Page:
-    """The page over some models; `libraries`: where people's documents and conversations lie."""
+    """The page over some models."""
 
-    def __init__(self, searching: Searching, models: OpenModels, libraries: Path) -> None:
-        self._searching, self._models = searching, models
+    def __init__(self, searching: Searching, models: OpenModels, libraries: Path, uploads: Path) -> None:
+        """`libraries`: where people's documents and conversations lie; `uploads`: where Gradio puts their files."""
+        self._searching, self._models, self._uploads = searching, models, uploads
         self._people, self._answers, self._drawings = People(libraries, searching), Answers(models), Drawings()
         self._sessions: dict[str, tuple[str, str]] = {}  # session -> (person, conversation) that it waits for
         with gr.Blocks(title="Chat with your papers", analytics_enabled=False, fill_width=True) as self.blocks:
             named = [(choice.label, name) for name, choice in models.choices.items()]
-            self._on = Layout(self._header(models.default.name), named)
+            self._on = Layout(self._header(models.default.name), named, searching.settings.max_file_mb)
             self._connect()
 
     def _connect(self) -> None:
@@ -51,11 +53,11 @@ class Page:
         slow = quiet | {"concurrency_limit": 8}
         who = [on.token, on.conversation]
         talk = [on.talk, on.conversations, on.conversation, on.question, on.replacing]
-        imported = [on.files, on.said, on.documents, on.locked, on.password]
+        imported = [on.said, on.documents, on.locked, on.password]
         asked, answering = [*who, on.left_out, on.model], [*talk, on.ask, on.stop, on.retry, on.edit]
         self.blocks.load(self._open_page, [on.token], [on.token, on.documents, *talk], **quiet)
         self.blocks.unload(self._leave)
-        on.files.upload(self._import, [on.token, on.left_out, on.files], imported, trigger_mode="multiple", **slow)
+        on.files.act(self._import, [on.token, on.left_out], imported, trigger_mode="multiple", **slow)
         unlocked = [on.unlock.click, on.password.submit]
         gr.on(unlocked, self._unlock, [on.token, on.left_out, on.password], imported, **slow)
         listed = [on.documents, on.left_out, on.page, on.said]
@@ -91,10 +93,14 @@ class Page:
 
     # Documents
 
-    def _import(self, token: Any, left_out: list[str], files: list[tuple[str, str]]) -> Generator[Update, None, None]:
-        person = self._people.get(token)
-        yield {self._on.files: None}  # so that more can be dropped meanwhile
-        for _ in import_files(person, [(Path(file), name) for file, name in files]):
+    def _import(self, token: Any, left_out: list[str], event: gr.EventData) -> Generator[Update, None, None]:
+        person, data = self._people.get(token), _data(event)
+        files = [
+            (Path(file["path"]), str(file.get("name")))
+            for file in data.get("files", [])
+            if is_upload(file.get("path"), self._uploads)  # as the door has seen to
+        ]
+        for _ in import_files(person, files, [str(name) for name in data.get("refused", [])]):
             yield {self._on.said: messages_html(person.said)}
         yield self._after_import(person, left_out)
 

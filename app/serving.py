@@ -4,6 +4,7 @@ import hmac
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +66,7 @@ def serve(host: str, port: int, password_env: str, opening: Opening = open_choic
         with open_searching() as searching:
             settings = searching.settings
             models = OpenModels(choices(), lambda name: opening(name, settings))
-            blocks = Page(searching, models, home() / "libraries").blocks
+            blocks = Page(searching, models, home() / "libraries", uploads).blocks
             hosts = frozenset(LOOPBACK) if host in LOOPBACK else None
             blocks.queue(max_size=MOST_WAITING).launch(
                 server_name=host,
@@ -86,6 +87,7 @@ def serve(host: str, port: int, password_env: str, opening: Opening = open_choic
                 prevent_thread_lock=True,
                 quiet=True,
             )
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # also then nothing stays behind
             try:
                 print(f"the page: {blocks.local_url} (Ctrl-C ends it)", flush=True)
                 blocks.block_thread()

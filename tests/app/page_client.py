@@ -60,5 +60,4 @@ class PageClient:
     def add(self, name: str, content: bytes) -> str:
         """Uploads and imports a file."""
         [path] = self.upload(name, content)
-        data = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
-        return self.act("files", "upload", {"files": [data]})
+        return self.act("files", "act", {}, {"act": "uploaded", "files": [{"path": path, "name": name}]})

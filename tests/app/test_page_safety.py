@@ -104,8 +104,8 @@ def test_uploaded_files_are_served_to_nobody_and_go_at_once(page: RunningPage, a
     [path] = alice.upload("paper.txt", SECRET.encode())
     assert Path(path).is_file()
     assert alice.http.get(f"/gradio_api/file={path}").status_code == 404
-    data = {"path": path, "orig_name": "paper.txt", "meta": {"_type": "gradio.FileData"}}
-    assert "paper.txt: 1 page" in alice.act("files", "upload", {"files": [data]})
+    event = {"act": "uploaded", "files": [{"path": path, "name": "paper.txt"}]}
+    assert "paper.txt: 1 page" in alice.act("files", "act", {}, event)
     assert not Path(path).exists()
     assert page.uploads == []
 
@@ -119,8 +119,7 @@ def test_the_name_of_an_upload_becomes_no_path(page: RunningPage, alice: PageCli
     uploads = page.cache / "app" / "uploads"
     assert Path(path).resolve().is_relative_to(uploads.resolve())
     assert Path(path).parent.parent.parent.resolve() == uploads.resolve()
-    data = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
-    alice.act("files", "upload", {"files": [data]})
+    alice.act("files", "act", {}, {"act": "uploaded", "files": [{"path": path, "name": name}]})
     assert [file for file in page.cache.rglob("*evil*") if file.is_file()] == []
     assert all("evil" not in str(path) for path in {path for path in page.cache.rglob("*") if path.is_dir()} - before)
     assert len(library_files(page, alice)) == 1
@@ -155,15 +154,15 @@ def test_no_event_takes_a_file_that_was_not_uploaded(page: RunningPage, alice: P
         for path in paths:
             data = {"path": path, "meta": {"_type": "gradio.FileData"}}
             given = [[data] if i % 2 else data for i in range(max(1, len(event["inputs"])))]
-            response = mallory.join(event, given)
-            assert response.status_code == 403, (path, response.text)
+            for response in (mallory.join(event, given), mallory.join(event, [], {"files": [{"path": path}]})):
+                assert response.status_code == 403, (path, response.text)
     inside.unlink()
     assert library_files(page, mallory) == []
 
 
 def test_the_server_asks_no_other_server(mallory: PageClient, other_server: tuple[str, list[str]]) -> None:
     url, asked = other_server
-    event = mallory.event("files", "upload")
+    event = mallory.event("files", "act")
     for data in (
         {"path": f"{url}/x", "meta": {"_type": "gradio.FileData"}},
         {"path": f"{url}/x", "url": f"{url}/x", "meta": {"_type": "gradio.FileData"}},
@@ -174,14 +173,14 @@ def test_the_server_asks_no_other_server(mallory: PageClient, other_server: tupl
         assert mallory.http.get(path).status_code == 404
     [path] = mallory.upload("a.txt", b"Words about apples and pears.")
     data = {"path": path, "url": f"{url}/x", "orig_name": f"{url}/x", "meta": {"_type": "gradio.FileData"}}
-    mallory.act("files", "upload", {"files": [data]})
+    mallory.act("files", "act", {}, {"act": "uploaded", "files": [data]})
     assert asked == []
 
 
 def test_nothing_is_flagged_and_no_function_has_a_public_name(alice: PageClient) -> None:
     assert all(event["api_visibility"] == "private" for event in alice.config["dependencies"] if event["backend_fn"])
     assert not any("flag" in str(event.get("api_name")) for event in alice.config["dependencies"])
-    assert not any(component["type"] == "fileexplorer" for component in alice.components.values())
+    assert not any(component["type"] in ("file", "fileexplorer", "image") for component in alice.components.values())
 
 
 def test_one_person_cannot_reach_anothers_document(page: RunningPage, alice: PageClient, mallory: PageClient) -> None:
