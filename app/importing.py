@@ -91,7 +91,7 @@ def _import(person: Person, name: str, content: bytes, password: str, said: Said
 def _read(person: Person, name: str, content: bytes, password: str, tell: Callable[[str], object]) -> PagedDocument:
     document = person.library.add(name, content, password, lambda page, pages: tell(f"page {page} of {pages}"))
     person.prepare(document, lambda done, count: tell(f"passage {done} of {count}"))
-    person.changed()
+    person.added(document)
     return document
 
 

@@ -58,10 +58,12 @@ def draw_page(file: Path, number: int) -> bytes:
 
     with MUPDF, open_pdf(file) as document:
         try:
+            if not 1 <= number <= len(document):
+                raise ValueError(f"there are {len(document)} pages")
             page = document[number - 1]
             scale = min(SCALE, MOST_PIXELS / max(page.rect.width, page.rect.height, 1))
             return bytes(page.get_pixmap(matrix=pymupdf.Matrix(scale, scale), alpha=False).tobytes("png"))
-        except (RuntimeError, ValueError, IndexError) as error:
+        except (RuntimeError, ValueError) as error:
             raise BrokenInputError("broken_page", f"page {number}: {error}") from error
 
 

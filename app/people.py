@@ -12,7 +12,7 @@ import re
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,10 +73,12 @@ class Person:
                 return document
         raise KeyError(f"no document {sha256[:12]!r} in this library")
 
-    def changed(self) -> None:
-        """Documents came or went."""
+    def added(self, document: PagedDocument) -> None:
+        """A document came into the library."""
         with self.changing:
-            self._documents = self._index = None
+            found = {one.sha256: one for one in [*self.documents, document]}
+            by_name = sorted(found.values(), key=lambda one: (one.name.casefold(), one.sha256))
+            self._documents, self._index = {one.sha256: one for one in by_name}, None
 
     def prepare(self, document: PagedDocument, advance: Callable[[int, int], object]) -> None:
         """Computes and keeps the token vectors of a document; `advance` is told (passages done, in all)."""
@@ -111,7 +113,7 @@ class Person:
             self.library.remove(sha256)
             if encoders.directory:
                 forget_vectors(passages, encoders.tokens, encoders.directory)
-            self.changed()
+            self._documents = self._index = None
 
 
 class People:
@@ -137,8 +139,3 @@ class People:
             while len(self._known) > AT_ONCE:
                 self._known.popitem(last=False)
             return person
-
-
-def names(documents: Sequence[PagedDocument]) -> str:
-    """For a message."""
-    return ", ".join(document.name for document in documents)
