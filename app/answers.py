@@ -86,15 +86,15 @@ class Answers:
         if documents and not chosen:
             raise ValueError("no document is ticked; tick at least one on the left")
         index = person.index()
-        if not self._models.is_open(model):
-            answer.progress = f"loading {self._models.choices[model].label}"
-            yield answer
         lead = leading(person.searching.settings)
         assistant = Assistant(person.searching, self._models.stream(model), wording(reasoning=False), lead)
         name = f"{person.key}:{conversation.id}"
-        yield from assistant.answer(
-            answer.question, index, conversation.history, documents=chosen, stop=stop, conversation=name
-        )
+        asked = {"documents": chosen, "stop": stop, "conversation": name}
+        with closing(assistant.answer(answer.question, index, conversation.history, **asked)) as parts:
+            for part in parts:
+                if part.progress == "reading" and not self._models.is_open(model):
+                    part.progress = f"loading {self._models.choices[model].label}"
+                yield part
 
 
 def leading(settings: ChatSettings) -> Literal["quotes", "model"]:

@@ -43,6 +43,8 @@ def import_files(
                 said.append(("bad", f"{shown_name(name)}: {limit}"))
                 continue
             yield from _import(person, name, file.read_bytes(), "", said)
+        if person.documents:
+            person.index()  # now rather than with the first question
     finally:
         for file, _ in files:
             forget_upload(file)

@@ -58,5 +58,12 @@ class Layout:
             self.retry = gr.Button("Retry", size="sm", min_width=60, elem_id="retry")
             self.edit = gr.Button("Edit last question", size="sm", min_width=60, elem_id="edit")
             self.model = gr.Dropdown(
-                list(models), value=models[0][1], show_label=False, container=False, filterable=False, elem_id="model"
+                list(models),
+                value=models[0][1],
+                show_label=False,
+                container=False,
+                filterable=False,
+                scale=2,
+                min_width=200,
+                elem_id="model",
             )

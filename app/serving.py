@@ -89,6 +89,8 @@ def serve(host: str, port: int, password_env: str, opening: Opening = open_choic
             )
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # also then nothing stays behind
             try:
+                searching.encoders.tokens.encode(["warm"], "query")  # loaded now rather than with the first question
+                models.load_ahead()
                 print(f"the page: {blocks.local_url} (Ctrl-C ends it)", flush=True)
                 blocks.block_thread()
             finally:
