@@ -1,9 +1,9 @@
-# Two commands do everything: `make repro` (the whole graph) and `make test`.
+# Two commands do everything: `make repro` (the whole graph) and `make test`; `make chat` asks your own papers.
 PYTHON ?= python3
 VENV ?= .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro results test test-slow check format timings install clean clean-cache
+.PHONY: repro results chat install-app test test-slow check format timings install clean clean-cache
 
 install: $(VENV)/.installed
 
@@ -21,6 +21,15 @@ repro: install  ## run what is out of date in the graph, then show its headline 
 
 results: install  ## headline numbers of the last run, and the paths of its pictures
 	@python -m stages.lib.commands.results
+
+chat: install-app  ## a page to ask your own PDFs, on http://127.0.0.1:7860
+	python -m app page
+
+install-app: $(VENV)/.installed-app
+
+$(VENV)/.installed-app: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt ".[app]"
+	touch $@
 
 test: install  ## the tests that a change must not break
 	python -m pytest -m "not slow"

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from app.answer_json import answer_json
 from app.assistant import Assistant
-from app.library import Library
+from app.library import Library, described
 from app.models import choices, open_choice
+from app.serving import PASSWORD_ENV, serve
 from app.settings import Searching, home, open_searching, wording
 from stages.lib.passages.paged_document import PagedDocument
 from stages.lib.reading.documents import BrokenInputError
@@ -32,7 +33,7 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")  # stages' bars would stand between question and answer
     options = _parser().parse_args()
     try:
-        sys.exit(_ask(options) if options.command == "ask" else _index(options))
+        sys.exit({"ask": _ask, "index": _index, "page": _page}[options.command](options))
     except (ValueError, OSError) as error:
         sys.exit(f"app: {error}")
 
@@ -48,6 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--password", default="", help="of an encrypted PDF")
     ask.add_argument("--model", default="", help="released, a name under models:, or none; default: released, or base")
     ask.add_argument("--reasoning", action="store_true", help="ask for the reasoning first")
+    page = commands.add_parser("page", help="the page for people")
+    page.add_argument("--host", default="127.0.0.1", help="another one needs a password")
+    page.add_argument("--port", type=int, default=7860)
+    page.add_argument("--password-env", default=PASSWORD_ENV, help="environment variable that holds the password")
     index = commands.add_parser("index", help="read files ahead")
     index.add_argument("files", nargs="+", type=Path, metavar="FILE")
     index.add_argument("--password", default="", help="of an encrypted PDF")
@@ -80,6 +85,11 @@ def _index(options: argparse.Namespace) -> int:
     return 0
 
 
+def _page(options: argparse.Namespace) -> int:
+    serve(options.host, options.port, options.password_env)
+    return 0
+
+
 def _read(file: Path, searching: Searching, password: str, progress: bool = False) -> PagedDocument:
     settings = searching.settings
     library = Library(home() / "libraries" / COMMAND_LINE_USER, settings.max_file_mb * 1_000_000, settings.max_pages)
@@ -99,16 +109,6 @@ def _read(file: Path, searching: Searching, password: str, progress: bool = Fals
     except BrokenInputError as error:
         hint = "; give it with --password" if error.reason in ("encrypted_pdf", "wrong_password") else ""
         raise ValueError(f"{file}: {error}{hint}") from error
-
-
-def described(document: PagedDocument) -> str:
-    """Pages, and those without text or that could not be read."""
-    pages = len(document.pages) + len(document.unread)
-    parts = [f"{pages} page{'s' * (pages != 1)}"]
-    if document.without_text:
-        parts.append(f"no text on page {', '.join(map(str, document.without_text))} (a scan?)")
-    parts += [f"page {number} cannot be read ({why})" for number, why in document.unread.items()]
-    return ", ".join(parts)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ A document's directory appears complete or not at all. The file's own name is ke
 import json
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from stages.lib.reading.documents import BrokenInputError
 CONTENT, DOCUMENT = "content", "document.json"
 TEXT_SUFFIXES = (".txt", ".md", ".markdown")
 MAGIC, MAGIC_WITHIN = b"%PDF-", 1024  # readers look for the mark in the first kilobyte
+MUPDF = threading.Lock()  # MuPDF is not for several threads: who reads or draws a page holds it
 NAME_CHARS = 120
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -64,11 +66,7 @@ class Library:
         if known:
             return known
         if MAGIC in content[:MAGIC_WITHIN]:
-            pages = page_count(content, password)
-            if pages > self._max_pages:
-                raise BrokenInputError("too_many_pages", f"{pages} pages; the limit is {self._max_pages}")
-            document = read_pdf(shown, content, password, lambda page: on_page(page, pages))
-            kept = _decrypted(content, password)
+            document, kept = self._read_pdf(shown, content, password, on_page)
         elif Path(shown).suffix.lower() in TEXT_SUFFIXES:
             document, kept = read_text(shown, content), content
         else:
@@ -92,7 +90,15 @@ class Library:
         Raises:
             KeyError: no such document in this library.
         """
-        return (self._place(sha256) / CONTENT).read_bytes()
+        return self.file(sha256).read_bytes()
+
+    def file(self, sha256: str) -> Path:
+        """The file with the bytes of a document.
+
+        Raises:
+            KeyError: no such document in this library.
+        """
+        return self._place(sha256) / CONTENT
 
     def remove(self, sha256: str) -> None:
         """Forgets a document.
@@ -101,6 +107,22 @@ class Library:
             KeyError: no such document in this library.
         """
         shutil.rmtree(self._place(sha256))
+
+    def _read_pdf(
+        self, name: str, content: bytes, password: str, on_page: Callable[[int, int], object]
+    ) -> tuple[PagedDocument, bytes]:
+        def page_done(page: int) -> None:
+            MUPDF.release()  # others may read and draw a page of theirs
+            try:
+                on_page(page, pages)
+            finally:
+                MUPDF.acquire()
+
+        with MUPDF:
+            pages = page_count(content, password)
+            if pages > self._max_pages:
+                raise BrokenInputError("too_many_pages", f"{pages} pages; the limit is {self._max_pages}")
+            return read_pdf(name, content, password, page_done), _decrypted(content, password)
 
     def _place(self, sha256: str) -> Path:
         place = self._directory / sha256
@@ -118,9 +140,11 @@ class Library:
         if stored.get("reader") == _reader():
             return document
         content = self.content(sha256)
-        anew = (
-            read_pdf(document.name, content) if MAGIC in content[:MAGIC_WITHIN] else read_text(document.name, content)
-        )
+        if MAGIC in content[:MAGIC_WITHIN]:
+            with MUPDF:
+                anew = read_pdf(document.name, content)
+        else:
+            anew = read_text(document.name, content)
         anew = replace(anew, sha256=sha256)
         with appearing_directory(self._directory / sha256) as place:
             (place / CONTENT).write_bytes(content)
@@ -133,6 +157,16 @@ def shown_name(name: str) -> str:
     last = re.split(r"[/\\]", name)[-1]
     clean = "".join(character for character in last if character.isprintable()).strip()
     return clean[-NAME_CHARS:] or "unnamed"
+
+
+def described(document: PagedDocument) -> str:
+    """Pages, and those without text or that could not be read."""
+    pages = len(document.pages) + len(document.unread)
+    parts = [f"{pages} page{'s' * (pages != 1)}"]
+    if document.without_text:
+        parts.append(f"no text on page {', '.join(map(str, document.without_text))} (a scan?)")
+    parts += [f"page {number} cannot be read ({why})" for number, why in document.unread.items()]
+    return ", ".join(parts)
 
 
 def _decrypted(content: bytes, password: str) -> bytes:

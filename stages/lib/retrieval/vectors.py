@@ -43,7 +43,7 @@ def token_vectors(
 
     `directory`: where they are kept, complete or not at all; None: nowhere.
     """
-    file = directory / f"{_identity(passages, encoder)}.npz" if directory else None
+    file = _file(directory, passages, encoder) if directory else None
     if file and file.is_file():
         with np.load(file, allow_pickle=False) as stored:
             advance(len(passages))
@@ -60,6 +60,15 @@ def token_vectors(
         with atomic_path(file) as place_of, place_of.open("wb") as out:
             np.savez(out, starts=result.starts, vectors=result.vectors)
     return result
+
+
+def forget_vectors(passages: Sequence[Passage], encoder: TokenEncoder, directory: Path) -> None:
+    """Removes what `token_vectors` kept of a document."""
+    _file(directory, passages, encoder).unlink(missing_ok=True)
+
+
+def _file(directory: Path, passages: Sequence[Passage], encoder: TokenEncoder) -> Path:
+    return directory / f"{_identity(passages, encoder)}.npz"
 
 
 def _identity(passages: Sequence[Passage], encoder: TokenEncoder) -> str:
