@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from app.settings import open_searching
 from stages.lib.answering.evidence import DocumentIndex
-from stages.lib.answering.searching import open_searching
 from stages.lib.passages.paged_document import read_text
 from tests.params_of import models, section
 
@@ -23,7 +23,7 @@ def test_people_search_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         read_text(f"{i}.txt", f"{fact} It is {i} years old, and few people know it.".encode())
         for i, fact in enumerate(facts)
     ]
-    with open_searching(None) as searching, ThreadPoolExecutor(3) as pool:
+    with open_searching() as searching, ThreadPoolExecutor(3) as pool:
 
         def asks(i: int) -> list[str]:
             index = DocumentIndex([documents[i]], searching.choice, searching.settings, searching.encoders)
