@@ -109,7 +109,8 @@ def draw(file: Path, stages: Mapping[str, Any], params: Mapping[str, Any]) -> No
         axes.text(x, y - 0.05, name, ha="center", va="center", fontsize=11, fontweight="bold")
         first = stages[name]["outs"][0]
         folder = "/".join(re.sub(r"\$\{[^}]*\}", "...", first).split("/")[:2])
-        axes.text(x, y + 0.13, folder, ha="center", va="center", fontsize=7.5 if len(folder) < 19 else 7, color="#444444")
+        size = 7.5 if len(folder) < 19 else 7
+        axes.text(x, y + 0.13, folder, ha="center", va="center", fontsize=size, color="#444444")
     figure.subplots_adjust(0, 0, 1, 1)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, metadata={"Software": ""})
