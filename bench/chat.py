@@ -283,7 +283,6 @@ def main() -> None:
     files = [data / name for name in sorted({question.file for question in questions})]
     if missing := [file.name for file in files if not file.is_file()]:
         parser.error(f"{data} lacks {', '.join(missing)}")
-    os.environ.setdefault("TQDM_DISABLE", "1")
     lines = [f"## bench.chat\n\n{machine()}"]
     with tempfile.TemporaryDirectory() as place:
         os.environ["LLMILL_CACHE"] = place  # nothing is known before
