@@ -89,8 +89,9 @@ class Answers:
         lead = leading(person.searching.settings)
         assistant = Assistant(person.searching, self._models.stream(model), wording(reasoning=False), lead)
         name = f"{person.key}:{conversation.id}"
-        asked = {"documents": chosen, "stop": stop, "conversation": name}
-        with closing(assistant.answer(answer.question, index, conversation.history, **asked)) as parts:
+        history = conversation.history
+        found = assistant.answer(answer.question, index, history, documents=chosen, stop=stop, conversation=name)
+        with closing(found) as parts:
             for part in parts:
                 if part.progress == "reading" and not self._models.is_open(model):
                     part.progress = f"loading {self._models.choices[model].label}"
