@@ -10,7 +10,6 @@ command line is wrong; 3 (ask): the documents do not tell, the nearest passages 
 
 import argparse
 import json
-import os
 import sys
 import time
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from pathlib import Path
 from app.answer_json import answer_json
 from app.assistant import Assistant
 from app.library import Library, described
-from app.models import choices, open_choice
+from app.models import choices, leading, open_choice
 from app.serving import PASSWORD_ENV, serve
 from app.settings import Searching, home, open_searching, wording
 from stages.lib.passages.paged_document import PagedDocument
@@ -30,7 +29,6 @@ COMMAND_LINE_USER = "command-line"  # its library; a person on the page has anot
 
 def main() -> None:
     """Reads the command line and runs the command."""
-    os.environ.setdefault("TQDM_DISABLE", "1")  # stages' bars would stand between question and answer
     options = _parser().parse_args()
     try:
         sys.exit({"ask": _ask, "index": _index, "page": _page}[options.command](options))
@@ -64,10 +62,11 @@ def _ask(options: argparse.Namespace) -> int:
         raise ValueError("the question is empty")
     with open_searching() as searching, ExitStack() as stack:
         documents = [_read(file, searching, options.password) for file in options.files]
-        stream = open_choice(options.model or choices()[0].name, searching.settings)
+        model = options.model or choices()[0].name
+        stream = open_choice(model, searching.settings)
         if stream:
             stack.callback(stream.close)
-        assistant = Assistant(searching, stream, wording(options.reasoning), "quotes")
+        assistant = Assistant(searching, stream, wording(options.reasoning), leading(searching.settings, model))
         answer = list(assistant.answer(options.question, assistant.index(documents)))[-1]
     print(json.dumps(answer_json(answer), ensure_ascii=False, indent=2))
     if answer.error:

@@ -6,15 +6,14 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Literal
 
 from app.answer_json import answer_json
 from app.assistant import Answer, Assistant
 from app.conversations import Conversation
+from app.models import leading
 from app.open_models import OpenModels
 from app.people import Person
 from app.settings import wording
-from stages.lib.answering.chat_settings import ChatSettings
 from stages.lib.core.records import Record
 
 LOG = logging.getLogger(__name__)
@@ -86,22 +85,16 @@ class Answers:
         if documents and not chosen:
             raise ValueError("no document is ticked; tick at least one on the left")
         index = person.index()
-        lead = leading(person.searching.settings)
+        lead = leading(person.searching.settings, model)
         assistant = Assistant(person.searching, self._models.stream(model), wording(reasoning=False), lead)
         name = f"{person.key}:{conversation.id}"
-        events = assistant.answer(
-            answer.question, index, conversation.history, documents=chosen, stop=stop, conversation=name
-        )
-        with closing(events) as parts:
+        history = conversation.history
+        found = assistant.answer(answer.question, index, history, documents=chosen, stop=stop, conversation=name)
+        with closing(found) as parts:
             for part in parts:
                 if part.progress == "reading" and not self._models.is_open(model):
                     part.progress = f"loading {self._models.choices[model].label}"
                 yield part
-
-
-def leading(settings: ChatSettings) -> Literal["quotes", "model"]:
-    """What stands first: as params.yaml says."""
-    return "model" if settings.lead == "model" else "quotes"
 
 
 def _turn(answer: Answer, model: str) -> Record:

@@ -56,7 +56,7 @@ class Layout:
             self.stop = gr.Button("Stop", scale=1, min_width=60, interactive=False, elem_id="stop")
         with gr.Row():
             self.retry = gr.Button("Retry", size="sm", min_width=60, elem_id="retry")
-            self.edit = gr.Button("Edit last question", size="sm", min_width=60, elem_id="edit")
+            self.edit = gr.Button("Edit last", size="sm", min_width=60, elem_id="edit")
             self.model = gr.Dropdown(
                 list(models),
                 value=models[0][1],

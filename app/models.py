@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from stages.lib.answering.chat_settings import ChatSettings
+from stages.lib.answering.lead import chosen_lead
 from stages.lib.chat.events import Stream
 from stages.lib.chat.opening import open_entry
 from stages.lib.core.params import read_names, read_param
@@ -12,7 +14,7 @@ from stages.lib.weights.models import ModelEntry, load_model_entry
 
 RELEASE = Path("models/gguf")
 NOTE = "models/gguf holds no released model yet; `dvc repro gguf` makes one. Until then its base answers."
-NONE = "none"
+RELEASED, NONE = "released", "none"
 AT_ONCE = 4  # people answered at once; more wait
 
 
@@ -30,7 +32,8 @@ def choices(release: Path = RELEASE) -> list[ModelChoice]:
     base = str(read_param("gguf.base"))
     found = [ModelChoice(base, f"the base ({base})", NOTE)]
     if file := released(release):
-        found = [ModelChoice("released", f"the released model ({file.name})"), ModelChoice(base, f"its base ({base})")]
+        own = ModelChoice(RELEASED, f"the released model ({file.name})")
+        found = [own, ModelChoice(base, f"its base ({base})")]
     for name in read_names("models"):
         if name != base and load_model_entry(name).backend in ("transformers", "llama_cpp", "openai"):
             found.append(ModelChoice(name, name))
@@ -56,7 +59,7 @@ def open_choice(name: str, settings: ChatSettings, release: Path = RELEASE) -> S
     """
     if name == NONE:
         return None
-    if name == "released":
+    if name == RELEASED:
         entry = ModelEntry(source=f"path:{find_gguf(release)}", backend="llama_cpp")
     else:
         entry = load_model_entry(name)
@@ -65,3 +68,10 @@ def open_choice(name: str, settings: ChatSettings, release: Path = RELEASE) -> S
     if entry.backend == "llama_cpp":
         entry = replace(entry, context=settings.context_tokens, concurrency=AT_ONCE)
     return open_entry(entry, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, seed=0)
+
+
+def leading(settings: ChatSettings, model: str) -> Literal["quotes", "model"]:
+    """What stands first: as params.yaml says; `auto`: what stage rag measured of the released model, else quotes."""
+    if settings.lead == "auto" and model != RELEASED:
+        return "quotes"
+    return chosen_lead(settings).lead

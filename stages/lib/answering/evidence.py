@@ -72,8 +72,12 @@ class DocumentIndex:
             return [token_vectors(part, encoders.tokens, encoders.directory) for part in parts if part]
 
         def query(question: str) -> npt.NDArray[np.float32]:
-            found: npt.NDArray[np.float32] = encoders.embedder.encode_queries([question], encoders.instruction)[0]
-            return found
+            found = encoders.embedder.encode_queries([question], encoders.instruction, progress=None)
+            vector: npt.NDArray[np.float32] = found[0]
+            return vector
+
+        def dense(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+            return encoders.embedder.encode_documents(texts, progress=None)
 
         self._searcher = Searcher(
             passages,
@@ -82,7 +86,7 @@ class DocumentIndex:
             b=settings.bm25_b,
             rrf_k=settings.rrf_k,
             vectors=vectors,
-            dense=encoders.embedder.encode_documents,
+            dense=dense,
             query=query,
             tokens=encoders.tokens,
         )

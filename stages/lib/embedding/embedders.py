@@ -66,7 +66,11 @@ class Embedder:
         return self._encode(list(texts), progress, ids)
 
     def encode_queries(
-        self, texts: Sequence[str], instruction: str = "", progress: str = "embed", ids: Sequence[str] | None = None
+        self,
+        texts: Sequence[str],
+        instruction: str = "",
+        progress: str | None = "embed",
+        ids: Sequence[str] | None = None,
     ) -> np.ndarray:
         """(n, H) float32, rows of length 1: the vectors of questions, each written by `query_text`.
 
