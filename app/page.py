@@ -1,6 +1,7 @@
 """What happens on the page when something is done to it. Each handler looks things up by the token that came along."""
 
 import json
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ SHOW_AT_ONCE = """(...given) => { const talk = document.querySelector('#talk .ta
     turn.append(note);
     talk.append(turn); turn.scrollIntoView({block: 'nearest'}); }
   return given; }"""
+FOLLOWS = 20  # seconds
 Update = dict[Any, Any]  # component -> what it shows from now on
 
 
@@ -55,7 +57,7 @@ class Page:
         talk = [on.talk, on.conversations, on.conversation, on.question, on.replacing]
         imported = [on.said, on.documents, on.locked, on.password]
         asked, answering = [*who, on.left_out, on.model], [*talk, on.ask, on.stop, on.retry, on.edit]
-        self.blocks.load(self._open_page, [on.token], [on.token, on.documents, *talk], **quiet)
+        opened = self.blocks.load(self._open_page, [on.token], [on.token, on.documents, *talk], **quiet)
         self.blocks.unload(self._leave)
         on.files.act(self._import, [on.token, on.left_out], imported, trigger_mode="multiple", **slow)
         unlocked = [on.unlock.click, on.password.submit]
@@ -64,8 +66,8 @@ class Page:
         on.documents.act(self._document_act, [on.token, on.left_out], listed, **quiet)
         on.talk.act(self._talk_act, who, [on.talk, on.page], **quiet)
         on.page.act(self._page_act, [on.token], [on.page], **quiet)
-        on.conversations.act(self._conversation_act, who, talk, **quiet)
-        on.new.click(self._begin, [on.token], talk, **quiet)
+        on.conversations.act(self._conversation_act, who, talk, cancels=[opened], **quiet)
+        on.new.click(self._begin, [on.token], talk, cancels=[opened], **quiet)
         on.edit.click(self._edit, who, [on.question, on.replacing], **quiet)
         exporting = on.export.click(self._export, [on.token], [on.exported], **quiet)
         exporting.then(None, [on.exported], None, js=DOWNLOAD, api_visibility="private")
@@ -80,13 +82,22 @@ class Page:
     def _header(self, model: str) -> str:
         return header_html(self._searching.choice, self._models.choices[model])
 
-    def _open_page(self, token: Any) -> Update:
+    def _open_page(self, token: Any) -> Generator[Update, None, None]:
         token = token if is_token(token) else new_token()
         person = self._people.get(token)
         kept = person.conversations.all()
-        conversation = kept[0] if kept else person.conversations.new()
+        live = [conversation for key, conversation in list(self._answers.live) if key == person.key]
+        if live:
+            conversation = person.conversations.open(live[-1])
+        else:
+            conversation = kept[0] if kept else person.conversations.new()
         documents = documents_html(person.documents, [])
-        return {self._on.token: token, self._on.documents: documents} | self._shown(person, conversation)
+        yield {self._on.token: token, self._on.documents: documents} | self._shown(person, conversation)
+        # After a reload the answer that was being written is stopped, as the page that asked is gone: its end is shown.
+        end = time.monotonic() + FOLLOWS
+        while (person.key, conversation.id) in self._answers.live and time.monotonic() < end:
+            time.sleep(0.2)
+            yield self._shown(person, person.conversations.open(conversation.id))
 
     def _leave(self, request: gr.Request) -> None:
         self._stop(request)
@@ -100,7 +111,7 @@ class Page:
             for file in data.get("files", [])
             if is_upload(file.get("path"), self._uploads)  # as the door has seen to
         ]
-        for _ in import_files(person, files, [str(name) for name in data.get("refused", [])]):
+        for _ in import_files(person, files, data.get("refused", [])):
             yield {self._on.said: messages_html(person.said)}
         yield self._after_import(person, left_out)
 
@@ -225,8 +236,8 @@ class Page:
             return
         place = (person.key, conversation.id)
         if place in self._answers.live:
-            gr.Info("An answer is being written in this conversation; stop it first.")
-            yield {}
+            gr.Info("An answer is being written in this conversation, perhaps in another window; stop it first.")
+            yield {self._on.talk: self._talk(person, conversation)}
             return
         if replacing and conversation.turns:
             conversation.turns.pop()
