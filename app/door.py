@@ -99,6 +99,16 @@ def is_upload(path: Any, uploads: Path) -> bool:
     return place.parent.parent == uploads and place.resolve() == place and place.is_file()
 
 
+def told(event: Any) -> dict[str, Any]:
+    """What app/page.js told with an event; a browser can say anything."""
+    return event if isinstance(event, dict) else {}
+
+
+def number(text: Any) -> int:
+    """A whole number that a browser told; -1 where it is none."""
+    return int(text) if str(text).isdecimal() and len(str(text)) < 9 else -1
+
+
 def _paths(content: Any) -> Iterator[Any]:
     """What stands under the key `path` anywhere (of Gradio's file data)."""
     if isinstance(content, dict):

@@ -4,8 +4,9 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from app.library import described, shown_name
 from app.people import Person, Said
@@ -25,18 +26,20 @@ _PAUSE = 0.1  # seconds between two things said
 
 
 def import_files(
-    person: Person, files: Sequence[tuple[Path, str]], refused: Sequence[str] = ()
+    person: Person, files: Sequence[tuple[Path, str]], refused: Sequence[Mapping[str, Any]] = ()
 ) -> Generator[None, None, None]:
     """Imports uploaded files and deletes them; yields each time that there is more in `person.said`.
 
     Args:
         person: whose library takes them.
         files: where each lies, and what the person calls it.
-        refused: names of files that were not even sent, as the limit of an upload is below their size.
+        refused: `name` of each file that the browser did not send, `large` where its size is over the limit.
     """
     said = _place(person)
     limit = f"it is too large; the limit is {person.searching.settings.max_file_mb} MB (chat.max_file_mb)"
-    said += [("bad", f"{shown_name(name)}: {limit}") for name in refused]
+    for one in refused:
+        why = limit if one.get("large") else "it could not be sent; try again"
+        said.append(("bad", f"{shown_name(str(one.get('name')))}: {why}"))
     try:
         for file, name in files:
             if file.stat().st_size > person.searching.settings.max_file_mb * 1_000_000:  # before it is in memory

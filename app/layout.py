@@ -15,6 +15,19 @@ DROP = (
 )
 NO_PAGE = '<div class="empty">Click a quote to see its page.</div>'
 
+DOWNLOAD = """(text) => { if (!text) return; const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([text], {type: 'application/jsonl'}));
+  link.download = 'rated_answers.jsonl'; link.click(); URL.revokeObjectURL(link.href); }"""
+# The question stands there before the server has it; the server's own drawing takes its place.
+SHOW_AT_ONCE = """(...given) => { const talk = document.querySelector('#talk .talk'), text = given[4];
+  if (talk && text && text.trim()) { talk.querySelector('.empty')?.remove();
+    const turn = document.createElement('div'), asked = document.createElement('div');
+    turn.className = 'turn sent'; asked.className = 'asked'; asked.textContent = text; turn.append(asked);
+    const note = document.createElement('div'); note.className = 'progress'; note.textContent = 'sent';
+    turn.append(note);
+    talk.append(turn); turn.scrollIntoView({block: 'nearest'}); }
+  return given; }"""
+
 
 class Layout:
     """The components; made inside `with gr.Blocks()`."""

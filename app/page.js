@@ -21,11 +21,11 @@ async function send(files) {
   const drop = element.querySelector('.drop'), sent = [], refused = [];
   drop.classList.add('sending');
   for (const file of files) {
-    if (file.size > Number(drop.dataset.limit) * 1e6) { refused.push(file.name); continue; }
+    if (file.size > Number(drop.dataset.limit) * 1e6) { refused.push({ name: file.name, large: true }); continue; }
     try {
       sent.push({ path: (await upload(file)).path, name: file.name });
     } catch (error) {
-      refused.push(file.name);
+      refused.push({ name: file.name, large: false });
     }
   }
   drop.classList.remove('sending');

@@ -1,6 +1,7 @@
 """What happens on the page when something is done to it. Each handler looks things up by the token that came along."""
 
 import json
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import gradio as gr
 
 from app.answers import Answers
 from app.conversations import DOWN, UP, Conversation, rate, rated_records
-from app.door import is_upload
+from app.door import is_upload, number, told
 from app.importing import import_files, open_locked
-from app.layout import Layout
+from app.layout import DOWNLOAD, SHOW_AT_ONCE, Layout
 from app.open_models import OpenModels
 from app.page_view import Drawings, shown_page
 from app.people import People, Person, is_token, new_token
@@ -19,18 +20,7 @@ from app.settings import Searching
 from app.turn_view import conversations_html, documents_html, header_html, messages_html, talk_html
 from stages.lib.core.records import Record
 
-DOWNLOAD = """(text) => { if (!text) return; const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([text], {type: 'application/jsonl'}));
-  link.download = 'rated_answers.jsonl'; link.click(); URL.revokeObjectURL(link.href); }"""
-# The question stands there before the server has it; the server's own drawing takes its place.
-SHOW_AT_ONCE = """(...given) => { const talk = document.querySelector('#talk .talk'), text = given[4];
-  if (talk && text && text.trim()) { talk.querySelector('.empty')?.remove();
-    const turn = document.createElement('div'), asked = document.createElement('div');
-    turn.className = 'turn sent'; asked.className = 'asked'; asked.textContent = text; turn.append(asked);
-    const note = document.createElement('div'); note.className = 'progress'; note.textContent = 'sent';
-    turn.append(note);
-    talk.append(turn); turn.scrollIntoView({block: 'nearest'}); }
-  return given; }"""
+FOLLOWS = 20  # seconds
 Update = dict[Any, Any]  # component -> what it shows from now on
 
 
@@ -55,7 +45,7 @@ class Page:
         talk = [on.talk, on.conversations, on.conversation, on.question, on.replacing]
         imported = [on.said, on.documents, on.locked, on.password]
         asked, answering = [*who, on.left_out, on.model], [*talk, on.ask, on.stop, on.retry, on.edit]
-        self.blocks.load(self._open_page, [on.token], [on.token, on.documents, *talk], **quiet)
+        opened = self.blocks.load(self._open_page, [on.token], [on.token, on.documents, *talk], **quiet)
         self.blocks.unload(self._leave)
         on.files.act(self._import, [on.token, on.left_out], imported, trigger_mode="multiple", **slow)
         unlocked = [on.unlock.click, on.password.submit]
@@ -64,8 +54,8 @@ class Page:
         on.documents.act(self._document_act, [on.token, on.left_out], listed, **quiet)
         on.talk.act(self._talk_act, who, [on.talk, on.page], **quiet)
         on.page.act(self._page_act, [on.token], [on.page], **quiet)
-        on.conversations.act(self._conversation_act, who, talk, **quiet)
-        on.new.click(self._begin, [on.token], talk, **quiet)
+        on.conversations.act(self._conversation_act, who, talk, cancels=[opened], **quiet)
+        on.new.click(self._begin, [on.token], talk, cancels=[opened], **quiet)
         on.edit.click(self._edit, who, [on.question, on.replacing], **quiet)
         exporting = on.export.click(self._export, [on.token], [on.exported], **quiet)
         exporting.then(None, [on.exported], None, js=DOWNLOAD, api_visibility="private")
@@ -80,13 +70,20 @@ class Page:
     def _header(self, model: str) -> str:
         return header_html(self._searching.choice, self._models.choices[model])
 
-    def _open_page(self, token: Any) -> Update:
+    def _open_page(self, token: Any) -> Generator[Update, None, None]:
         token = token if is_token(token) else new_token()
         person = self._people.get(token)
         kept = person.conversations.all()
-        conversation = kept[0] if kept else person.conversations.new()
+        live = [conversation for key, conversation in list(self._answers.live) if key == person.key]
+        found = [*map(person.conversations.open, live), *kept]
+        conversation = found[0] if found else person.conversations.new()
         documents = documents_html(person.documents, [])
-        return {self._on.token: token, self._on.documents: documents} | self._shown(person, conversation)
+        yield {self._on.token: token, self._on.documents: documents} | self._shown(person, conversation)
+        # After a reload the answer that was being written is stopped, as the page that asked is gone: its end is shown.
+        end = time.monotonic() + FOLLOWS
+        while (person.key, conversation.id) in self._answers.live and time.monotonic() < end:
+            time.sleep(0.2)
+            yield self._shown(person, person.conversations.open(conversation.id))
 
     def _leave(self, request: gr.Request) -> None:
         self._stop(request)
@@ -94,13 +91,13 @@ class Page:
     # Documents
 
     def _import(self, token: Any, left_out: list[str], event: gr.EventData) -> Generator[Update, None, None]:
-        person, data = self._people.get(token), _data(event)
+        person, data = self._people.get(token), told(event._data)
         files = [
             (Path(file["path"]), str(file.get("name")))
             for file in data.get("files", [])
             if is_upload(file.get("path"), self._uploads)  # as the door has seen to
         ]
-        for _ in import_files(person, files, [str(name) for name in data.get("refused", [])]):
+        for _ in import_files(person, files, data.get("refused", [])):
             yield {self._on.said: messages_html(person.said)}
         yield self._after_import(person, left_out)
 
@@ -117,7 +114,7 @@ class Page:
         return {self._on.said: said, self._on.documents: documents, self._on.locked: locked, self._on.password: ""}
 
     def _document_act(self, token: Any, left_out: list[str], event: gr.EventData) -> Update:
-        person, data = self._people.get(token), _data(event)
+        person, data = self._people.get(token), told(event._data)
         sha256 = str(data.get("sha"))
         try:
             document = person.document(sha256)
@@ -153,18 +150,18 @@ class Page:
         return [*conversation.turns, live.turn] if live else conversation.turns
 
     def _talk_act(self, token: Any, name: str, event: gr.EventData) -> Update:
-        person, data = self._people.get(token), _data(event)
+        person, data = self._people.get(token), told(event._data)
         conversation = person.conversations.open(name)
         turns = self._turns(person, conversation)
-        place = _number(data.get("turn"))
+        place = number(data.get("turn"))
         if not 0 <= place < len(turns):
             return {}
         match data.get("act"):
             case "cite":
                 quotes = turns[place]["citations"] or turns[place]["nearest"]
-                number = _number(data.get("quote"))
-                if 0 <= number < len(quotes):
-                    quote = quotes[number]
+                chosen = number(data.get("quote"))
+                if 0 <= chosen < len(quotes):
+                    quote = quotes[chosen]
                     shown = shown_page(person, quote["sha256"], quote["page"], quote, self._drawings)
                     return {self._on.page: shown}
             case "rate" if data.get("rating") in (UP, DOWN) and place < len(conversation.turns):
@@ -176,11 +173,11 @@ class Page:
         return {}
 
     def _page_act(self, token: Any, event: gr.EventData) -> str:
-        person, data = self._people.get(token), _data(event)
-        return shown_page(person, str(data.get("sha")), _number(data.get("page")), None, self._drawings)
+        person, data = self._people.get(token), told(event._data)
+        return shown_page(person, str(data.get("sha")), number(data.get("page")), None, self._drawings)
 
     def _conversation_act(self, token: Any, name: str, event: gr.EventData) -> Update:
-        person, data = self._people.get(token), _data(event)
+        person, data = self._people.get(token), told(event._data)
         chosen = str(data.get("conversation"))
         try:
             if data.get("act") == "forget":
@@ -225,8 +222,8 @@ class Page:
             return
         place = (person.key, conversation.id)
         if place in self._answers.live:
-            gr.Info("An answer is being written in this conversation; stop it first.")
-            yield {}
+            gr.Info("An answer is being written in this conversation, perhaps in another window; stop it first.")
+            yield {self._on.talk: self._talk(person, conversation)}
             return
         if replacing and conversation.turns:
             conversation.turns.pop()
@@ -256,14 +253,3 @@ class Page:
         live = self._answers.live.get(self._sessions.get(str(request.session_hash), ("", "")))
         if live:
             live.stop.set()
-
-
-def _data(event: gr.EventData) -> dict[str, Any]:
-    """What app/page.js told; a browser can say anything."""
-    data = event._data
-    return data if isinstance(data, dict) else {}
-
-
-def _number(text: Any) -> int:
-    """A whole number of a browser; -1 where it is none."""
-    return int(text) if str(text).isdecimal() and len(str(text)) < 9 else -1

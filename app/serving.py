@@ -1,6 +1,7 @@
 """Opens the page: on loopback, or elsewhere with a password; uploads in a directory that goes when it ends."""
 
 import hmac
+import importlib.util
 import os
 import secrets
 import shutil
@@ -10,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.door import Door
 from app.models import choices, open_choice
 from app.open_models import OpenModels
 from app.settings import home, open_searching
@@ -49,16 +49,19 @@ def serve(host: str, port: int, password_env: str, opening: Opening = open_choic
         opening: loads a model by its name.
 
     Raises:
-        ValueError: no password, a bad section of params.yaml, or weights that are absent.
+        ValueError: no password, no gradio, a bad section of params.yaml, or weights that are absent.
         OSError: the port is taken.
     """
     password = check_password(host, password_env)
+    if importlib.util.find_spec("gradio") is None:
+        raise ValueError("the page needs gradio: `make chat` installs the extra `app`")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     uploads = _uploads()
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-    import gradio as gr  # reads its settings from the environment
+    import gradio as gr  # of the extra `app`; reads its settings from the environment
     from starlette.middleware import Middleware
 
+    from app.door import Door
     from app.layout import STYLE
     from app.page import Page
 

@@ -14,7 +14,7 @@ class PageClient:
         self.http = httpx.Client(base_url=url, timeout=60, follow_redirects=False)
         self.session, self.token = secrets.token_hex(6), token
         self.config: dict[str, Any] = self.http.get("/config").json()
-        self.components = {component["id"]: component for component in self.config["components"]}
+        self.components = {component["id"]: component for component in self.config.get("components", [])}
 
     def event(self, element: str, name: str) -> dict[str, Any]:
         """The event of an element, as config tells it."""

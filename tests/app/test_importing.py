@@ -70,14 +70,15 @@ def test_a_file_that_breaks_does_not_take_the_others_along(person: Person, tmp_p
         other_docx=b"PK",
         good_md=b"Apples ripen in October.",
     )
-    list(import_files(person, files, refused=["huge.pdf"]))
+    list(import_files(person, files, refused=[{"name": "huge.pdf", "large": True}, {"name": "../lost.pdf"}]))
     said = dict(text.split(": ", 1) for _, text in person.said[0])
     assert "damaged" in said["broken.pdf"] and "it is empty" in said["empty.pdf"]
     assert "31 pages; the limit is 30" in said["long.pdf"]
     assert "1 MB" in said["large.txt"] and "1 MB" in said["huge.pdf"]
+    assert "could not be sent" in said["lost.pdf"]
     assert "UTF-8" in said["latin.txt"] and "neither a PDF" in said["other.docx"]
     assert said["good.md"] == "1 page"
-    assert [kind for kind, _ in person.said[0]].count("bad") == 7
+    assert [kind for kind, _ in person.said[0]].count("bad") == 8
     assert [document.name for document in person.documents] == ["good.md"]
     assert list((tmp_path / "uploads").iterdir()) == []
 

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pymupdf
 import pytest
 
+from app.people import new_token
 from tests.app.conftest import RunningPage
+from tests.app.page_client import PageClient
 from tests.made_pdf import lined_pdf, paragraphs_pdf
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
@@ -174,6 +177,32 @@ def test_stop_ends_reading_and_writing(alice: Person, does: str) -> None:
     assert "stopped" in alice.talk()
     alice.tab.wait_for_selector("#ask:not([disabled])")
     alice.ask("When do Boskoop apples ripen?")  # the place is free again
+    assert alice.tab.locator("#talk .turn").count() == 2
+
+
+def test_leaving_the_page_ends_the_engines_work(alice: Person) -> None:
+    alice.upload(("fruit.pdf", paragraphs_pdf(APPLES, PEARS)))
+    alice.ask("When do Boskoop apples ripen? It reads.", wait=False)
+    alice.tab.wait_for_selector("#talk .progress:has-text('tokens')")
+    alice.tab.reload()
+    alice.tab.wait_for_selector("#talk .turn .note:has-text('stopped')")
+    assert "late October" in alice.talk()
+
+
+def test_two_windows_of_one_person_do_not_ask_in_one_conversation_at_once(alice: Person) -> None:
+    alice.upload(("fruit.pdf", paragraphs_pdf(APPLES, PEARS)))
+    alice.ask("When do Boskoop apples ripen?")
+    first = alice.tab
+    alice.open()
+    alice.tab.wait_for_selector("#talk .thumbs")
+    alice.ask("When do Boskoop apples ripen? slowly", wait=False)
+    alice.tab.wait_for_selector("#talk .said:has-text('word')")
+    first.fill("#question textarea", "How many tonnes was the pear harvest?")
+    first.press("#question textarea", "Enter")
+    first.wait_for_selector("text=An answer is being written in this conversation")
+    first.wait_for_selector("#talk .sent", state="detached")
+    alice.tab.click("#stop")
+    alice.answered()
     assert alice.tab.locator("#talk .turn").count() == 2
 
 
@@ -351,3 +380,23 @@ def test_thumbs_and_export(alice: Person, tmp_path: Path) -> None:
     assert (first["answer"], first["reasoning"], first["rating"]) == ("It is so.", "It stands on the page.", "up")
     assert first["source"] == "fruit.pdf" and "late October" in first["context"]
     assert second["rating"] == "down"
+
+
+def test_with_a_password_nothing_is_told_without_it(browser: Any, tmp_path: Path) -> None:
+    page = RunningPage(tmp_path, password="open sesame")
+    try:
+        for path in ("/config", "/gradio_api/queue/data?session_hash=x", "/gradio_api/info"):
+            assert httpx.get(page.url + path).status_code in (401, 404)
+        for path in ("/gradio_api/queue/join", "/gradio_api/upload"):
+            assert httpx.post(page.url + path, json={}).status_code == 401
+        assert httpx.post(page.url + "/login", data={"username": "x", "password": "wrong"}).status_code == 400
+        assert PageClient(page.url, new_token()).config.get("components") is None
+        tab = browser.new_page()
+        tab.goto(page.url)
+        tab.locator("input").first.fill("someone")
+        tab.locator("input[type=password]").fill("open sesame")
+        tab.locator("button:has-text('Login')").click()
+        tab.wait_for_selector("#documents .documents", timeout=WITHIN)
+        tab.close()
+    finally:
+        page.stop()

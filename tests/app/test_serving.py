@@ -1,6 +1,8 @@
 """Loopback unless told otherwise, and then with a password; what a killed run left behind goes."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,8 @@ def test_uploads_of_runs_that_were_killed_go_and_those_of_others_stay(
     mine = _uploads()
     assert not killed.exists() and running.is_dir()
     assert mine.parent == above and mine.stat().st_mode & 0o077 == 0
+
+
+def test_without_the_extra_app_the_commands_without_a_page_still_run() -> None:
+    hidden = "import sys; sys.modules.update(dict.fromkeys(['gradio', 'starlette', 'fastapi'])); import app.__main__"
+    subprocess.run([sys.executable, "-c", hidden], check=True, cwd=Path(__file__).parents[2])
