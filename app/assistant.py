@@ -6,7 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from app.settings import Searching
+from app.settings import Searching, capable_wording
+from stages.lib.answering.capable_model import chosen_quotes, rewritten_question
 from stages.lib.answering.evidence import DocumentIndex, Evidence
 from stages.lib.answering.follow_up import searched_question
 from stages.lib.answering.prompting import AnswerWording, build_messages
@@ -44,6 +45,7 @@ class Assistant:
         self, searching: Searching, stream: Stream | None, wording: AnswerWording, lead: Literal["quotes", "model"]
     ) -> None:
         self.searching, self.stream, self.wording, self.lead = searching, stream, wording, lead
+        self._capable = capable_wording() if stream and lead == "model" else None
 
     def index(self, documents: Sequence[Any]) -> DocumentIndex:
         """An index over documents."""
@@ -72,7 +74,10 @@ class Assistant:
         settings = self.searching.settings
         answer = Answer(question, lead=self.lead)
         yield answer
-        answer.searched = searched_question(question, history)
+        if self.stream and self._capable:
+            answer.searched = rewritten_question(question, history, self.stream, self._capable, stop)
+        else:
+            answer.searched = searched_question(question, history)
         answer.evidence = index.find(answer.searched, documents)
         answer.citations = [ranked.quote for ranked in answer.evidence.quotes[: settings.quotes]]
         if not answer.evidence.answerable or self.stream is None:
@@ -94,6 +99,18 @@ class Assistant:
             events = self.stream.answer(messages, settings.max_new_tokens, stop=stop, conversation=conversation)
             with closing(events):
                 yield from self._follow(events, answer)
+            if self._capable and not answer.stopped:
+                answer.progress = "choosing citations"
+                yield answer
+                answer.citations = chosen_quotes(
+                    question,
+                    answer.text,
+                    [ranked.quote for ranked in answer.evidence.quotes],
+                    most=settings.quotes,
+                    stream=self.stream,
+                    wording=self._capable,
+                    stop=stop,
+                )
         except ValueError as error:
             answer.error = str(error)
         answer.progress = ""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stages.lib.answering.capable_model import CapableWording
 from stages.lib.answering.chat_settings import ChatSettings
 from stages.lib.answering.prompting import AnswerWording
 from stages.lib.answering.searching import Searching
@@ -12,7 +13,7 @@ from stages.lib.cache.place import cache_dir
 from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.weights.models import load_model_entry
 
-__all__ = ["HOME", "Searching", "home", "open_searching", "wording"]
+__all__ = ["HOME", "Searching", "capable_wording", "home", "open_searching", "wording"]
 
 HOME = "app"  # under the cache directory: libraries, conversations, vectors
 
@@ -27,6 +28,12 @@ def wording(reasoning: bool) -> AnswerWording:
     asked = "reasoning_prompt" if reasoning else "answer_from_context_prompt"
     prompts = load_prompts(["instruct_system_prompt", asked])
     return AnswerWording(system=prompts["instruct_system_prompt"], with_context=prompts[asked])
+
+
+def capable_wording() -> CapableWording:
+    """How a model that leads is asked beside answering."""
+    prompts = load_prompts(["rewrite_question_prompt", "choose_sentences_prompt"])
+    return CapableWording(rewrite=prompts["rewrite_question_prompt"], choose=prompts["choose_sentences_prompt"])
 
 
 @contextmanager
