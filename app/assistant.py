@@ -6,8 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from app.capable_model import chosen_quotes, rewritten_question
 from app.settings import Searching, capable_wording
-from stages.lib.answering.capable_model import chosen_quotes, rewritten_question
 from stages.lib.answering.evidence import DocumentIndex, Evidence
 from stages.lib.answering.follow_up import searched_question
 from stages.lib.answering.prompting import AnswerWording, build_messages

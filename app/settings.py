@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.lib.answering.capable_model import CapableWording
+from app.capable_model import CapableWording
 from stages.lib.answering.chat_settings import ChatSettings
 from stages.lib.answering.prompting import AnswerWording
 from stages.lib.answering.searching import Searching

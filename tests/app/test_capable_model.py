@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from app.capable_model import chosen_quotes, rewritten_question
 from app.settings import capable_wording
-from stages.lib.answering.capable_model import chosen_quotes, rewritten_question
 from stages.lib.chat.events import Event, Finished, Piece, PromptProgress, StreamError
 from stages.lib.core.records import Message
 from stages.lib.passages.paged_document import read_text
