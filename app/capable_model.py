@@ -1,7 +1,7 @@
 """What a model that is large enough does beside answering: it rewrites a follow-up, and chooses what is cited.
 
-Both fall back to what is done without it (lib/answering/follow_up.py, lib/retrieval/quote_ranking.py) where its reply is unusable: it chooses among
-numbered sentences by their numbers, so that no citation can be made up.
+Both fall back to what is done without it (answering/follow_up.py, retrieval/quote_ranking.py) where its reply is
+unusable: it chooses among numbered sentences by their numbers, so that no citation can be made up.
 """
 
 import json
