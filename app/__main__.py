@@ -66,7 +66,12 @@ def _ask(options: argparse.Namespace) -> int:
         stream = open_choice(model, searching.settings)
         if stream:
             stack.callback(stream.close)
-        assistant = Assistant(searching, stream, wording(options.reasoning), leading(searching.settings, model))
+        assistant = Assistant(
+            searching,
+            stream,
+            wording(options.reasoning or searching.settings.reasoning),
+            leading(searching.settings, model),
+        )
         answer = list(assistant.answer(options.question, assistant.index(documents)))[-1]
     print(json.dumps(answer_json(answer), ensure_ascii=False, indent=2))
     if answer.error:

@@ -86,7 +86,9 @@ class Answers:
             raise ValueError("no document is ticked; tick at least one on the left")
         index = person.index()
         lead = leading(person.searching.settings, model)
-        assistant = Assistant(person.searching, self._models.stream(model), wording(reasoning=False), lead)
+        assistant = Assistant(
+            person.searching, self._models.stream(model), wording(person.searching.settings.reasoning), lead
+        )
         name = f"{person.key}:{conversation.id}"
         history = conversation.history
         found = assistant.answer(answer.question, index, history, documents=chosen, stop=stop, conversation=name)

@@ -11,7 +11,7 @@ from app.settings import Searching, capable_wording
 from stages.lib.answering.evidence import DocumentIndex, Evidence
 from stages.lib.answering.follow_up import searched_question
 from stages.lib.answering.prompting import AnswerWording, build_messages
-from stages.lib.answers.reasoned_answers import SEPARATOR
+from stages.lib.answers.reasoned_answers import written_parts
 from stages.lib.chat.events import Finished, Piece, PromptProgress, Queued, Stream, Thought
 from stages.lib.core.records import Message
 from stages.lib.passages.passages import Quote
@@ -134,8 +134,7 @@ class Assistant:
                     answer.progress = "writing"
                 case Finished():
                     finished = True
-            before, separator, after = reply.partition(SEPARATOR)
-            answer.reasoning = thought + (before.strip() if separator else "")
-            answer.text = (after if separator else reply).strip()
+            reasoning, answer.text = written_parts(reply)
+            answer.reasoning = thought + reasoning
             yield answer
         answer.stopped = not finished

@@ -15,6 +15,7 @@ from stages.lib.answering.chat_settings import ChatSettings
 from stages.lib.answering.evidence import DocumentIndex
 from stages.lib.answering.prompting import AnswerWording, build_messages
 from stages.lib.answering.searching import Searching, open_searching
+from stages.lib.answers.reasoned_answers import written_parts
 from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
@@ -113,10 +114,9 @@ def make_requests(
 ) -> list[GenerateRequest]:
     """The page's prompts, with as many passages as fit; greedy, whatever `chat.temperature` is."""
     settings = searching.settings
-    prompts = load_prompts(["instruct_system_prompt", "answer_from_context_prompt"])
-    wording = AnswerWording(
-        system=prompts["instruct_system_prompt"], with_context=prompts["answer_from_context_prompt"]
-    )
+    prompts = load_prompts(["instruct_system_prompt", "answer_from_context_prompt", "reasoning_prompt"])
+    asked_with = prompts["reasoning_prompt" if settings.reasoning else "answer_from_context_prompt"]
+    wording = AnswerWording(system=prompts["instruct_system_prompt"], with_context=asked_with)
     directory = huggingface_directory(load_model_entry(base))
     tokenizer = load_tokenizer(directory)
     room = min(settings.context_tokens, context_length(directory)) - settings.max_new_tokens
@@ -151,7 +151,7 @@ def base_entry(name: str, context: int) -> ModelEntry:
 
 
 def ask(name: str, entry: ModelEntry, requests: Sequence[GenerateRequest]) -> list[str]:
-    """What a model says; each reply is in the ledger before the next one is asked for.
+    """What a model answers, without its reasoning; each reply is in the ledger before the next one is asked for.
 
     Raises:
         ValueError: it cannot answer one of them.
@@ -161,7 +161,7 @@ def ask(name: str, entry: ModelEntry, requests: Sequence[GenerateRequest]) -> li
     for reply in replies:
         if reply.error:
             raise ValueError(f"{entry.source}: {reply.error}; lower chat.context_tokens or chat.max_new_tokens")
-    return [reply.text.strip() for reply in replies]
+    return [written_parts(reply.text)[1] for reply in replies]
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:

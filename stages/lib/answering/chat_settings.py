@@ -25,6 +25,7 @@ class ChatSettings:
     min_relevance: float  # weighted MaxSim of the best passage below which the documents do not tell, 0..1
     lead: Lead  # what stands first: the verbatim quotes, the model's words, or (auto) what stage rag has measured
     min_f1: float  # token F1 on held-out questions from which the model's words may lead, 0..1
+    reasoning: bool  # ask for `reasoning ##### answer`; the page folds the reasoning
     context_tokens: int  # of prompt and reply together, the whole conversation included, >= 256
     max_new_tokens: int  # of a reply, >= 1
     temperature: float  # 0: greedy

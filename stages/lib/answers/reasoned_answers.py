@@ -14,6 +14,12 @@ def separated(text: str) -> tuple[str, str] | None:
     return (halves[0], halves[1]) if len(halves) == 2 and all(halves) else None
 
 
+def written_parts(reply: str) -> tuple[str, str]:
+    """Reasoning and answer of what a model wrote so far; "" and all of it where nothing parts them."""
+    before, separator, after = reply.partition(SEPARATOR)
+    return (before.strip(), after.strip()) if separator else ("", reply.strip())
+
+
 def halves_fault(reasoning: str, answer: str) -> str | None:
     """Why two halves cannot be written: `no_reasoning`, `no_answer`, `separator_inside`; None if they can."""
     if not reasoning.strip():
