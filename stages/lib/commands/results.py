@@ -45,6 +45,11 @@ LABELS = {
     "eval f1": "token F1 on held-out questions",
     "eval win_rate": "win rate against the base, by the judge",
     "eval forgetting": "perplexity of general text, x the base's",
+    "rag base_f1": "token F1 of the base over passages of the corpus",
+    "rag tuned_f1": "token F1 of the released model over them",
+    "rag cited": "right chunk cited first",
+    "rag answered": "answerable questions that are answered",
+    "rag refusal_recall": "questions without a document that are declined",
 }
 ORDER = list(dict.fromkeys(label.split()[0] for label in LABELS))  # of the stages
 NAME, WIDTH = 24, 88  # characters of the first column, and of a line
