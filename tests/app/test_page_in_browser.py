@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,13 +147,16 @@ def test_the_page_turns_and_the_citation_is_left_behind(alice: Person) -> None:
 def test_something_is_visible_at_once_and_the_reply_streams(alice: Person) -> None:
     alice.upload(("fruit.pdf", paragraphs_pdf(APPLES, PEARS)))
     alice.tab.fill("#question textarea", "Say slowly, when do Boskoop apples ripen?")
-    waited = alice.tab.evaluate(
-        """() => new Promise((resolve) => { const begin = performance.now();
-          new MutationObserver(() => { const turn = document.querySelector('#talk .turn');
-            if (turn) resolve(performance.now() - begin); }).observe(document.body, {childList: true, subtree: true});
-          document.querySelector('#ask').click(); })"""
-    )
-    assert waited < 300
+    held: list[Any] = []  # the browser draws the question by itself: the server has not heard of it
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    alice.tab.route("**/queue/join*", hold)
+    alice.tab.click("#ask")
+    alice.tab.wait_for_selector("#talk .turn")
+    assert held
+    alice.tab.unroute("**/queue/join*")  # lets it go on
     alice.tab.wait_for_selector("#talk .progress:has-text('reading 1')")
     assert "of 1,800 tokens" in alice.tab.inner_text("#talk .progress")
     alice.tab.wait_for_selector("#talk .said:has-text('word word word')")
@@ -171,9 +173,7 @@ def test_stop_ends_reading_and_writing(alice: Person, does: str) -> None:
     alice.ask(f"When do Boskoop apples ripen? It {does}.", wait=False)
     alice.tab.wait_for_selector("#talk .progress:has-text('tokens')" if does == "reads" else "#talk .said")
     alice.tab.click("#stop")
-    begin = time.monotonic()
-    alice.tab.wait_for_selector("#talk .thumbs")
-    assert time.monotonic() - begin < 3
+    alice.tab.wait_for_selector("#talk .thumbs")  # alone the reply would take twice as long as this waits
     assert "stopped" in alice.talk()
     alice.tab.wait_for_selector("#ask:not([disabled])")
     alice.ask("When do Boskoop apples ripen?")  # the place is free again
