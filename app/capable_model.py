@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from stages.lib.answering.follow_up import searched_question
-from stages.lib.chat.events import Finished, Piece, Stream, StreamError
+from stages.lib.chat.events import Finished, Piece, Stream
 from stages.lib.core.params import fill
 from stages.lib.core.records import Message
 from stages.lib.passages.passages import Quote, readable
@@ -105,6 +105,6 @@ def _reply(
                         text += piece
                     case Finished(reason="stop"):
                         whole = True
-    except StreamError:
+    except ValueError:  # StreamError, or a model that cannot be loaded: the answer itself will say so
         return None
     return text.strip() if whole else None

@@ -48,6 +48,8 @@ class Scripted:
         yield PromptProgress(0, 1)
         if self.says == "refused":
             raise StreamError("too long")
+        if self.says == "absent":
+            raise ValueError("no such weights")
         yield Piece(self.says)
         yield Finished(self.reason, 1, 1)  # type: ignore[arg-type]
 
@@ -74,7 +76,8 @@ def test_a_first_question_is_not_rewritten() -> None:
 
 
 @pytest.mark.parametrize(
-    ("says", "reason"), [("", "stop"), ("a\nb", "stop"), ("x" * 500, "stop"), ("cut", "length"), ("refused", "stop")]
+    ("says", "reason"),
+    [("", "stop"), ("a\nb", "stop"), ("x" * 500, "stop"), ("cut", "length"), ("refused", "stop"), ("absent", "stop")],
 )
 def test_an_unusable_rewriting_falls_back_to_the_rule(says: str, reason: str) -> None:
     assert rewrite(says, reason)[0] == "Who built the mill? What does it grind?"
@@ -97,7 +100,16 @@ def test_citations_are_the_sentences_whose_numbers_are_named() -> None:
 
 @pytest.mark.parametrize(
     "says",
-    ["", "no JSON", "[1]", '{"sentences": "1"}', '{"sentences": []}', '{"sentences": [0, 5, true, "2"]}', "refused"],
+    [
+        "",
+        "no JSON",
+        "[1]",
+        '{"sentences": "1"}',
+        '{"sentences": []}',
+        '{"sentences": [0, 5, true, "2"]}',
+        "refused",
+        "absent",
+    ],
 )
 def test_an_unusable_choice_falls_back_to_the_ranking(says: str) -> None:
     assert choose(says)[0] == [QUOTES[0].text, QUOTES[1].text]

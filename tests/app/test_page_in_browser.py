@@ -11,12 +11,12 @@ import pymupdf
 import pytest
 
 from app.people import new_token
+from tests.app.browser_person import WITHIN, Person
 from tests.app.conftest import RunningPage
 from tests.app.page_client import PageClient
 from tests.made_pdf import lined_pdf, paragraphs_pdf
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
-WITHIN = 30_000  # milliseconds at most, on a machine that others use
 APPLES = "Apples of the Boskoop kind ripen in late October in the north.\nThey keep until March in a cool cellar."
 PEARS = "The pear harvest of the valley was 417 tonnes in the year 2019.\nIt fell by a third after the hail of July."
 pytestmark = pytest.mark.slow
@@ -32,64 +32,6 @@ def browser() -> Iterator[Any]:
         opened = playwright.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
         yield opened
         opened.close()
-
-
-class Person:
-    """Someone at a browser of their own."""
-
-    def __init__(self, browser: Any, page: RunningPage) -> None:
-        self.context, self._page = browser.new_context(viewport={"width": 1400, "height": 900}), page
-        self.context.set_default_timeout(WITHIN)
-        self.outside: list[str] = []  # requests to other hosts
-        self.open()
-
-    def open(self) -> None:
-        self.tab = self.context.new_page()
-        self.tab.on("request", lambda request: self._note(request.url))
-        self.tab.goto(self._page.url)
-        self.tab.wait_for_selector("#documents .documents")
-
-    def _note(self, url: str) -> None:
-        if not url.startswith((self._page.url, "data:", "blob:")):
-            self.outside.append(url)
-
-    def upload(self, *files: tuple[str, bytes], says: str | None = None) -> None:
-        """Uploads files and waits until each is done; `says`: a part of what is then said."""
-        given = [{"name": name, "mimeType": "application/pdf", "buffer": content} for name, content in files]
-        self.tab.set_input_files("#files input[type=file]", given)
-        for name, _ in files:
-            self.tab.wait_for_selector(f"#said .messages :is(.good, .bad):has-text({json.dumps(name)})")
-        if says is not None:
-            assert says in self.said()
-
-    def said(self) -> str:
-        return str(self.tab.inner_text("#said"))
-
-    def ask(self, question: str, wait: bool = True) -> None:
-        self.tab.evaluate(
-            """() => { window.began = false; new MutationObserver(() => {
-              window.began ||= Boolean(document.querySelector('#talk .progress')); })
-              .observe(document.querySelector('#talk'), {childList: true, subtree: true}); }"""
-        )
-        self.tab.fill("#question textarea", question)
-        self.tab.press("#question textarea", "Enter")
-        if wait:
-            self.answered()
-
-    def answered(self) -> None:
-        """Waits until the answer that was asked for is whole."""
-        self.tab.wait_for_function("() => window.began && !document.querySelector('#talk .progress')")
-        self.tab.wait_for_selector("#ask:not([disabled])")
-
-    def talk(self) -> str:
-        return str(self.tab.inner_text("#talk"))
-
-    def last(self) -> Any:
-        return self.tab.locator("#talk .turn").last
-
-    def close(self) -> None:
-        assert self.outside == []
-        self.context.close()
 
 
 @pytest.fixture
@@ -230,6 +172,7 @@ def test_an_encrypted_pdf_asks_for_its_password(alice: Person) -> None:
     alice.ask("When do Boskoop apples ripen?")
     alice.last().locator(".quote").first.click()
     alice.tab.wait_for_selector("#page .mark")
+    assert "page 1 of 1" in alice.tab.inner_text("#page .place")
 
 
 def test_files_that_cannot_be_used_are_named_with_their_reason_and_the_others_are_read(alice: Person) -> None:

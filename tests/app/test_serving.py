@@ -49,4 +49,5 @@ def test_uploads_of_runs_that_were_killed_go_and_those_of_others_stay(
 
 def test_without_the_extra_app_the_commands_without_a_page_still_run() -> None:
     hidden = "import sys; sys.modules.update(dict.fromkeys(['gradio', 'starlette', 'fastapi'])); import app.__main__"
-    subprocess.run([sys.executable, "-c", hidden], check=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", hidden], check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0
