@@ -1,7 +1,6 @@
 """A page that really runs, in a process of its own."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -44,7 +43,7 @@ class RunningPage:
         return self._log.read_text()
 
     def stop(self) -> None:
-        self._process.send_signal(signal.SIGINT)
+        self._process.terminate()  # SIGINT is ignored by what a script starts in the background
         self._process.wait(30)
 
     @property
