@@ -13,10 +13,11 @@ Offsets count Python characters (Unicode code points).
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Protocol, assert_never
 
 from stages.lib.splitting.markdown import MarkdownPlan
+from stages.lib.splitting.tables import Tables
 
 Splitter = Literal["chars", "recursive", "markdown"]
 
@@ -44,15 +45,20 @@ class Span(NamedTuple):
 class Plan(Protocol):
     """What a splitter knows of a text: where to cut, and where to start again."""
 
-    def cut(self, start: int, low: int, high: int) -> int:
-        """The end of the chunk that begins at `start`: in low..high, or lower where the text demands it."""
+    def cut(self, start: int, low: int, high: int, most: int) -> int:
+        """The end of the chunk that begins at `start`: in low..high, or where the text demands it up to `most`."""
 
     def restart(self, low: int, high: int, following: int) -> int:
         """Where the overlap with the chunk before begins: in low..high, or `following` for no overlap."""
 
 
-def split(text: str, splitter: Splitter, chunk_chars: int, overlap_fraction: float) -> Iterator[Span]:
+def split(
+    text: str, splitter: Splitter, chunk_chars: int, overlap_fraction: float, tables: Tables | None = None
+) -> Iterator[Span]:
     """Yields spans of at most `chunk_chars` characters that together hold every visible character, in order.
+
+    With the `tables` of the text, a span that begins inside a table leaves room for the header that it has to carry
+    (`tables.header(start)`), and rows that fit are not torn (but by `chars`, which cuts wherever it is).
 
     Neighbours share about `overlap_fraction * chunk_chars` characters (a half more or less, so as to begin at a
     boundary). No span begins or ends with white space. Starts and ends both strictly increase.
@@ -68,7 +74,9 @@ def split(text: str, splitter: Splitter, chunk_chars: int, overlap_fraction: flo
             plan = MarkdownPlan(text, chunk_chars, best_boundary)
         case _:
             assert_never(splitter)
-    return _chunks(text, plan, chunk_chars, overlap)
+    if tables is not None and splitter != "chars":
+        plan = TablePlan(plan, tables)
+    return _chunks(text, plan, chunk_chars, overlap, tables.room if tables else lambda _: chunk_chars)
 
 
 def best_boundary(text: str, low: int, high: int, aim: int) -> int:
@@ -91,7 +99,7 @@ def best_boundary(text: str, low: int, high: int, aim: int) -> int:
 class CharsPlan:
     """As long as possible, wherever that is."""
 
-    def cut(self, start: int, low: int, high: int) -> int:
+    def cut(self, start: int, low: int, high: int, most: int) -> int:
         """See `Plan`."""
         return high
 
@@ -106,7 +114,7 @@ class RecursivePlan:
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def cut(self, start: int, low: int, high: int) -> int:
+    def cut(self, start: int, low: int, high: int, most: int) -> int:
         """See `Plan`."""
         return best_boundary(self.text, low, high, high)
 
@@ -115,7 +123,22 @@ class RecursivePlan:
         return best_boundary(self.text, low, high, (low + high) // 2)
 
 
-def _chunks(text: str, plan: Plan, chunk_chars: int, overlap: int) -> Iterator[Span]:
+class TablePlan:
+    """Another plan's cuts, moved to where rows of tables begin."""
+
+    def __init__(self, plan: Plan, tables: Tables) -> None:
+        self.plan, self.tables = plan, tables
+
+    def cut(self, start: int, low: int, high: int, most: int) -> int:
+        """See `Plan`."""
+        return self.tables.cut(self.plan.cut(start, low, high, most), start, low, high)
+
+    def restart(self, low: int, high: int, following: int) -> int:
+        """See `Plan`."""
+        return self.tables.restart(self.plan.restart(low, high, following), low, high, following)
+
+
+def _chunks(text: str, plan: Plan, chunk_chars: int, overlap: int, room_of: Callable[[int], int]) -> Iterator[Span]:
     """Greedy: each chunk ends at the best boundary of its second half.
 
     Linear: each step costs O(chunk_chars) and brings new text of at least a quarter of `chunk_chars - overlap`
@@ -126,12 +149,13 @@ def _chunks(text: str, plan: Plan, chunk_chars: int, overlap: int) -> Iterator[S
     size = len(text.rstrip())
 
     def end_of_chunk(start: int) -> int:
-        if size - start <= chunk_chars:
+        room = room_of(start)
+        if size - start <= room:
             return size
         # The rest shall be no scrap: leave it a quarter of a chunk of its own.
-        high = min(start + chunk_chars, size - chunk_chars // 4)
-        low = min(start + overlap + max(1, stride // 2), high)
-        return plan.cut(start, low, high)
+        high = min(start + room, size - chunk_chars // 4)
+        low = min(start + overlap + max(1, (room - overlap) // 2), high)
+        return plan.cut(start, low, high, start + room)
 
     start = end = _visible_from(text, 0)
     while end < size:
