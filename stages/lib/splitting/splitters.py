@@ -12,10 +12,10 @@ Offsets count Python characters (Unicode code points).
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Protocol, assert_never
 
+from stages.lib.splitting.clusters import Clusters
 from stages.lib.splitting.markdown import MarkdownPlan
 from stages.lib.splitting.tables import Tables
 
@@ -26,13 +26,13 @@ _ENDED = r"(?:(?<=[.!?…؟।])|(?<=[.!?…؟।][\"'”’»)\]*_`]))(?<!\be\.
 _BOUNDARIES = (
     re.compile(r"\n(?=[ \t]{0,16}\n)"),  # paragraph
     re.compile(_ENDED + r"\n|\n(?=[ \t]{0,16}(?:[-*+•]|\d{1,3}[.)])[ \t])"),  # sentence and line, list item
-    re.compile(_ENDED + r"\s|(?<=[。！？])"),  # sentence
+    re.compile(_ENDED + r"\s|(?<=[。！？｡])(?![”’」』）】》〉])|(?<=[。！？｡][”’」』）】》〉])"),  # sentence
     re.compile(r"\n"),  # line: weaker than a sentence, since much text is wrapped by hand
+    re.compile(r"(?<=[，、；：､])"),  # clause, of scripts without blanks
     re.compile(r"\s"),  # word
 )
 _LOOKAHEAD = 22  # characters that a pattern may need from its start on
 _VISIBLE = re.compile(r"\S")
-_JOINERS = "\u200d\ufe0e\ufe0f"  # zero-width joiner, variation selectors
 
 
 class Span(NamedTuple):
@@ -60,6 +60,8 @@ def split(
     With the `tables` of the text, a span that begins inside a table leaves room for the header that it has to carry
     (`tables.header(start)`), and rows that fit are not torn (but by `chars`, which cuts wherever it is).
 
+    No span begins or ends within a grapheme cluster, but in one that is longer than a chunk.
+
     Neighbours share about `overlap_fraction * chunk_chars` characters (a half more or less, so as to begin at a
     boundary). No span begins or ends with white space. Starts and ends both strictly increase.
     """
@@ -82,7 +84,7 @@ def split(
 def best_boundary(text: str, low: int, high: int, aim: int) -> int:
     """Of the strongest kind of boundaries in low..high (both included) the one nearest to `aim`.
 
-    Where there is no boundary it is a place between two characters, `aim` or a little before it.
+    Where there is no boundary it is `aim`.
     """
     for pattern in _BOUNDARIES:
         best = -1
@@ -93,7 +95,7 @@ def best_boundary(text: str, low: int, high: int, aim: int) -> int:
                 best = match.start()
         if best >= 0:
             return best
-    return _between_characters(text, low, aim)
+    return aim
 
 
 class CharsPlan:
@@ -147,6 +149,7 @@ def _chunks(text: str, plan: Plan, chunk_chars: int, overlap: int, room_of: Call
     stride = chunk_chars - overlap
     slack = min(overlap // 2, stride // 4)
     size = len(text.rstrip())
+    clusters = Clusters(text)
 
     def end_of_chunk(start: int) -> int:
         room = room_of(start)
@@ -155,7 +158,7 @@ def _chunks(text: str, plan: Plan, chunk_chars: int, overlap: int, room_of: Call
         # The rest shall be no scrap: leave it a quarter of a chunk of its own.
         high = min(start + room, size - chunk_chars // 4)
         low = min(start + overlap + max(1, (room - overlap) // 2), high)
-        return plan.cut(start, low, high, start + room)
+        return clusters.before(plan.cut(start, low, high, start + room), start)
 
     start = end = _visible_from(text, 0)
     while end < size:
@@ -171,18 +174,10 @@ def _chunks(text: str, plan: Plan, chunk_chars: int, overlap: int, room_of: Call
         start = following
         # Without an overlap where the chunk was too short for one, or white space too wide.
         if overlap and middle - slack > previous and following - middle + slack < overlap + stride // 2:
-            start = min(_visible_from(text, plan.restart(middle - slack, middle + slack, following)), following)
+            begin = clusters.before(plan.restart(middle - slack, middle + slack, following), previous)
+            start = following if clusters.torn(begin) else min(_visible_from(text, begin), following)
 
 
 def _visible_from(text: str, position: int) -> int:
     match = _VISIBLE.search(text, position)
     return match.start() if match else len(text)
-
-
-def _between_characters(text: str, low: int, high: int) -> int:
-    """`high`, or a few places before it so that no accent or emoji sequence is torn apart."""
-    for position in range(high, max(low, high - 16), -1):
-        after, before = text[position : position + 1], text[position - 1 : position]
-        if not (after and (unicodedata.combining(after) or after in _JOINERS)) and before != "\u200d":
-            return position
-    return high
