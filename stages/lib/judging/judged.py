@@ -76,8 +76,7 @@ def judge_by_likelihood(
     found = {part[:-1]: value for part, value in zip(asked, measures, strict=True)}
     scores = {}
     for criterion in CRITERIA:
-        null = [value for key, value in found.items() if key[:2] == (criterion, NULL[criterion])]
-        scores[criterion] = calibrated([found[criterion, "", i] for i in range(len(items))], null)
+        scores[criterion] = calibrated([found[criterion, "", i] for i in range(len(items))], _null(criterion, found))
     fields = []
     for i in range(len(items)):
         record: Record = {}
@@ -85,6 +84,18 @@ def judge_by_likelihood(
             record |= _columns(criterion, scores[criterion][i], None, None, found[criterion, "", i])
         fields.append(record | {"failure": None})
     return _judged(items, probes, fields, dict(found))
+
+
+def _null(criterion: Criterion, found: Mapping[tuple[Criterion, str, int], float]) -> list[float]:
+    """The measures of wrong items to calibrate by: of the criterion's own kind, else of another, else what 0 says.
+
+    0 is on each measure's scale what tells nothing: the answer is as surprising without the chunk, the question names
+    no word. Few or no wrong items are there where a single document has given few questions.
+    """
+    for kind in (NULL[criterion], *PROBES[criterion]):
+        if null := [value for key, value in found.items() if key[:2] == (criterion, kind)]:
+            return null
+    return [0.0]
 
 
 def _plan(
