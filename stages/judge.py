@@ -24,6 +24,7 @@ from stages.lib.judging.judged import CRITERIA, Judged, judge_by_likelihood, jud
 from stages.lib.judging.likelihood import word_rarity
 from stages.lib.judging.validity import PROBES, JudgedItem, Probe, auc_report, make_probes, thin_kinds
 from stages.lib.llm.asking import open_model
+from stages.lib.llm.failures import top_reasons
 from stages.lib.llm.protocol import Sampling
 from stages.lib.weights.models import load_model_entry
 
@@ -67,10 +68,12 @@ def make_metrics(method: str, judged: Judged, probes: Sequence[Probe], params: P
         criterion: [score for record in judged.fields if (score := record[f"{criterion}_score"]) is not None]
         for criterion in CRITERIA
     }
+    expected = {} if judged.no_expected is None else {"expected_scores": expected_counts(judged.no_expected)}
     return {
         "method": method,
         "questions": check_counts(len(judged.fields), len(judged.fields) - failed, {"judge_failed": failed}),
         "failures": dict(sorted(failures.items())),
+        **expected,
         "scores": {
             criterion: {
                 "mean": float(np.mean(values)) if values else None,
@@ -81,6 +84,27 @@ def make_metrics(method: str, judged: Judged, probes: Sequence[Probe], params: P
         },
         "validity": validity,
     }
+
+
+def expected_counts(reasons: Sequence[str]) -> dict[str, Any]:
+    """How many ratings got an expected score; `reasons`: of each, why not, or ""."""
+    failed = sum(reason != "" for reason in reasons)
+    return check_counts(len(reasons), len(reasons) - failed, {"failed_request": failed} if failed else {})
+
+
+def advice(judged: Judged, method: str) -> str:
+    """What a person does about a run that judged nothing, by why most judgments failed."""
+    errors = [record["error"] for record in judged.fields if "error" in record]
+    failed = f" Failed requests: {top_reasons(errors)}." if errors else ""
+    parts = [part for record in judged.fields for part in (record["failure"] or "").split("; ") if part]
+    reasons = Counter(part.rpartition(" ")[2] for part in parts)
+    match max(reasons, key=reasons.__getitem__, default=""):
+        case "failed_request":
+            return failed
+        case "cut_off":
+            return f"{failed} Most replies reach their limit: raise judge.max_new_tokens (params.yaml)."
+        case _:
+            return f"{failed} Is it too small for judge_method {method!r} (params.yaml, models:)?"
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +162,7 @@ def main(judge: str, generator: str) -> None:
     if not metrics["questions"]["kept"]:
         raise ValueError(
             f"{judge} could judge none of {len(records)} questions: {metrics['failures']}; its replies are in "
-            f"{OUT / f'{name}_qa.jsonl'}. Is it too small for judge_method {method!r} (params.yaml, models:)?"
+            f"{OUT / f'{name}_qa.jsonl'}.{advice(judged, method)}"
         )
     watch.lap("write")
     rate_per_second = round(len(records) / max(watch.parts["judge"], 1e-9), 3)
@@ -148,6 +172,8 @@ def main(judge: str, generator: str) -> None:
             if found["auc"] is not None:
                 interval = f"[{found['low']:.2f}, {found['high']:.2f}]"
                 print(f"{name}: {criterion} against {kind}: AUC {found['auc']:.2f} {interval}")
+    if errors := [record["error"] for record in judged.fields if "error" in record]:
+        print(f"{name}: requests on {len(errors):,} questions failed: {top_reasons(errors)}")
     made = f"{len(out):,} judgments"
     print(ending(f"judge {judge} {generator}", metrics["questions"], "questions", made, OUT / f"{name}_qa.jsonl"))
 

@@ -74,7 +74,7 @@ def _read_unanswerable(item: QAItem, reply: Reply, prompt: str) -> QAItem | Drop
     name = f"unanswerable:generator:{item.id}"
     parts = _parts(reply, ("question", "answer"))
     if isinstance(parts, str):
-        return Drop(name, parts, reply.text[:MAX_CHARS])
+        return Drop(name, parts, (reply.error or reply.text)[:MAX_CHARS])
     fault = question_fault(parts["question"])
     if fault is None and repeats(parts["question"], "", prompt):
         fault = "repeats_prompt"
@@ -89,7 +89,7 @@ def _read_false_premise(item: QAItem, reply: Reply, prompt: str) -> QAItem | Dro
     name = f"false_premise:generator:{item.id}"
     parts = _parts(reply, ("question", "false", "true", "answer"))
     if isinstance(parts, str):
-        return Drop(name, parts, reply.text[:MAX_CHARS])
+        return Drop(name, parts, (reply.error or reply.text)[:MAX_CHARS])
     fault = question_fault(parts["question"])
     if fault is None and repeats(parts["question"], "", prompt):
         fault = "repeats_prompt"

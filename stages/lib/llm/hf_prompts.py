@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from stages.lib.llm import chat_text
-from stages.lib.llm.protocol import GenerateRequest, ScoreRequest
+from stages.lib.llm.protocol import GenerateRequest, Score, ScoreRequest
 from stages.lib.llm.thinking import has_closing_mark
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry
@@ -72,22 +72,13 @@ class HuggingFacePrompts:
         template = self.template if request.prompt.chat else ""
         return chat_text.visible(text, chat_text.may_think(self.entry, request), template)
 
-    def check_lengths(
-        self,
-        requests: Sequence[ScoreRequest],
-        prompts: Sequence[Tokens],
-        choices: Sequence[Sequence[Tokens]],
-        limit: int,
-    ) -> None:
-        """Checks that each prompt has a token and fits with its choices.
 
-        Raises:
-            ValueError: names the first request that does not.
-        """
-        for i, (request, prompt, options) in enumerate(zip(requests, prompts, choices, strict=True)):
-            longest = len(prompt) + max(map(len, options))
-            if longest > limit or not prompt:
-                raise ValueError(
-                    f"{self.entry.source}: request {i} has {longest} tokens with its longest choice, {len(prompt)} "
-                    f"of them the prompt; it takes 1 to {limit}: {request.prompt.text[:80]!r}..."
-                )
+def misfits(prompts: Sequence[Tokens], choices: Sequence[Sequence[Tokens]], limit: int) -> dict[int, Score]:
+    """Failed scores of the requests, by place, whose prompt has no token or does not fit with its choices."""
+    found = {}
+    for i, (prompt, options) in enumerate(zip(prompts, choices, strict=True)):
+        longest = len(prompt) + max(map(len, options))
+        if longest > limit or not prompt:
+            size = f"{longest} tokens with the longest choice, {len(prompt)} of them the prompt"
+            found[i] = Score.failed(f"{size}: the model takes 1 to {limit}")
+    return found

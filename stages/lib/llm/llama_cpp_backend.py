@@ -104,11 +104,7 @@ class LlamaCppBackend:
         return answers_in_flight(lambda i: self._reply(requests[i]), missing, self.entry.concurrency)
 
     def score(self, requests: Sequence[ScoreRequest], missing: Sequence[int]) -> Iterator[list[tuple[int, Score]]]:
-        """Scores of requests[i] for i in missing, as they come.
-
-        Raises:
-            ValueError: a prompt with its choice is longer than `context`.
-        """
+        """Scores of requests[i] for i in missing, as they come; those that do not fit are failed scores."""
         return answers_in_flight(lambda i: self._score(requests[i]), missing, self.entry.concurrency)
 
     def close(self) -> None:
@@ -161,10 +157,8 @@ class LlamaCppBackend:
         choices = [self._encode(choice, special=False) for choice in request.choices]
         longest = len(prompt) + max(map(len, choices))
         if not prompt or longest > self.entry.context:
-            raise ValueError(
-                f"{self.entry.source}: {longest} tokens with the longest choice, {len(prompt)} of them the prompt; "
-                f"`context` is {self.entry.context}: {request.prompt.text[:80]!r}..."
-            )
+            size = f"{longest} tokens with the longest choice, {len(prompt)} of them the prompt"
+            return Score.failed(f"{size}: `context` is {self.entry.context}")
         logprobs = []
         for choice in choices:
             steps = [self._logprob([*prompt, *choice[:k]], token) for k, token in enumerate(choice)]

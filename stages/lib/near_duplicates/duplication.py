@@ -17,7 +17,7 @@ from typing import assert_never
 
 from stages.lib.core.params import fill
 from stages.lib.llm.json_objects import find_json_object
-from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling, ScoreRequest
+from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling, Score, ScoreRequest
 
 PROMPT = "document_duplication_critique_prompt"
 SCHEMA = {
@@ -60,7 +60,12 @@ def judge_pairs(
     match model.entry.judge_method:
         case "likelihood":
             measured = excess_surprise(pairs, model, progress)
-            return [Verdict(excess <= excess_nats, f"adds {excess:.2f} nats") for excess in measured]
+            return [
+                Verdict(excess <= excess_nats, f"adds {excess:.2f} nats")
+                if isinstance(excess, float)
+                else Verdict(None, excess)
+                for excess in measured
+            ]
         case "rating":
             requests = [
                 GenerateRequest(
@@ -85,8 +90,13 @@ def read_verdict(reply: Reply) -> Verdict:
     return Verdict(content["duplicate"], str(content.get("rationale", "")))
 
 
-def excess_surprise(pairs: Sequence[tuple[str, str]], model: LanguageModel, progress: str | None = None) -> list[float]:
-    """What the texts of each pair add to each other, in nats; 0 where they differ in form alone."""
+def excess_surprise(
+    pairs: Sequence[tuple[str, str]], model: LanguageModel, progress: str | None = None
+) -> list[float | str]:
+    """What the texts of each pair add to each other, in nats; 0 where they differ in form alone.
+
+    Where a request fails, why it did.
+    """
     plain = [(plain_words(one), plain_words(other)) for one, other in pairs]
     asked = [(one, other) for one, other in plain if one != other]
     requests = []
@@ -94,11 +104,20 @@ def excess_surprise(pairs: Sequence[tuple[str, str]], model: LanguageModel, prog
         for first, second in ((one, other), (other, other), (other, one), (one, one)):
             prompt = Prompt(text=fill(REPEAT, first=first), chat=False)
             requests.append(ScoreRequest(prompt=prompt, choices=(" " + second,)))
-    totals = [score.logprobs[0] for score in model.score(requests, progress=progress)] if requests else []
-    # A text may be likelier after its like than after itself; then it adds nothing.
-    adds = [max(0.0, totals[i + 1] - totals[i], totals[i + 3] - totals[i + 2]) for i in range(0, len(totals), 4)]
+    scores = model.score(requests, progress=progress) if requests else []
+    adds = [_excess(scores[i : i + 4]) for i in range(0, len(scores), 4)]
     excess = dict(zip(asked, adds, strict=True))
     return [excess.get(pair, 0.0) for pair in plain]
+
+
+def _excess(scores: Sequence[Score]) -> float | str:
+    """Of a pair's four scores, or why one of them failed."""
+    error = next((score.error for score in scores if score.error), "")
+    if error:
+        return error
+    first, repeated, second, again = (score.logprobs[0] for score in scores)
+    # A text may be likelier after its like than after itself; then it adds nothing.
+    return max(0.0, repeated - first, again - second)
 
 
 def plain_words(text: str) -> str:
