@@ -42,7 +42,8 @@ class ModelEntry:
     judge_method: Literal["rating", "likelihood"] = "rating"  # how it judges (stages/judge.py)
     rerank_method: Literal["cross_encoder", "yes_no", "late_interaction", "likelihood"] = "cross_encoder"
     pooling: Literal["model", "last_token"] = "model"  # the embedding model's own pooling, or its last token
-    query_template: str = "{query}"  # {instruction} and {query}; how a query is written for an embedding model
+    query_template: str = ""  # {query}, {instruction}: how an embedding model's queries are written; "": by its prompts
+    document_template: str = ""  # {text}, {title}: how its documents are written; "": by the model's own prompts
 
     def __post_init__(self) -> None:
         kind, _, rest = self.source.partition(":")
@@ -54,6 +55,10 @@ class ModelEntry:
             raise ValueError(f"source {self.source!r}: weights from a package need their `sha256`")
         if (kind == "server") != (self.backend == "openai"):
             raise ValueError(f"source {self.source!r} does not go with backend {self.backend!r}")
+        for name, needed in (("query_template", "{query}"), ("document_template", "{text}")):
+            template = getattr(self, name)
+            if template and needed not in template:
+                raise ValueError(f"{name} {template!r}: has no {needed}, so every text would get the same vector")
 
     @property
     def identity(self) -> str:
