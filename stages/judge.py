@@ -19,10 +19,10 @@ import numpy as np
 
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load, load_prompts
-from stages.lib.core.records import Record, read_jsonl, write_jsonl
+from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
 from stages.lib.judging.judged import CRITERIA, Judged, judge_by_likelihood, judge_by_rating
 from stages.lib.judging.likelihood import word_rarity
-from stages.lib.judging.validity import PROBES, JudgedItem, Probe, auc_report, make_probes
+from stages.lib.judging.validity import PROBES, JudgedItem, Probe, auc_report, make_probes, thin_kinds
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.failures import top_reasons
 from stages.lib.llm.protocol import Sampling
@@ -129,7 +129,8 @@ def main(judge: str, generator: str) -> None:
     records = read_jsonl(qa_file, required=["id", "chunk", "question", "answer", "duplicate_of"])
     chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, required=["id", "document", "source", "text"])}
     items = make_items(records, chunks, qa_file)
-    probes = make_probes(items, params.validity_pairs, params.seed)
+    probes = make_probes(items, params.validity_pairs, params.seed, [chunk["text"] for chunk in chunks.values()])
+    print_thin(name, items, probes, params.validity_pairs)
     prompts = load_prompts([*CRITIQUE_PROMPTS.values(), *LIKELIHOOD_PROMPTS])  # of both methods: dvc.yaml tracks both
     with open_model(load_model_entry(judge)) as model:
         method = model.entry.judge_method
@@ -156,6 +157,7 @@ def main(judge: str, generator: str) -> None:
         for record, fields in zip(records, judged.fields, strict=True)
     ]
     write_jsonl(OUT / f"{name}_qa.jsonl", out)
+    write_json(OUT / f"{name}_validity.json", metrics["validity"])
     write_metrics(f"judge_{name}", metrics, headline)
     if not metrics["questions"]["kept"]:
         raise ValueError(
@@ -174,6 +176,16 @@ def main(judge: str, generator: str) -> None:
         print(f"{name}: requests on {len(errors):,} questions failed: {top_reasons(errors)}")
     made = f"{len(out):,} judgments"
     print(ending(f"judge {judge} {generator}", metrics["questions"], "questions", made, OUT / f"{name}_qa.jsonl"))
+
+
+def print_thin(name: str, items: Sequence[JudgedItem], probes: Sequence[Probe], pairs: int) -> None:
+    """Says where the validity check has fewer wrong items than it could have."""
+    if len({item.document for item in items}) == 1:
+        where = "other parts of it" if len(items) > 1 else "other chunks of it"
+        print(f"{name}: all questions are of one document; wrong chunks and questions come from {where}")
+    for kind, count in thin_kinds(probes, min(pairs, len(items))).items():
+        skipped = "is skipped" if count == 0 else f"shrinks to {count} of {min(pairs, len(items))} pairs"
+        print(f"{name}: the validity check by {kind} {skipped}: the questions do not allow more")
 
 
 def make_items(records: Sequence[Record], chunks: Mapping[str, Record], qa_file: Path) -> list[JudgedItem]:

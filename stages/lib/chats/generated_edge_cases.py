@@ -129,7 +129,7 @@ def _parts(reply: Reply, keys: Sequence[str]) -> dict[str, str] | str:
     """The texts of a reply's JSON object, or why there are none."""
     if reply.finish_reason != "stop":
         return "failed_request" if reply.finish_reason == "error" else "cut_off"
-    found = find_json_object(reply.text) or {}
+    found = find_json_object(reply.text, dict.fromkeys(keys, (str, int, float, bool))) or {}
     values = {key: found.get(key) for key in keys}
     parts = {key: clean(str(v) if type(v) in (int, float, bool) else v) for key, v in values.items()}
     return parts if all(parts.values()) else "unparsable"

@@ -110,10 +110,14 @@ def _verdict(plain: JudgeReply, swapped: JudgeReply) -> Preference:
             return Preference(outcome=None, why=f"{failure}: {reply.error}" if reply.error else failure)
     outcomes: dict[str, tuple[Outcome, Outcome]] = {"A": ("loss", "win"), "B": ("win", "loss"), "tie": ("tie", "tie")}
     one, other = outcomes[str(named[0])][0], outcomes[str(named[1])][1]
-    why = " | ".join(str((find_json_object(reply.text) or {}).get("rationale", "")) for reply in (plain, swapped))
+    why = " | ".join(str((_found(reply) or {}).get("rationale", "")) for reply in (plain, swapped))
     return Preference(outcome=one if one == other else "tie", disagreed=one != other, why=why)
 
 
 def _winner(reply: JudgeReply) -> str | None:
-    winner = (find_json_object(reply.text) or {}).get("winner")
+    winner = (_found(reply) or {}).get("winner")
     return winner if winner in ("A", "B", "tie") and reply.finish_reason != "error" else None
+
+
+def _found(reply: JudgeReply) -> dict[str, Any] | None:
+    return find_json_object(reply.text, {"winner": (str,)}, complete=reply.finish_reason != "length")

@@ -81,8 +81,7 @@ def judge_by_likelihood(
     found = {key: value.value for key, value in told.items()}
     scores = {}
     for criterion in CRITERIA:
-        null = [value for key, value in found.items() if key[:2] == (criterion, NULL[criterion]) and value is not None]
-        scores[criterion] = calibrated([found[criterion, "", i] for i in range(len(items))], null)
+        scores[criterion] = calibrated([found[criterion, "", i] for i in range(len(items))], _null(criterion, found))
     fields = []
     for i in range(len(items)):
         record: Record = {}
@@ -97,6 +96,19 @@ def _errors(found: Mapping[tuple[Criterion, str, int], Rating | Measure], i: int
     """The reasons of an item's failed requests, each once; nothing without any."""
     errors = dict.fromkeys(error for criterion in CRITERIA if (error := found[criterion, "", i].error))
     return {"error": "; ".join(errors)} if errors else {}
+
+
+def _null(criterion: Criterion, found: Mapping[tuple[Criterion, str, int], float | None]) -> list[float]:
+    """The measures of wrong items to calibrate by: of the criterion's own kind, else of another, else what 0 says.
+
+    0 is on each measure's scale what tells nothing: the answer is as surprising without the chunk, the question names
+    no word. Few or no wrong items are there where a single document has given few questions.
+    """
+    for kind in (NULL[criterion], *PROBES[criterion]):
+        null = [value for key, value in found.items() if key[:2] == (criterion, kind) and value is not None]
+        if null:
+            return null
+    return [0.0]
 
 
 def _plan(

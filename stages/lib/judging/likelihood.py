@@ -12,7 +12,7 @@ Measures (q question, a answer, c chunk, n tokens of a; log p in nats, by the ju
 Calibration: a measure becomes a score of 1 to 5 by the share of wrong items (validity.py) that lie
 below it, ties half: score = 1 + 4 * share. So 5 is above all the wrong items and 3 in their middle;
 wrong are: for groundedness another document's chunk, for relevance another document's question, for
-standalone the question without its names.
+standalone the question without its names. Where a single document gives no such item, judged.py takes others.
 
 Why groundedness is no plain difference log p(a | q, c) - log p(a | q): a right answer shares words with its
 question, so there is less left for the chunk to add than to a wrong answer. Seen on 37 pairs of the default

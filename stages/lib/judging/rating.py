@@ -67,7 +67,7 @@ def rate(
     requests = [GenerateRequest(prompt=Prompt(text=text), sampling=sampling, schema=SCHEMA) for text in texts]
     ratings = []
     for reply in model.generate(requests, progress=progress):
-        parsed = parse_rating(reply.text)
+        parsed = parse_rating(reply.text, complete=reply.finish_reason != "length")
         if reply.finish_reason == "error":
             ratings.append(Rating(score=None, rationale=reply.error, failure="failed_request", error=reply.error))
         elif parsed is None:

@@ -24,6 +24,7 @@ from stages.lib.llm import chat_text
 from stages.lib.llm.in_flight import answers_in_flight
 from stages.lib.llm.json_objects import on_one_line
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Score, ScoreRequest
+from stages.lib.llm.thinking import FINAL_CHANNEL
 from stages.lib.weights.models import ModelEntry, locate
 
 FORCED = 1000.0  # added to a logit: above any that a model gives
@@ -80,6 +81,12 @@ class LlamaCppBackend:
         limits = httpx.Limits(max_connections=self.entry.concurrency)
         return httpx.Client(base_url=self.server.listening_address, timeout=None, limits=limits)
 
+    @cached_property
+    def template(self) -> str:
+        """The chat template in the GGUF file; empty if there is none."""
+        response = self.client.get("/props")
+        return str(response.json().get("chat_template") or "") if response.status_code == 200 else ""
+
     def render(self, request: GenerateRequest | ScoreRequest) -> str:
         """The text that the model reads, by the chat template in the GGUF file."""
         prompt = request.prompt
@@ -111,7 +118,7 @@ class LlamaCppBackend:
         body = {"messages": chat_text.messages(prompt), "chat_template_kwargs": options}
         text = str(self._post("/apply-template", body)["prompt"])
         if "<|start|>assistant" in text and not thinking:
-            text += chat_text.FINAL_CHANNEL
+            text += FINAL_CHANNEL
         return text + prompt.answer_prefix
 
     def _reply(self, request: GenerateRequest) -> Reply:
@@ -135,7 +142,11 @@ class LlamaCppBackend:
             body["json_schema"] = on_one_line(request.schema)
         answer = self._post("/completion", body)
         return Reply(
-            text=chat_text.visible(str(answer["content"]), chat_text.may_think(self.entry, request)),
+            text=chat_text.visible(
+                str(answer["content"]),
+                chat_text.may_think(self.entry, request),
+                self.template if request.prompt.chat else "",
+            ),
             finish_reason="length" if answer["stop_type"] == "limit" else "stop",
             prompt_tokens=len(tokens),
             completion_tokens=int(answer["tokens_predicted"]),

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from stages.lib.llm import chat_text
 from stages.lib.llm.hf_prompts import HuggingFacePrompts, Tokens, misfits
 from stages.lib.llm.json_objects import on_one_line
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
@@ -135,7 +134,7 @@ class VllmBackend:
             top_p=sampling.top_p,
             seed=sampling.seed,
             stop=list(sampling.stop),
-            skip_special_tokens=not self.prompts.has_channels,
+            skip_special_tokens=not self.prompts.marks_are_special,
             output_kind=RequestOutputKind.FINAL_ONLY,
             structured_outputs=None if schema is None else StructuredOutputsParams(json=on_one_line(schema)),
         )
@@ -145,7 +144,7 @@ class VllmBackend:
         if completion.finish_reason not in ("stop", "length"):
             return Reply.refused(f"vllm ended the reply with {completion.finish_reason!r}")
         return Reply(
-            text=chat_text.visible(completion.text, chat_text.may_think(self.entry, request)),
+            text=self.prompts.visible(completion.text, request),
             finish_reason=completion.finish_reason,
             prompt_tokens=len(output.prompt_token_ids),
             completion_tokens=len(completion.token_ids),

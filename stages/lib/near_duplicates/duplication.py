@@ -84,8 +84,8 @@ def read_verdict(reply: Reply) -> Verdict:
     """The verdict in a JSON reply, with or without text around it."""
     if reply.finish_reason == "error":
         return Verdict(None, reply.error)
-    content = find_json_object(reply.text)
-    if content is None or not isinstance(content.get("duplicate"), bool):
+    content = find_json_object(reply.text, {"duplicate": (bool,)}, complete=reply.finish_reason != "length")
+    if content is None:
         return Verdict(None, f"unparsable reply: {reply.text[:200]!r}")
     return Verdict(content["duplicate"], str(content.get("rationale", "")))
 

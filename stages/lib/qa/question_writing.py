@@ -99,7 +99,7 @@ def ask_directly(
     ]
     kept, rejected = [], []
     for chunk, reply in zip(chunks, model.generate(requests, progress=f"qa {name}"), strict=True):
-        pair = parse_question_answer(reply.text)
+        pair = parse_question_answer(reply.text, complete=reply.finish_reason != "length")
         fault = _reply_fault(reply) or ("unparsable" if pair is None else None)
         if pair and not fault:
             fault = question_fault(pair[0]) or answer_fault(*pair)

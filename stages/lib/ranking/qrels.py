@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+from stages.lib.core.chunk_places import document_span, holds
 from stages.lib.core.records import Record
 
 
@@ -41,7 +42,7 @@ def relevant_chunks(
 
     Args:
         questions: records with id, chunk, and support {start, end} (offsets into the chunk's text) or null.
-        chunks: id -> record with document, start and end (offsets into the document).
+        chunks: id -> record with document, start, end and header (offsets into the document).
         groups: chunk id -> its near-duplicate group.
         corpus: ids of the chunks that can be retrieved.
         count_overlaps: as above.
@@ -81,7 +82,10 @@ def relevant_chunks(
 
 def _holding_support(question: Record, own: Record, neighbours: Sequence[Record]) -> list[str]:
     """Ids of the document's chunks that hold the whole supporting span, in document order."""
-    start, end = (own["start"] + question["support"][side] for side in ("start", "end"))
-    if not own["start"] <= start < end <= own["end"]:
-        raise ValueError(f"question {question['id']!r}: its support {question['support']} lies outside its chunk")
-    return [chunk["id"] for chunk in neighbours if chunk["start"] <= start and end <= chunk["end"]]
+    try:
+        start, end = document_span(own, question["support"]["start"], question["support"]["end"])
+    except ValueError as error:
+        raise ValueError(
+            f"question {question['id']!r}: its support {question['support']} lies outside its chunk"
+        ) from error
+    return [chunk["id"] for chunk in neighbours if holds(chunk, start, end)]
