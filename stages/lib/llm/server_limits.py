@@ -147,6 +147,7 @@ def _no_system_turn(body: Body) -> Body | None:
 
 
 STEPS = (  # in the order in which they are applied, and tried where a message names nothing
+    Step("stream_options", r"stream_options|include_usage", _without("stream_options")),
     Step(
         "chat_template_kwargs",
         r"chat_template_kwargs|enable_thinking|chat template kwargs",
