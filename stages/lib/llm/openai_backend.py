@@ -87,7 +87,11 @@ class OpenAiBackend:
 
     def _counted(self, request: GenerateRequest, failures: FailureCount) -> Reply:
         reply = self._reply(request)
-        failures.enter(reply.error)
+        try:
+            failures.enter(reply.error)
+        except RuntimeError:
+            self.client.end()
+            raise
         return reply
 
     def _reply(self, request: GenerateRequest) -> Reply:
