@@ -107,7 +107,7 @@ def ask_directly(
             rejected.append({"chunk": chunk["id"], "final": True, "reason": fault, "reply": reply.text})
         else:
             question, answer = pair
-            support = find_support(answer, chunk["text"])
+            support = find_support(answer, chunk["text"], question)
             kept.append(_record(name, chunk, strategy="direct", question=question, answer=answer, support=support))
     return QuestionOutcome(kept, rejected, len(requests))
 

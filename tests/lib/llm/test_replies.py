@@ -1,7 +1,6 @@
 import pytest
 
 from stages.lib.llm.replies import parse_question_answer, parse_rating
-from stages.lib.qa.support import find_support
 
 
 @pytest.mark.parametrize(
@@ -62,32 +61,3 @@ def test_garbage_is_none(reply: str) -> None:
 )
 def test_ratings_are_read(reply: str, rating: tuple[str, int] | None) -> None:
     assert parse_rating(reply) == rating
-
-
-CONTEXT = "LoRA adds\n  low-rank matrices. The rank `r` is 8 by default, and the\nalpha is 16.\n\nOther text here."
-
-
-@pytest.mark.parametrize(
-    ("answer", "support"),
-    [
-        ("lora adds low-rank matrices", "LoRA adds\n  low-rank matrices"),
-        ("16", "16"),
-        ("By default the rank r is 8", "The rank `r` is 8 by default, and the\nalpha is 16."),
-        ("The learning rate decays to zero", None),
-        ("6", None),
-        ("...", None),
-    ],
-)
-def test_the_span_that_supports_an_answer(answer: str, support: str | None) -> None:
-    span = find_support(answer, CONTEXT)
-    assert (CONTEXT[span["start"] : span["end"]] if span else None) == support
-
-
-def test_the_first_of_the_best_sentences_supports() -> None:
-    words = ["adapter", "bias", "cache", "decay", "epoch", "frozen", "gradient", "hidden", "init", "kernel"]
-    seven, six = " ".join(words[:7]).capitalize(), " ".join(words[:6]).capitalize()
-    text = f"{six}. {seven} once. {seven} twice."
-    span = find_support(" ".join(reversed(words)), text)  # 7 of 10 words are just enough
-    assert span is not None
-    assert text[span["start"] : span["end"]] == f"{seven} once."
-    assert find_support(" ".join(reversed(words)), f"{six}. Other words.") is None
