@@ -1,6 +1,7 @@
 """Document sources -> chunks.jsonl: exact-duplicate documents out, the rest cut into overlapping chunks.
 
-Every chunk carries exact offsets: `document[start:end] == text`. Run: python -m stages.chunk
+Every chunk carries exact offsets: `document[start:end] == text`, with the header of its table ahead of it where the
+chunk begins inside one (lib/core/chunk_places.py). Run: python -m stages.chunk
 """
 
 import json
@@ -8,17 +9,20 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from stages.lib.core.chunk_places import text_in
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, atomic_path
 from stages.lib.corpus.sources import DocumentSource, parse_source, read_source, work_of
 from stages.lib.reading.documents import Document, DocumentOrDrop, DocumentStream, Drop, duplicate_key
+from stages.lib.splitting.headings import Headings
 from stages.lib.splitting.splitters import Splitter, split
+from stages.lib.splitting.tables import Tables
 
 OUTPUT_DIR = Path("data/chunks")
 PERCENTILES = (5, 25, 50, 75, 95)
@@ -84,20 +88,32 @@ def drop_duplicates(items: DocumentStream, tally: Tally) -> DocumentStream:
 def chunk_document(document: Document, params: Params, tally: Tally) -> Iterator[Record]:
     """The chunks of one document, in order; counts them."""
     previous_end: int | None = None
-    for start, end in split(document.text, params.splitter, params.chunk_chars, params.overlap_fraction):
-        yield {
+    tables = Tables(document.text, params.chunk_chars)
+    headings = Headings(document.text) if is_markdown(document.source, params.splitter) else None
+    for start, end in split(document.text, params.splitter, params.chunk_chars, params.overlap_fraction, tables):
+        header = tables.header(start)
+        chunk: Record = {
             "id": f"{document.id}-{start}",
             "document": document.id,
             "source": document.source,
+            "heading": headings.path(start) if headings else "",
+            "header": list(header) if header else None,
             "start": start,
             "end": end,
-            "text": document.text[start:end],
         }
-        tally.lengths[end - start] += 1
+        text = text_in(document.text, chunk)
+        yield chunk | {"text": text}
+        tally.lengths[len(text)] += 1
         if previous_end is not None:
             tally.joints += 1
             tally.shared += max(0, previous_end - start)
         previous_end = end
+
+
+def is_markdown(source: str, splitter: Splitter) -> bool:
+    """Whether a document's headings are looked for: not in PDFs, in plain text only by the splitter `markdown`."""
+    suffix = PurePosixPath(source.lower()).suffix
+    return suffix != ".pdf" and (splitter == "markdown" or suffix != ".txt")
 
 
 def summary(tally: Tally, params: Params) -> dict[str, Any]:

@@ -28,6 +28,7 @@ MEANT_EDGES = {
     "splitting": {"chunk", "rag"},
     "embedding": {"near_pairs", "embed", "grpo", "eval", "rag"},
     "near_duplicates": {"near_pairs", "dedup"},
+    "wording": {"near_pairs", "dedup", "benchmark", "rag"},
     "reranking": {"rerank", "rag"},
     "ranking": {"benchmark", "rag"},
     "search": {"rerank", "benchmark", "rag"},

@@ -5,50 +5,57 @@ them ("Factoid question: ... Answer: ..."). What fits neither is None: the calle
 """
 
 import re
+from typing import Any
 
-from stages.lib.llm.json_objects import find_json_object
+from stages.lib.llm.json_objects import find_json_object, names_key
+from stages.lib.llm.stated_scores import one_line, score_of, stated_score
+from stages.lib.llm.thinking import after_thinking
 
 _PAIR = re.compile(
-    r"(?:factoid\s+)?question\W{0,4}:\s*(?P<question>.+?)\s*(?:factoid\s+)?\banswer\W{0,4}:\s*(?P<answer>.+)",
+    r"(?:factoid\s+)?question\W{0,4}[:：]\W{0,4}(?P<question>.+?)\s*(?:factoid\s+)?\banswer\W{0,4}[:：]\s*(?P<answer>.+)",
     re.IGNORECASE | re.DOTALL,
 )
-_SCORE = re.compile(r"(?:score|rating)\W{0,6}(?:is\s+)?([1-5])(?:\s*/\s*5)?(?![\d.]*\d)", re.IGNORECASE)
-_CLOSING_MARKS = " \t\n\"'*`"
+_PAIR_KEYS: dict[str, tuple[type, ...]] = {"question": (str,), "answer": (str, int, float)}
+_SCORE_KEYS = ("score", "rating")
+_ANY = (str, int, float, bool, list, dict, type(None))
 
 
-def parse_question_answer(text: str) -> tuple[str, str] | None:
-    """The question and the answer of a reply; None if there are not both."""
-    found = find_json_object(text)
+def parse_question_answer(text: str, complete: bool = True) -> tuple[str, str] | None:
+    """The question and the answer of a reply; None if there are not both. `complete`: it was not cut off."""
+    found = find_json_object(text, _PAIR_KEYS, complete)
     if found is not None:
-        question, answer = found.get("question"), found.get("answer")
-    elif match := _PAIR.search(text):
-        question, answer = match["question"], match["answer"].split("\n\n")[0]
+        question, answer = str(found["question"]), str(found["answer"])
     else:
-        return None
-    if isinstance(answer, int | float) and not isinstance(answer, bool):
-        answer = str(answer)
-    if not isinstance(question, str) or not isinstance(answer, str) or not question.strip() or not answer.strip():
-        return None
-    return _one_line(question), _one_line(answer)
-
-
-def parse_rating(text: str) -> tuple[str, int] | None:
-    """The rationale and the 1..5 score of a reply; None if there is no score of 1..5."""
-    found = find_json_object(text)
-    if found is not None:
-        score, rationale = found.get("score"), found.get("rationale", "")
-        if isinstance(score, str) and re.fullmatch(r"[1-5]", score.strip()):
-            score = int(score)
-        if isinstance(score, float) and score.is_integer():
-            score = int(score)
-        if type(score) is not int or not 1 <= score <= 5 or not isinstance(rationale, str):
+        text = after_thinking(text)
+        match = None if names_key(text, "question") else _PAIR.search(text)
+        if match is None:
             return None
-        return _one_line(rationale), score
-    scores = _SCORE.findall(text)
-    if not scores:
+        question, answer = match["question"], match["answer"].split("\n\n")[0]
+    question, answer = one_line(question), one_line(answer)
+    return (question, answer) if question and answer else None
+
+
+def parse_rating(text: str, complete: bool = True) -> tuple[str, int] | None:
+    """The rationale and the 1..5 score of a reply; None if it states no score of 1..5, or several.
+
+    `complete`: it was not cut off.
+    """
+    for key in _SCORE_KEYS:
+        found = find_json_object(text, {key: _ANY}, complete)
+        if found is not None:
+            score = _json_score(found[key])
+            return None if score is None else (one_line(_text(found.get("rationale"))), score)
+    return stated_score(after_thinking(text))
+
+
+def _json_score(value: Any) -> int | None:
+    """The score that a JSON value gives; a text may say `4/5`."""
+    if isinstance(value, str):
+        return score_of(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or not 1 <= value <= 5:
         return None
-    return _one_line(_SCORE.split(text)[0]), int(scores[-1])
+    return int(value)
 
 
-def _one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip(_CLOSING_MARKS)
+def _text(rationale: Any) -> str:
+    return rationale if isinstance(rationale, str) else "" if rationale is None else str(rationale)

@@ -67,7 +67,8 @@ class QuestionOutcome:
     """What became of the texts: records, and what was rejected with the reason."""
 
     kept: list[Record]  # in the order of the texts
-    rejected: list[Record]  # {chunk, final, reason, reply, ...}; `final`: the text has no question because of it
+    # {chunk, final, reason, reply, ...}; `final`: the text has no question because of it; a failed request's `error`
+    rejected: list[Record]
     asked: int  # replies
 
 
@@ -98,13 +99,13 @@ def ask_directly(
     ]
     kept, rejected = [], []
     for chunk, reply in zip(chunks, model.generate(requests, progress=f"qa {name}"), strict=True):
-        pair = parse_question_answer(reply.text)
+        pair = parse_question_answer(reply.text, complete=reply.finish_reason != "length")
         fault = _reply_fault(reply) or ("unparsable" if pair is None else None)
         if pair and not fault:
             fault = question_fault(pair[0]) or answer_fault(*pair)
             fault = "repeats_prompt" if repeats(*pair, prompt) else fault
         if fault or pair is None:
-            rejected.append({"chunk": chunk["id"], "final": True, "reason": fault, "reply": reply.text})
+            rejected.append({"chunk": chunk["id"], "final": True, "reason": fault, "reply": reply.text} | _error(reply))
         else:
             question, answer = pair
             support = find_support(answer, chunk["text"], question)
@@ -143,6 +144,7 @@ def ask_fact_first(
             rejected.append(
                 {"chunk": chunk["id"], "final": last, "reason": fault, "reply": reply.text}
                 | {"opening": opening.text, "fact": fact.text}
+                | _error(reply)
             )
         open_chunks = [chunk for chunk in open_chunks if chunk["id"] not in kept]
     return QuestionOutcome([kept[chunk["id"]] for chunk in chunks if chunk["id"] in kept], rejected, asked)
@@ -194,6 +196,11 @@ def _reply_fault(reply: Reply) -> str | None:
     if reply.finish_reason == "length":
         return "cut_off"
     return None
+
+
+def _error(reply: Reply) -> Record:
+    """Why a request failed, for its line; nothing where it did not."""
+    return {"error": reply.error} if reply.error else {}
 
 
 def _record(generator: str, chunk: Record, **fields: Any) -> Record:
