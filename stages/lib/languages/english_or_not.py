@@ -53,13 +53,14 @@ _OTHERS = (
     """.split()
     )
     - _ENGLISH
+    - frozenset("abcdefghijklmnopqrstuvwxyz")  # variables of code
 )
 
 
 def guess(text: str) -> Guess:
     """Whether the text is English.
 
-    "other": most letters are of another script, or words of another language outnumber the English ones; "unknown":
+    "other": most letters are of another script, or words of other languages outnumber the English ones; "unknown":
     too little tells, as in code, or nothing decides.
     """
     return guess_by_words(words(text[:MOST_CHARS]))
