@@ -82,7 +82,7 @@ def embed(
         "truncated_chunks_share": truncated / len(texts),
         "instructions": {
             name: {
-                "truncated_queries": embedder.count_truncated([embedder.query_text(q, instruction) for q in asked]),
+                "truncated_queries": embedder.count_truncated_queries(asked, instruction),
                 "mean_cosine_to_own_chunk": _mean_cosine(query_vectors[name], chunk_vectors, own),
             }
             for name, instruction in params.instructions.items()

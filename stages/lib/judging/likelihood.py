@@ -31,10 +31,10 @@ from typing import assert_never
 import numpy as np
 
 from stages.lib.core.params import fill
-from stages.lib.english.question_faults import question_fault
 from stages.lib.english.words import content_words
 from stages.lib.judging.validity import Criterion, JudgedItem
 from stages.lib.llm.protocol import LanguageModel, Prompt, Score, ScoreRequest
+from stages.lib.question_forms.question_faults import question_fault
 
 NULL = {"groundedness": "random_chunk", "relevance": "random_question", "standalone": "vague_question"}
 NEUTRAL_QUESTION = "What does the documentation say?"

@@ -17,13 +17,13 @@ from typing import Any, Literal, Protocol, assert_never
 from stages.lib.core.params import fill
 from stages.lib.core.records import Record
 from stages.lib.english.facts import Fact, pick_facts
-from stages.lib.english.question_faults import question_fault
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling
-from stages.lib.llm.replies import parse_question_answer
 from stages.lib.qa.openings import Opening, openings
 from stages.lib.qa.questions import answer_fault, finish_fault, repeats
 from stages.lib.qa.support import find_support
 from stages.lib.qa.topics import name_topic, topic_phrase
+from stages.lib.question_forms.question_faults import question_fault
+from stages.lib.replies.pairs_and_ratings import parse_question_answer
 
 PROMPTS = {"direct": "QA_generation_prompt", "fact_first": "fact_first_question_prompt"}
 BROAD_LOSS = 1.5  # specificity that a fact loses when all that can be asked is what its topic does
@@ -169,7 +169,7 @@ def read_fact_question(
     rest, mark, _ = reply.text.partition("?")
     question = re.sub(r"\s+", " ", f"{opening.text}{rest}{mark}").strip()
     question = question if "topic" in chunk else name_topic(question, chunk["source"])
-    fault = (None if mark else _reply_fault(reply)) or question_fault(question)
+    fault = (None if mark else _reply_fault(reply) or "not_a_question") or question_fault(question)
     if fault is None and repeats(question, "", prompt):
         fault = "repeats_prompt"
     return question, fault or finish_fault(opening, rest, fact, topic_of(chunk))

@@ -49,7 +49,8 @@ class ModelEntry:
     judge_method: Literal["rating", "likelihood"] = "rating"  # how it judges (stages/judge.py)
     rerank_method: Literal["cross_encoder", "yes_no", "late_interaction", "likelihood"] = "cross_encoder"
     pooling: Literal["model", "last_token"] = "model"  # the embedding model's own pooling, or its last token
-    query_template: str = "{query}"  # {instruction} and {query}; how a query is written for an embedding model
+    query_template: str = ""  # {query}, {instruction}: how an embedding model's queries are written; "": by its prompts
+    document_template: str = ""  # {text}, {title}: how its documents are written; "": by the model's own prompts
 
     def __post_init__(self) -> None:
         kind, _, rest = self.source.partition(":")
@@ -71,6 +72,10 @@ class ModelEntry:
             raise ValueError(f"source {self.source!r}: api_key_env names an environment variable, it is not the key")
         if self.timeout <= 0 or not 0 <= self.max_failed <= 1:
             raise ValueError(f"source {self.source!r}: timeout must be > 0 and max_failed in 0..1")
+        for name, needed in (("query_template", "{query}"), ("document_template", "{text}")):
+            template = getattr(self, name)
+            if template and needed not in template:
+                raise ValueError(f"{name} {template!r}: has no {needed}, so every text would get the same vector")
 
     @property
     def identity(self) -> str:
