@@ -96,6 +96,7 @@ def ask_directly(
             prompt=Prompt(text=fill(prompt, context=chunk["text"])),
             sampling=Sampling(max_tokens=params.max_new_tokens, temperature=params.temperature, seed=params.seed),
             schema=SCHEMA,
+            readable=is_pair,
         )
         for chunk in chunks
     ]
@@ -113,6 +114,11 @@ def ask_directly(
             support = find_support(answer, chunk["text"], question)
             kept.append(_record(name, chunk, strategy="direct", question=question, answer=answer, support=support))
     return QuestionOutcome(kept, rejected, len(requests))
+
+
+def is_pair(reply: Reply) -> bool:
+    """Whether a reply holds a question and an answer, and was not cut off."""
+    return reply.finish_reason != "length" and parse_question_answer(reply.text) is not None
 
 
 def ask_fact_first(
