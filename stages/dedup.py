@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
-from stages.lib.core.params import load, load_prompts
+from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.asking import open_model
 from stages.lib.near_duplicates.duplication import PROMPT, Verdict, judge_pairs
@@ -240,7 +240,7 @@ def main() -> None:
     chunks = read_jsonl(CHUNKS, required=["id", "text"])
     found = {model: read_found(model, [chunk["id"] for chunk in chunks]) for model in params.models}
     texts = [chunk["text"] for chunk in chunks]
-    prompt = load_prompts([PROMPT])[PROMPT]
+    prompt = load_prompts([PROMPT], domain=read_param("domain"))[PROMPT]
     watch.lap("read")
     with ExitStack() as stack:
         judge = cache(lambda: stack.enter_context(open_model(load_model_entry(params.judge))))

@@ -85,7 +85,7 @@ def write_project(root: Path) -> None:
 
 def write_params(root: Path, params: dict[str, Any]) -> None:
     content = {
-        "embed": {"models": ["m"], "instructions": {"base": "", "ml": "Find it."}},
+        "embed": {"models": ["m"], "instructions": {"base": "", "ml": "Find it."}, "tell": []},
         "rerank": {"rerankers": ["r"], "instructions": ["base"]},
         "benchmark": params,
     }

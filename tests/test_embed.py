@@ -24,11 +24,11 @@ INSTRUCTIONS = {"base": "", "ml": "Find passages about machine learning"}
 
 
 def params(**changes: Any) -> Params:
-    return Params(**({"models": ["minilm-l6"], "instructions": INSTRUCTIONS, "corpus": "all"} | changes))
+    return Params(**({"models": ["minilm-l6"], "instructions": INSTRUCTIONS, "corpus": "all", "tell": []} | changes))
 
 
 def chunk(name: str, text: str) -> dict[str, Any]:
-    return {"id": name, "document": "d", "source": "s", "start": 0, "end": len(text), "text": text}
+    return {"id": name, "document": "d", "source": "s", "heading": "H", "start": 0, "end": len(text), "text": text}
 
 
 CHUNKS = [
@@ -47,7 +47,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of its own in a temporary directory, with the real params and small records."""
     monkeypatch.delenv("LLMILL_CACHE", raising=False)
     monkeypatch.chdir(tmp_path)
-    embedding = {"models": ["minilm-l6"], "instructions": INSTRUCTIONS, "corpus": "all"}
+    embedding = {"models": ["minilm-l6"], "instructions": INSTRUCTIONS, "corpus": "all", "tell": []}
     content = project_params(embed=embedding)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     write_jsonl(tmp_path / "data/chunks/chunks.jsonl", CHUNKS)

@@ -76,7 +76,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "params.yaml").write_text(
         "models:\n  j: {source: path:j, backend: transformers}\n"
         "judge:\n  judges: [j]\n  max_new_tokens: 99\n  expected_scores: true\n"
-        "  validity_pairs: 8\n  seed: 0\n"
+        "  validity_pairs: 8\n  seed: 0\nqa: {tell: []}\ndomain: colours\n"
     )
     colours = ["red", "blue", "green", "grey", "black", "white", "pink", "brown", "cyan", "teal", "gold", "lime"]
     chunks = [
@@ -198,7 +198,7 @@ def test_the_params_and_prompts_of_the_project_are_valid() -> None:
     from stages.lib.judging.rating import FIELDS
 
     assert params_of(Params, "judge").judges
-    prompts = load_prompts(list(CRITIQUE_PROMPTS.values()), ROOT / "prompts.yaml")
+    prompts = load_prompts(list(CRITIQUE_PROMPTS.values()), ROOT / "prompts.yaml", domain="machine learning")
     for criterion, name in CRITIQUE_PROMPTS.items():
         filled = fill(prompts[name], **{part: f"<{part}>" for part in FIELDS[criterion]})
         assert all(f"<{part}>" in filled for part in FIELDS[criterion])

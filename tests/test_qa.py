@@ -27,9 +27,12 @@ PARAMS = Params(
     facts_per_chunk=2,
     temperature=0.0,
     seed=0,
+    tell=[],
     duplicate_similarity=0.85,
 )
-PROMPTS = load_prompts(["QA_generation_prompt", "fact_first_question_prompt"], ROOT / "prompts.yaml")
+PROMPTS = load_prompts(
+    ["QA_generation_prompt", "fact_first_question_prompt"], ROOT / "prompts.yaml", domain="machine learning"
+)
 
 
 @dataclass
@@ -218,7 +221,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "models:\n  tiny: {source: path:tiny, backend: transformers}\n"
         "qa:\n  generators: [tiny]\n  max_new_tokens: 99\n  question_max_new_tokens: 20\n"
         "  facts_per_chunk: 2\n"
-        "  temperature: 0.0\n  seed: 0\n  duplicate_similarity: 0.85\n"
+        "  temperature: 0.0\n  seed: 0\n  tell: []\n  duplicate_similarity: 0.85\ndomain: cooking\n"
     )
     return tmp_path
 
