@@ -19,14 +19,13 @@ from stages.lib.core.telling import Tell, check_tell, told_text
 from stages.lib.ranking import plots, rankings, report
 from stages.lib.ranking.grid import Grid, read_grid
 from stages.lib.ranking.measures import measure_names, query_measures
-from stages.lib.ranking.qrels import Relevant, duplicate_groups, relevant_chunks
+from stages.lib.ranking.qrels import Relevant, relevant_chunks, same_words_groups
 from stages.lib.ranking.rankings import Ranking
 from stages.lib.ranking.report import System, Values
 from stages.lib.search.bm25 import BM25
 from stages.lib.search.embedding_files import read_corpus_ids, read_queries, read_reranking, read_vectors
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
-DEDUPLICATED = Path("data/chunks/chunks_dedu.jsonl")
 SELECTED = Path("data/selected/qa_selected.jsonl")
 OUTPUT = Path("data/benchmarks")
 BM25_NAME = "bm25"
@@ -178,7 +177,7 @@ def read_inputs(grid: Grid, count_overlaps: bool, tell: Sequence[Tell]) -> Input
         ValueError: names the file that is missing or does not fit the others, and what to run again.
     """
     chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, ["id", "document", "start", "end", "text", *tell])}
-    groups = duplicate_groups(read_jsonl(DEDUPLICATED, ["id", "duplicates"]))
+    groups = same_words_groups(chunks.values())
     questions = read_jsonl(SELECTED, ["id", "chunk", "question", "support"])
     stored = read_corpus_ids(grid.embeddings, known=chunks.keys())
     relevant = relevant_chunks(questions, chunks, groups, set(stored), count_overlaps)

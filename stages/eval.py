@@ -34,6 +34,7 @@ from stages.lib.evaluation.systems import (
 from stages.lib.evaluation.win_rate import AnswerPair, Preference, judge_by_likelihood, judge_by_rating
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.chat_text import prompt_tokens
+from stages.lib.llm.failures import top_reasons
 from stages.lib.weights.base import check_adapter, load_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry, load_model_entry
@@ -243,7 +244,7 @@ def main() -> None:
     for name, judged in verdicts.items():
         row = win_row(judged, params.bootstrap_samples, params.seed)
         if row is None:
-            absent[f"{name}.win_rate"] = f"{params.judge} judged no pair: {Counter(v.why for v in judged)}"
+            absent[f"{name}.win_rate"] = f"{params.judge} judged no pair: {top_reasons(v.why for v in judged)}"
         else:
             table[name]["win_rate"] = row
     absent |= add_forgetting(table, answers, params)

@@ -1,10 +1,12 @@
-"""chunks.jsonl -> data/near_pairs/{model}*: every pair of chunks that one embedding model finds near, exactly.
+"""chunks.jsonl -> data/near_pairs/{model}*: the pairs of chunks that one embedding model finds near, exactly.
 
 Run: python -m stages.near_pairs MODEL   (one of dedup.models)
 
-A pair is near from the model's floor on, and a duplicate without asking from `automatic` on; dedup
-gathers the pairs of all models and asks about the others. One process a model, so that a model more
-embeds and searches for that model alone.
+Chunks with the same words (equal but for case, markup, punctuation and white space) are one chunk here.
+A pair is near from the model's threshold on; what becomes of it is for dedup, which gathers the pairs of all models.
+Pages made from one template are all near each other: of a chunk the nearest `neighbours` are listed, those
+in which the same numbers stand apart from the others, and the rest is counted. One process a model, so that
+a model more embeds and searches for that model alone.
 """
 
 import sys
@@ -16,13 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
+from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import PARAMS_FILE, from_mapping, read_names, read_param
 from stages.lib.core.records import read_jsonl
 from stages.lib.embedding.embedders import open_embedder
-from stages.lib.near_duplicates.found_pairs import DIRECTORY, FoundPairs, Thresholds, write_found
+from stages.lib.near_duplicates.found_pairs import DIRECTORY, FoundPairs, check_search, write_found
 from stages.lib.near_duplicates.near_pairs import near_pairs
 from stages.lib.weights.models import load_model_entry
+from stages.lib.wording.facts import numbers
+from stages.lib.wording.form import same_words
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
 
@@ -31,14 +35,13 @@ CHUNKS = Path("data/chunks/chunks.jsonl")
 class Params:
     """Of section `dedup` of params.yaml what the search for near pairs needs; the thresholds of one model."""
 
-    thresholds: Thresholds
+    thresholds: float  # that of the model: the cosine from which on a pair is near, 0.1..1
     memory_mb: int  # working memory of the search, beside the vectors
-    max_pairs: int  # more pairs than this mean that the floor is too low, >= 1
+    neighbours: int  # of a chunk so many nearest are listed, >= 1
 
     def __post_init__(self) -> None:
-        """Checks the range."""
-        if self.max_pairs < 1:
-            raise ValueError("max_pairs must be >= 1")
+        """Checks the ranges."""
+        check_search({"thresholds": self.thresholds}, self.neighbours)
 
 
 def load_params(model: str) -> Params:
@@ -50,54 +53,39 @@ def load_params(model: str) -> Params:
     models = read_names("dedup.models")
     if model not in models:
         raise ValueError(f"usage: python -m stages.near_pairs MODEL, one of dedup.models {models}; found {model!r}")
-    thresholds = read_param(f"dedup.thresholds.{model}")
-    if thresholds is None:
+    threshold = read_param(f"dedup.thresholds.{model}")
+    if threshold is None:
         raise ValueError(f"{PARAMS_FILE}: dedup.thresholds: none for {model!r}")
-    limits = {key: read_param(f"dedup.{key}") for key in ("memory_mb", "max_pairs")}
-    return from_mapping(Params, {"thresholds": thresholds, **limits}, where=f"{PARAMS_FILE}: dedup")
+    limits = {key: read_param(f"dedup.{key}") for key in ("memory_mb", "neighbours")}
+    return from_mapping(Params, {"thresholds": threshold, **limits}, where=f"{PARAMS_FILE}: dedup")
 
 
-def find_pairs(texts: Sequence[str], vectors: np.ndarray, truncated: Sequence[bool], params: Params) -> FoundPairs:
-    """The near pairs of one model, in order, and those of them that are automatic.
-
-    A text longer than the model takes was not seen to its end: such a pair is for the judge, unless its
-    texts are equal.
+def find_pairs(texts: Sequence[str], vectors: np.ndarray, params: Params) -> tuple[FoundPairs, dict[str, int]]:
+    """The near pairs of one model, in order, and their counts: found, and of those listed how many in what way.
 
     Args:
-        texts: of the chunks.
+        texts: of the chunks, no two of the same words.
         vectors: (N, H), of norm 1.
-        truncated: whether the model cuts a text short.
         params: of the search.
     """
+    kinds = [numbers(text) for text in texts]
     near = near_pairs(
         vectors,
-        params.thresholds.floor,
+        params.thresholds,
         memory_mb=params.memory_mb,
-        max_pairs=params.max_pairs,
+        neighbours=params.neighbours,
+        kinds=kinds,
         progress="near pairs",
     )
     pairs = list(zip(near.first.tolist(), near.second.tolist(), strict=True))
+    alike = sum(kinds[a] == kinds[b] for a, b in pairs)
+    counts = {"found": near.found, "same_numbers": alike, "other_numbers": len(pairs) - alike}
     cosines = dict(zip(pairs, near.cosine.tolist(), strict=True))
-    automatic = {
-        (a, b)
-        for (a, b), cosine in cosines.items()
-        if cosine >= params.thresholds.automatic and (texts[a] == texts[b] or not (truncated[a] or truncated[b]))
-    }
-    return FoundPairs(thresholds=params.thresholds, cosines=cosines, automatic=automatic, vectors=vectors)
-
-
-def summary(found: FoundPairs, truncated: Sequence[bool]) -> dict[str, Any]:
-    """The metrics: pairs by what dedup does with them, and the chunks that the model does not read to their end."""
-    automatic = len(found.automatic)
-    return {
-        "chunks": len(found.vectors),
-        "truncated_chunks": sum(truncated),
-        "pairs": {"found": len(found.cosines), "automatic": automatic, "in_the_band": len(found.cosines) - automatic},
-    }
+    return FoundPairs(cosines=cosines, vectors=vectors), counts | {"beyond_neighbours": near.found - len(pairs)}
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
-    """The pairs found."""
+    """The pairs found, listed or not."""
     return {"near_pairs": {"found": results["pairs"]["found"]}}
 
 
@@ -114,19 +102,28 @@ def main() -> None:
     ids = [chunk["id"] for chunk in chunks]
     if len(set(ids)) < len(ids):
         raise ValueError(f"{CHUNKS}: the id {Counter(ids).most_common(1)[0][0]!r} is there more than once")
-    texts = [chunk["text"] for chunk in chunks]
+    own = sorted(set(same_words([chunk["text"] for chunk in chunks])))
+    texts, compared = [chunks[i]["text"] for i in own], [ids[i] for i in own]
+    watch.lap("collapse")
     with open_embedder(model, load_model_entry(model)) as embedder:
-        vectors = embedder.encode_documents(texts, f"near pairs {model}", ids=ids)
-        truncated = [embedder.count_truncated([text]) > 0 for text in texts]
+        vectors = embedder.encode_documents(texts, f"near pairs {model}", ids=compared)
+        truncated = sum(embedder.count_truncated([text]) > 0 for text in texts)
     watch.lap("embed")
-    found = find_pairs(texts, vectors, truncated, params)
+    found, pairs = find_pairs(texts, vectors, params)
     watch.lap("search")
-    write_found(model, found, ids)
-    write_metrics(f"near_pairs_{model}", summary(found, truncated), headline)
+    write_found(model, found, compared)
+    counts = check_counts(len(chunks), len(own), {"same_words": len(chunks) - len(own)})
+    metrics = {"chunks": counts, "truncated_chunks": truncated, "pairs": pairs}
+    write_metrics(f"near_pairs_{model}", metrics, headline)
     watch.lap("write")
-    watch.write(chunks=len(chunks), pairs=len(found.cosines))
-    made = f"{len(found.cosines):,} near pairs, {len(found.automatic):,} of them automatic,"
-    print(ending(f"near_pairs {model}", all_kept(len(chunks)), "chunks", made, DIRECTORY / f"{model}.jsonl"))
+    watch.write(chunks=len(chunks), pairs=pairs["found"])
+    made = f"{len(found.cosines):,} of {pairs['found']:,} near pairs"
+    print(ending(f"near_pairs {model}", counts, "chunks", made, DIRECTORY / f"{model}.jsonl"))
+    if pairs["beyond_neighbours"]:
+        print(
+            f"near_pairs {model}: chunks have more than dedup.neighbours = {params.neighbours} near ones (pages from "
+            f"one template?); the {pairs['beyond_neighbours']:,} pairs beyond are not looked at, so both chunks stay"
+        )
 
 
 if __name__ == "__main__":

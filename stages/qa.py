@@ -16,6 +16,7 @@ from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.core.telling import Tell, check_tell, told
 from stages.lib.llm.asking import open_model
+from stages.lib.llm.failures import top_reasons
 from stages.lib.qa.question_writing import PROMPTS, QuestionOutcome, asker
 from stages.lib.qa.questions import mark_duplicates
 from stages.lib.weights.models import load_model_entry
@@ -73,6 +74,20 @@ def make_metrics(strategy: str, chunks: int, outcome: QuestionOutcome, records: 
     }
 
 
+def advice(rejected: Sequence[Record], strategy: str) -> str:
+    """What a person does about a run without a question, by why most chunks have none."""
+    errors = [line["error"] for line in rejected if "error" in line]
+    failed = f" Failed requests: {top_reasons(errors)}." if errors else ""
+    reasons = Counter(line["reason"] for line in rejected if line["final"])
+    match max(reasons, key=reasons.__getitem__, default=""):
+        case "failed_request":
+            return failed
+        case "cut_off":
+            return f"{failed} Most replies reach their limit: raise qa.max_new_tokens (params.yaml)."
+        case _:
+            return f"{failed} Is the model too small for qa_strategy {strategy!r} (params.yaml, models:)?"
+
+
 def headline(results: dict[str, Any]) -> dict[str, Any]:
     """The columns of `dvc exp show`: the generator's questions."""
     return {"qa": {"questions": results["questions"]}}
@@ -110,7 +125,7 @@ def main(generator: str) -> None:
     if not records:
         raise ValueError(
             f"{generator}: none of {len(chunks)} chunks got a usable question: {metrics['chunks']['dropped']}; "
-            f"the replies are in {dropped}. Is the model too small for qa_strategy {strategy!r} (params.yaml, models:)?"
+            f"the replies are in {dropped}.{advice(outcome.rejected, strategy)}"
         )
     write_jsonl(QA_DIR / f"{generator}_qa.jsonl", records)
     write_metrics(f"qa_{generator}", metrics, headline)
@@ -118,6 +133,8 @@ def main(generator: str) -> None:
     watch.write(
         chunks_per_second=round(len(chunks) / max(watch.parts["ask"], 1e-9), 3), asked=model.asked, reused=model.reused
     )
+    if errors := [line["error"] for line in outcome.rejected if "error" in line]:
+        print(f"qa {generator}: {len(errors):,} requests failed: {top_reasons(errors)}")
     made = f"{len(records):,} questions"
     print(ending(f"qa {generator}", metrics["chunks"], "chunks", made, QA_DIR / f"{generator}_qa.jsonl"))
 

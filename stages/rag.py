@@ -35,7 +35,7 @@ from stages.lib.rag.corpus_index import Corpus, make_corpus
 from stages.lib.rag.measures import Found, citation_rows, citation_table, floor_report, system_measures
 from stages.lib.rag.questions import Asked, asked_questions, questions_for_models
 from stages.lib.rag.report import caption, reply_rows, report
-from stages.lib.ranking.qrels import duplicate_groups
+from stages.lib.ranking.qrels import same_words_groups
 from stages.lib.weights.base import load_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry, load_model_entry
@@ -44,7 +44,6 @@ TEST = Path("data/instruct/synthetic_qa_test.jsonl")
 SELECTED = Path("data/selected/qa_selected.jsonl")
 DOCUMENTS = Path("data/chunks/documents.jsonl")
 CHUNKS = Path("data/chunks/chunks.jsonl")
-DEDUPLICATED = Path("data/chunks/chunks_dedu.jsonl")
 MODELS = Path("models")
 OUT = Path("data/rag")
 NAMES = {  # measure -> its name in the chart; the rest is in metrics/full/rag.json
@@ -189,7 +188,7 @@ def read_asked(params: Params, chunks: Sequence[Record]) -> tuple[list[Asked], d
     """
     held_out = read_jsonl(TEST, required=["id", "kind", "question", "answer"])
     selected = read_jsonl(SELECTED, required=["id", "chunk", "support"])
-    groups = duplicate_groups(read_jsonl(DEDUPLICATED, ["id", "duplicates"]))
+    groups = same_words_groups(chunks)
     by_id = {chunk["id"]: chunk for chunk in chunks}
     asked, counts = asked_questions(
         held_out,

@@ -29,9 +29,9 @@ def unit(vectors: Any) -> Vectors:
 
 
 def write_project(root: Path) -> None:
-    """Three documents of four overlapping chunks; d2-0 is a near-duplicate of d0-0; six questions, 16 dimensions."""
+    """Three documents of four overlapping chunks; d2-0 has the words of d0-0; six questions, 16 dimensions."""
     generator = np.random.default_rng(0)
-    chunks = []
+    chunks: list[Record] = []
     for document in ("d0", "d1", "d2"):
         words = [f"{document}word{i:02d}" for i in range(30)]
         text = " ".join(words)  # 8 + 1 characters a word
@@ -40,13 +40,9 @@ def write_project(root: Path) -> None:
             chunks.append(
                 {"id": f"{document}-{first}", "document": document, "start": start, "end": end, "text": text[start:end]}
             )
-    removed = {"d2-0": "d0-0"}
-    kept = [chunk for chunk in chunks if chunk["id"] not in removed]
+    by_id = {chunk["id"]: chunk for chunk in chunks}
+    by_id["d2-0"]["text"] = f"**{by_id['d0-0']['text'].upper()}**"
     write_jsonl(root / "data/chunks/chunks.jsonl", chunks)
-    write_jsonl(
-        root / "data/chunks/chunks_dedu.jsonl",
-        [{**chunk, "duplicates": [a for a, b in removed.items() if b == chunk["id"]]} for chunk in kept],
-    )
     asked = ["d0-0", "d0-7", "d1-14", "d1-21", "d2-7", "d2-14"]
     questions: list[Record] = [
         {
@@ -139,7 +135,7 @@ def test_the_stage_writes_every_system_and_the_same_bytes_twice(
     assert list(metrics["systems"]) == full
     assert (metrics["corpus"], metrics["queries"], metrics["skipped_dimensions"]) == (12, 6, {"m": [64]})
     # d0-0's question: itself and d2-0. d0-7's: itself, d0-0 which holds the support too, and so d2-0.
-    assert metrics["relevant"] == {"own_chunk": 6, "overlapping": 1, "near_duplicate": 2}
+    assert metrics["relevant"] == {"own_chunk": 6, "overlapping": 1, "same_words": 2}
     assert metrics["questions_without_support"] == 5
     for name, values in metrics["systems"].items():
         assert all(float(rows[name][measure]) == value for measure, value in values.items())
@@ -155,8 +151,8 @@ def test_the_stage_writes_every_system_and_the_same_bytes_twice(
     assert set(timing["parts"]) == {"read", "retrieve and measure", "statistics", "draw"}
 
 
-def test_near_duplicates_and_overlaps_count_as_right(project: Path) -> None:
-    # The reranker names d2-0 alone, the near-duplicate of d0-0: right for d0-0's question, and through d0-0,
+def test_the_same_words_and_overlaps_count_as_right(project: Path) -> None:
+    # The reranker names d2-0 alone, which has the words of d0-0: right for d0-0's question, and through d0-0,
     # which holds the support of d0-7's question, right for that one.
     edit(
         "data/reranking/m_r_base_reranking.jsonl",
@@ -167,7 +163,10 @@ def test_near_duplicates_and_overlaps_count_as_right(project: Path) -> None:
     write_params(project, {**PARAMS, "count_overlaps": False})
     benchmark.main()
     assert float(results()["m_base_r"]["accuracy_at_1"]) == pytest.approx(1 / 6, abs=1e-5)
-    edit("data/chunks/chunks_dedu.jsonl", lambda records: [{**record, "duplicates": []} for record in records])
+    edit(
+        "data/chunks/chunks.jsonl",
+        lambda records: [{**record, "text": record["text"].replace("WORD03", "WORD04")} for record in records],
+    )
     benchmark.main()
     assert float(results()["m_base_r"]["accuracy_at_1"]) == 0.0
 

@@ -14,25 +14,26 @@ import yaml
 
 from stages import dedup as stage
 from stages import near_pairs as search
-from stages.dedup import Params, dedup, sampled
-from stages.lib.core.records import Record, write_jsonl
+from stages.dedup import Deduplicated, Params, dedup, resolve, sampled
+from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.near_duplicates import found_pairs
 from stages.lib.near_duplicates.duplication import Verdict
-from stages.lib.near_duplicates.found_pairs import ChunkPair, FoundPairs, Thresholds
+from stages.lib.near_duplicates.found_pairs import ChunkPair, FoundPairs
+from stages.lib.wording.form import same_words
 from tests.params_of import project_params, section
 
-ALIKE, AWAY = 0.98, 0.999
+ALIKE = 0.98
 
 
 def params(**changes: Any) -> Params:
     settings: dict[str, Any] = {
         "models": ["small"],
-        "thresholds": {"small": Thresholds(automatic=0.995, floor=0.97), "big": Thresholds(automatic=0.9, floor=0.8)},
+        "thresholds": {"small": 0.97, "big": 0.8},
         "judge": "nobody",
         "max_new_tokens": 10,
         "excess_nats": 3.0,
         "memory_mb": 500,
-        "max_pairs": 1000,
+        "neighbours": 20,
         "sample": 0,
         "seed": 0,
     }
@@ -75,142 +76,174 @@ def run(
     vectors: np.ndarray | dict[str, np.ndarray],
     judge: Judge,
     settings: Params | None = None,
-    truncated: Sequence[bool] | None = None,
-) -> tuple[list[Record], dict[str, list[Record]], dict[str, Any]]:
+) -> Deduplicated:
+    """Vectors are those of the chunks with words of their own."""
     arrays = vectors if isinstance(vectors, dict) else {"small": vectors}
-    cut = truncated or [False] * len(chunks)
     settings = settings or params()
-    return dedup(
-        chunks, {model: find(chunks, arrays[model], cut, settings, model) for model in arrays}, judge, settings
-    )
+    own = [chunks[i] for i in sorted(set(same_words([chunk["text"] for chunk in chunks])))]
+    return dedup(chunks, {model: find(own, arrays[model], settings, model) for model in arrays}, judge, settings)
 
 
-def find(
-    chunks: list[Record], vectors: np.ndarray, truncated: Sequence[bool], settings: Params, model: str
-) -> FoundPairs:
-    searched = search.Params(thresholds=settings.thresholds[model], memory_mb=500, max_pairs=1000)
-    return search.find_pairs([chunk["text"] for chunk in chunks], vectors, truncated, searched)
+def find(chunks: list[Record], vectors: np.ndarray, settings: Params, model: str) -> FoundPairs:
+    searched = search.Params(thresholds=settings.thresholds[model], memory_mb=500, neighbours=settings.neighbours)
+    return search.find_pairs([chunk["text"] for chunk in chunks], vectors, searched)[0]
 
 
-def test_a_pair_just_at_automatic_is_automatic() -> None:
-    settings = params(thresholds={"small": Thresholds(automatic=1.0, floor=0.97)})
-    found = find(chunk_records("one", "two"), at_angles(0, 0), [False, False], settings, "small")
-    assert found.cosines == {(0, 1): 1.0}
-    assert found.automatic == {(0, 1)}
-
-
-def test_above_automatic_goes_unasked_and_the_band_is_asked() -> None:
+def test_nothing_goes_for_its_cosine_alone() -> None:
     # 0-1 at 0.9986, 2-3 at 0.9848, 4 alone
-    chunks = chunk_records("one", "one, longer", "two", "two too", "three")
-    judge = Judge({(2, 3): False})
-    kept, lines, metrics = run(chunks, at_angles(0, 3, 40, 50, 120), judge)
-    assert [chunk["id"] for chunk in kept] == ["c1", "c2", "c3", "c4"]
-    assert [chunk["duplicates"] for chunk in kept] == [["c0"], [], [], []]
-    assert judge.rounds == [[(2, 3)]]
-    first, second = lines["small"]
+    chunks = chunk_records("a lamp", "a lamp burns", "the mill", "the windmill", "barley")
+    judge = Judge({(0, 1): True, (2, 3): False})
+    done = run(chunks, at_angles(0, 3, 40, 50, 120), judge)
+    assert [(chunk["id"], chunk["duplicates"]) for chunk in done.kept] == [
+        ("c1", ["c0"]),
+        ("c2", []),
+        ("c3", []),
+        ("c4", []),
+    ]
+    assert judge.rounds == [[(0, 1), (2, 3)]] and done.same_words == []
+    first, second = done.pairs["small"]
     assert first == {
         "a": "c0",
         "b": "c1",
         "cosine": first["cosine"],
-        "decision": "auto",
-        "verdict": None,
+        "decision": "judged_duplicate",
+        "verdict": "said of (0, 1)",
         "removed": "c0",
         "kept": "c1",
-        "reason": "cosine >= 0.995",
+        "reason": "the judge found them to say the same",
     }
     assert first["cosine"] == pytest.approx(np.cos(np.deg2rad(3)), abs=1e-7)
     assert (second["decision"], second["removed"], second["verdict"]) == ("judged_distinct", None, "said of (2, 3)")
-    assert metrics["chunks"] == {"in": 5, "kept": 4, "dropped": {"auto": 1, "judged": 0}}
-    assert metrics["pairs"] == {"small": {"found": 2, "auto": 1, "judged_distinct": 1}}
-    assert metrics["groups"] == 1 and metrics["groups_by_size"] == {"2": 1} and metrics["asked"] == 1
+    metrics = done.metrics
+    assert metrics["chunks"] == {"in": 5, "kept": 4, "dropped": {"same_words": 0, "judged": 1}}
+    assert metrics["pairs"] == {"small": {"found": 2, "judged_distinct": 1, "judged_duplicate": 1}}
+    assert metrics["groups"] == 1 and metrics["groups_by_size"] == {"2": 1} and metrics["asked"] == 2
     assert metrics["group_diameter"]["small"] == pytest.approx(1 - np.cos(np.deg2rad(3)), abs=1e-7)
 
 
+def test_the_same_words_are_collapsed_before_the_search() -> None:
+    chunks = chunk_records("A lamp.", "**a LAMP**, burning?", "the mill", "a lamp", "- a lamp burning", "The mill!")
+    done = run(chunks, at_angles(0, 60, 120), Judge())
+    assert [(chunk["id"], chunk["duplicates"]) for chunk in done.kept] == [
+        ("c0", ["c3"]),
+        ("c1", ["c4"]),
+        ("c5", ["c2"]),
+    ]
+    assert [(line["removed"], line["kept"]) for line in done.same_words] == [("c2", "c5"), ("c3", "c0"), ("c4", "c1")]
+    assert done.metrics["chunks"] == {"in": 6, "kept": 3, "dropped": {"same_words": 3, "judged": 0}}
+    assert done.metrics["groups_by_size"] == {"2": 3} and done.metrics["asked"] == 0
+
+
+def test_a_judged_duplicate_takes_those_of_its_words_along() -> None:
+    chunks = chunk_records("a lamp", "a lamp burns bright", "A lamp!", "a lamp burns bright.")
+    done = run(chunks, at_angles(0, 3), Judge({(0, 1): True}))
+    assert [(chunk["id"], chunk["duplicates"]) for chunk in done.kept] == [("c3", ["c0", "c1", "c2"])]
+    assert [(line["removed"], line["kept"]) for line in done.same_words] == [("c0", "c2"), ("c1", "c3")]
+    assert done.metrics["chunks"] == {"in": 4, "kept": 1, "dropped": {"same_words": 2, "judged": 1}}
+
+
+def test_other_facts_are_no_question_for_the_judge() -> None:
+    chunks = chunk_records("kept for thirty days", "kept for ninety days", "rank is 8", "rank is -8")
+    judge = Judge()
+    done = run(chunks, at_angles(0, 1, 90, 91), judge)
+    assert judge.rounds == [] and len(done.kept) == 4
+    assert [line["reason"] for line in done.pairs["small"]] == [
+        "they state different facts: thirty | ninety",
+        "they state different facts: 8 | -8",
+    ]
+    assert done.metrics["pairs"]["small"] == {"found": 2, "other_fact": 2}
+
+
+def test_pages_of_one_template_are_counted_and_do_not_hide_a_duplicate() -> None:
+    pages = [f"Copyright notice of page {i}" for i in range(50)]
+    chunks = chunk_records(*pages, "copyright notice for page 7")
+    vectors = at_angles(*(i / 100 for i in range(50)), 1)  # other pages are nearer to the last than page 7
+    settings, judge = params(neighbours=2), Judge({(7, 50): True})
+    done = run(chunks, vectors, judge, settings)
+    assert judge.rounds == [[(7, 50)]] and done.metrics["chunks"]["dropped"] == {"same_words": 0, "judged": 1}
+    searched = search.Params(thresholds=0.97, memory_mb=500, neighbours=2)
+    found, counts = search.find_pairs([chunk["text"] for chunk in chunks], vectors, searched)
+    assert (
+        counts["found"] == 51 * 50 / 2 == counts["same_numbers"] + counts["other_numbers"] + counts["beyond_neighbours"]
+    )
+    assert counts["same_numbers"] == 1 and len(found.cosines) <= 1 + 2 * 51
+
+
 def test_a_chain_removes_nothing_for_one_that_it_is_unlike() -> None:
-    """A~B~C~D, 5 degrees apart, automatic up to 5.7: A never goes for C."""
+    """A~B~C~D, 5 degrees apart: A never goes for C."""
     chunks = chunk_records("a", "b", "c", "d")
-    judge = Judge({(0, 2): False, (1, 3): False, (0, 3): False})
-    kept, lines, metrics = run(chunks, at_angles(0, 5, 10, 15), judge)
-    assert [(chunk["id"], chunk["duplicates"]) for chunk in kept] == [("c1", ["c0", "c2"]), ("c3", [])]
-    removed = {line["removed"]: line["kept"] for line in lines["small"] if line["removed"]}
+    judge = Judge({(0, 1): True, (1, 2): True, (2, 3): True, (0, 2): False, (1, 3): False})
+    done = run(chunks, at_angles(0, 5, 10, 15), judge)
+    assert [(chunk["id"], chunk["duplicates"]) for chunk in done.kept] == [("c1", ["c0", "c2"]), ("c3", [])]
+    removed = {line["removed"]: line["kept"] for line in done.pairs["small"] if line["removed"]}
     assert removed == {"c0": "c1", "c2": "c1"}
-    assert metrics["group_diameter"]["small"] == pytest.approx(1 - np.cos(np.deg2rad(10)), abs=1e-7)
-    assert judge.rounds == [[(1, 3)]]
+    assert done.metrics["group_diameter"]["small"] == pytest.approx(1 - np.cos(np.deg2rad(10)), abs=1e-7)
 
 
 def test_every_removal_has_exactly_one_line_that_tells_why() -> None:
     rng = np.random.default_rng(3)
-    chunks = chunk_records(*(f"text {i}" for i in range(60)))
-    vectors = at_angles(*rng.uniform(0, 180, 60))
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    texts = [f"text {letters[i // 26]}{letters[i % 26]}" for i in range(60)]
+    chunks = chunk_records(*texts, *(text.upper() for text in texts[::7]))
     judge = Judge({(a, b): bool((a + b) % 2) for a in range(60) for b in range(60)})
-    kept, lines, metrics = run(chunks, vectors, judge)
-    assert metrics["chunks"]["dropped"]["auto"] > 5 and metrics["chunks"]["dropped"]["judged"] > 2
-    stay = {chunk["id"] for chunk in kept}
-    told = [line["removed"] for line in lines["small"] if line["removed"]]
+    done = run(chunks, at_angles(*rng.uniform(0, 180, 60)), judge)
+    assert done.metrics["chunks"]["dropped"]["judged"] > 5 and done.metrics["chunks"]["dropped"]["same_words"] == 9
+    stay = {chunk["id"] for chunk in done.kept}
+    told = [line["removed"] for line in done.pairs["small"] if line["removed"]]
+    told += [line["removed"] for line in done.same_words]
     assert sorted(told) == sorted({chunk["id"] for chunk in chunks} - stay)
-    for line in lines["small"]:
+    for line in done.pairs["small"]:
         assert line["reason"]
         if line["removed"]:
-            assert line["decision"] in ("auto", "judged_duplicate")
+            assert line["decision"] == "judged_duplicate"
             assert line["kept"] in stay and {line["removed"], line["kept"]} == {line["a"], line["b"]}
-        elif line["decision"] in ("auto", "judged_duplicate", "not_asked"):
+        elif line["decision"] in ("judged_duplicate", "not_asked"):
             assert not {line["a"], line["b"]} <= stay
-    assert sorted(chunk for group in kept for chunk in group["duplicates"]) == sorted(told)
+    assert sorted(chunk for group in done.kept for chunk in group["duplicates"]) == sorted(told)
 
 
 def test_the_judge_is_asked_until_no_open_pair_stays() -> None:
     """0-1 is judged a duplicate of 1-2's kind: with 1 as the middle, 0 and 2 go; 3 is then judged against 1."""
     gram = [[1, ALIKE, 0.96, 0.5], [ALIKE, 1, ALIKE, 0.5], [0.96, ALIKE, 1, 0.5], [0.5, 0.5, 0.5, 1]]
     judge = Judge({(0, 1): True, (1, 2): True})
-    kept, _, metrics = run(chunk_records("a", "b", "c", "d"), with_cosines(gram), judge)
-    assert [chunk["id"] for chunk in kept] == ["c1", "c3"]
-    assert metrics["rounds_of_asking"] == 1 and metrics["chunks"]["dropped"] == {"auto": 0, "judged": 2}
-
-
-def test_a_chunk_that_comes_back_is_asked_about() -> None:
-    """3 goes for 2 at first; once 1 has the most duplicates, 2 goes for 1, and 3 is back: (1, 3) is asked."""
-    # automatic: 2-3. Band: 0-1, 1-2, 1-4, 1-3.
-    gram = np.full((5, 5), 0.96)
-    np.fill_diagonal(gram, 1)
-    for a, b, cosine in [(2, 3, 0.996), (0, 1, 0.975), (1, 2, 0.975), (1, 4, 0.975), (1, 3, 0.975)]:
-        gram[a, b] = gram[b, a] = cosine
-    chunks = chunk_records("0", "1", "2 is the longer one", "3", "4")
-    judge = Judge({(0, 1): True, (1, 2): True, (1, 4): True, (1, 3): False})
-    kept, lines, metrics = run(chunks, with_cosines(gram.tolist()), judge)
-    assert judge.rounds == [[(0, 1), (1, 2), (1, 4)], [(1, 3)]]
-    assert {chunk["id"]: chunk["duplicates"] for chunk in kept} == {"c1": ["c0", "c2", "c4"], "c3": []}
-    assert metrics["rounds_of_asking"] == 2
-    (line,) = [line for line in lines["small"] if (line["a"], line["b"]) == ("c2", "c3")]
-    assert line["removed"] is None and "settled" in line["reason"]
+    done = run(chunk_records("a", "b", "c", "d"), with_cosines(gram), judge)
+    assert [chunk["id"] for chunk in done.kept] == ["c1", "c3"]
+    assert done.metrics["rounds_of_asking"] == 1
+    assert done.metrics["chunks"]["dropped"] == {"same_words": 0, "judged": 2}
 
 
 def test_a_failed_verdict_removes_nothing_and_is_counted() -> None:
-    kept, lines, metrics = run(chunk_records("a", "b"), at_angles(0, 10), Judge({(0, 1): None}))
-    assert len(kept) == 2
-    assert metrics["pairs"]["small"] == {"found": 1, "judge_failed": 1}
-    assert lines["small"][0]["decision"] == "judge_failed" and lines["small"][0]["removed"] is None
+    done = run(chunk_records("a", "b"), at_angles(0, 10), Judge({(0, 1): None}))
+    assert len(done.kept) == 2
+    assert done.metrics["pairs"]["small"] == {"found": 1, "judge_failed": 1}
+    (line,) = done.pairs["small"]
+    assert line["decision"] == "judge_failed" and line["removed"] is None
 
 
-def test_what_the_model_did_not_read_to_the_end_is_not_removed_unasked() -> None:
-    chunks = chunk_records("same start, end 1", "same start, end 2", "same", "same")
-    judge = Judge({(0, 1): False})
-    kept, _, metrics = run(chunks, at_angles(0, 0, 90, 90), judge, truncated=[True] * 4)
-    assert judge.rounds == [[(0, 1)]]
-    assert [chunk["id"] for chunk in kept] == ["c0", "c1", "c2"]
-    assert metrics["chunks"]["dropped"] == {"auto": 1, "judged": 0}
-
-
-def test_a_pair_that_one_of_several_models_finds_is_a_duplicate() -> None:
-    vectors = {"small": at_angles(0, 10, 90, 99), "big": at_angles(0, 90, 180, 205)}
+def test_a_pair_that_one_of_several_models_finds_is_asked_about() -> None:
+    vectors = {"small": at_angles(0, 10, 90, 120), "big": at_angles(0, 90, 180, 205)}
     judge = Judge({(0, 1): True, (2, 3): True})
-    settings = params(models=["small", "big"])
-    kept, lines, metrics = run(chunk_records("a", "b", "c", "d"), vectors, judge, settings)
-    assert judge.rounds == [[(0, 1)]]  # 2-3 is automatic by the second model's thresholds
-    assert [chunk["id"] for chunk in kept] == ["c0", "c2"]
-    assert [line["decision"] for line in lines["small"]] == ["judged_duplicate", "auto"]
-    assert [line["reason"] for line in lines["small"]][1] == "automatic by another embedding model"
-    assert [line["reason"] for line in lines["big"]] == ["cosine >= 0.9"]
-    assert metrics["chunks"]["dropped"] == {"auto": 1, "judged": 1}
+    done = run(chunk_records("a", "b", "c", "d"), vectors, judge, params(models=["small", "big"]))
+    assert judge.rounds == [[(0, 1), (2, 3)]]  # 2-3 is near by the second model's threshold
+    assert [chunk["id"] for chunk in done.kept] == ["c0", "c2"]
+    assert [(line["a"], line["b"]) for line in done.pairs["small"]] == [("c0", "c1")]
+    assert [(line["a"], line["b"]) for line in done.pairs["big"]] == [("c2", "c3")]
+
+
+def test_a_chunk_that_comes_back_is_asked_about() -> None:
+    """3 goes for 2 at first, and is not asked about with 1; once 2 goes for 1, 3 is back, and (1, 3) is asked."""
+
+    def ask(pairs: list[ChunkPair]) -> list[Verdict]:
+        rounds.append(pairs)
+        return [Verdict(pair != (1, 3), "") for pair in pairs]
+
+    rounds: list[list[ChunkPair]] = []
+    lengths = [1, 1, 9, 1, 1]
+    first = resolve(lengths, [(0, 1), (1, 2), (1, 4), (2, 3)], {}, ask)
+    assert rounds == [[(0, 1), (1, 2), (1, 4), (2, 3)]] and first.representative == [1, 1, 1, 3, 1]
+    rounds.clear()
+    second = resolve(lengths, [(0, 1), (1, 2), (1, 3), (1, 4), (2, 3)], {(1, 3): "8 | 9"}, ask)
+    assert rounds == [[(0, 1), (1, 2), (1, 4), (2, 3)]] and second.decisions[1, 3] == "other_fact"
 
 
 def test_the_sample_is_seeded_and_stable() -> None:
@@ -223,9 +256,8 @@ def test_the_sample_is_seeded_and_stable() -> None:
 
 
 def test_sampled_marks_kept_chunks() -> None:
-    chunks = chunk_records("a", "a longer", "b", "c")
-    kept, _, metrics = run(chunks, at_angles(0, 0, 90, 150), Judge(), params(sample=2))
-    assert sum(chunk["sampled"] for chunk in kept) == metrics["sampled"] == 2 < len(kept)
+    done = run(chunk_records("a", "a longer", "b", "c"), at_angles(0, 40, 90, 150), Judge(), params(sample=2))
+    assert sum(chunk["sampled"] for chunk in done.kept) == done.metrics["sampled"] == 2 < len(done.kept)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +267,9 @@ def test_sampled_marks_kept_chunks() -> None:
         ({"models": []}, "at least one"),
         ({"models": ["small", "small"]}, "each once"),
         ({"sample": -1}, "sample"),
-        ({"max_pairs": 0}, "max_pairs"),
+        ({"neighbours": 0}, "neighbours"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"thresholds": {"small": 1.01}}, "thresholds.small: 1.01 is not a cosine"),
     ],
 )
 def test_refuses_params_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
@@ -243,34 +277,28 @@ def test_refuses_params_that_make_no_sense(changes: dict[str, Any], message: str
         params(**changes)
 
 
-@pytest.mark.parametrize(("automatic", "floor"), [(0.9, 0.95), (1.0, 0.0), (2.0, 1.5)])
-def test_refuses_thresholds_out_of_order(automatic: float, floor: float) -> None:
-    with pytest.raises(ValueError, match="floor"):
-        Thresholds(automatic=automatic, floor=floor)
-
-
-def test_too_many_pairs_leave_no_output(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(text.replace("max_pairs: 1000000", "max_pairs: 3"))
-    write_jsonl(stage.CHUNKS, chunk_records("a", "a", "a", "a"))
-    fake_embedder(monkeypatch, np.ones((4, 4), np.float32) / 2)
-    with pytest.raises(ValueError, match="more than 3 pairs"):
-        search.main()
-    assert not found_pairs.DIRECTORY.exists()
+def test_1500_pages_with_one_notice_are_one_chunk(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notice = "This notice stands on each page. " * 24
+    write_jsonl(stage.CHUNKS, chunk_records(*[notice] * 1500, "a lamp"))
+    fake_embedder(monkeypatch, at_angles(0, 90))
+    search.main()
+    stage.main()
+    kept = read_jsonl(stage.KEPT)
+    assert [chunk["id"] for chunk in kept] == ["c0", "c1500"] and len(kept[0]["duplicates"]) == 1499
 
 
 def test_main_writes_all_outputs_the_same_twice(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_jsonl(stage.CHUNKS, chunk_records("a", "a", "b", "c"))
-    fake_embedder(monkeypatch, at_angles(0, 0, 90, 170))
+    fake_embedder(monkeypatch, at_angles(0, 90, 170))
     search.main()
     stage.main()
     first = outputs(project)
     assert set(first) == {
         "data/near_pairs/minilm-l6.jsonl",
-        "data/near_pairs/minilm-l6_thresholds.json",
         "data/near_pairs/minilm-l6_vectors.npy",
         "data/chunks/chunks_dedu.jsonl",
         "data/deduplication/minilm-l6_dedu.jsonl",
+        "data/deduplication/same_words.jsonl",
         "metrics/dedup.json",
         "metrics/full/dedup.json",
         "metrics/full/near_pairs_minilm-l6.json",
@@ -286,22 +314,25 @@ def test_main_writes_all_outputs_the_same_twice(project: Path, monkeypatch: pyte
 def test_dedup_reads_the_pairs_to_the_last_bit(project: Path) -> None:
     chunks = chunk_records("a", "b", "c")
     vectors = at_angles(0, 10, 11)
-    found = find(chunks, vectors, [False] * 3, params(), "small")
+    found = find(chunks, vectors, params(), "small")
     found_pairs.write_found("small", found, ["c0", "c1", "c2"])
     read = found_pairs.read_found("small", ["c0", "c1", "c2"])
-    assert (read.cosines, read.automatic, read.thresholds) == (found.cosines, found.automatic, found.thresholds)
-    assert list(read.cosines) == list(found.cosines) and read.vectors.tobytes() == vectors.tobytes()
+    assert read.cosines == found.cosines and list(read.cosines) == list(found.cosines)
+    assert read.vectors.tobytes() == vectors.tobytes()
 
 
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        (["c0", "x", "c2"], "the chunk 'c1' is not in chunks.jsonl; run again: .*near_pairs small"),
+        (
+            ["c0", "x", "c2"],
+            "the chunk 'c1' is none of those to compare; run again: .*near_pairs small",
+        ),
         (["c0", "c1"], "shape"),
     ],
 )
 def test_dedup_refuses_pairs_of_other_chunks(project: Path, ids: list[str], message: str) -> None:
-    found = find(chunk_records("a", "b", "c"), at_angles(0, 1, 90), [False] * 3, params(), "small")
+    found = find(chunk_records("a", "b", "c"), at_angles(0, 1, 90), params(), "small")
     found_pairs.write_found("small", found, ["c0", "c1", "c2"])
     with pytest.raises(ValueError, match=message):
         found_pairs.read_found("small", ids)
@@ -324,9 +355,7 @@ def test_near_pairs_names_its_models(
 
 def test_near_pairs_wants_thresholds(project: Path) -> None:
     text = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(
-        text.replace("    minilm-l6:\n      automatic", "    nobody:\n      automatic")
-    )
+    (project / "params.yaml").write_text(text.replace("    minilm-l6: 0.97", "    nobody: 0.97"))
     with pytest.raises(ValueError, match=r"dedup\.thresholds: none for 'minilm-l6'"):
         search.load_params("minilm-l6")
 
@@ -348,7 +377,7 @@ def test_names_what_is_wrong_with_the_chunks(project: Path, records: list[Record
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project with our params and prompts."""
-    small = section("dedup", models=["minilm-l6"], judge="smollm2-135m", sample=0, max_pairs=1_000_000)
+    small = section("dedup", models=["minilm-l6"], judge="smollm2-135m", sample=0)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(project_params(dedup=small)))
     shutil.copy(Path(__file__).parents[1] / "prompts.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)

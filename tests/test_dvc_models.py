@@ -37,7 +37,7 @@ def change(project: Path, *path: str, value: Any) -> None:
 
 def test_what_is_not_touched_is_not_stale(project: Path) -> None:
     change(project, "models", "new-model", value={"source": "path:nowhere", "backend": "transformers"})
-    change(project, "dedup", "thresholds", "new-model", value={"automatic": 0.99, "floor": 0.9})
+    change(project, "dedup", "thresholds", "new-model", value=0.9)
     assert stale(project) == {}
 
 
@@ -64,7 +64,7 @@ def test_a_model_more_runs_its_own_processes_and_what_gathers_them(
     project: Path, section: str, key: str, expected: set[str]
 ) -> None:
     change(project, "models", "new-model", value={"source": "path:nowhere", "backend": "transformers"})
-    change(project, "dedup", "thresholds", "new-model", value={"automatic": 0.99, "floor": 0.9})
+    change(project, "dedup", "thresholds", "new-model", value=0.9)
     change(project, section, key, value="new-model")
     assert set(stale(project)) == expected
 

@@ -18,7 +18,7 @@ SECTION = {"near_pairs": "dedup"}  # stages that have no section of their own na
 # Keys of a stage's section that it does not track: loop lists (a stage of a loop does not depend on who else is in the
 # loop, or a new model would run them all) and keys that decide files which are deps.
 UNTRACKED = {
-    "dedup": {"thresholds", "memory_mb", "max_pairs"},  # near_pairs': they decide data/near_pairs
+    "dedup": {"thresholds", "memory_mb", "neighbours"},  # near_pairs': they decide data/near_pairs
     "qa": {"generators"},
     "judge": {"judges"},
     "embed": {"models"},
@@ -103,7 +103,7 @@ def test_a_stage_tracks_the_keys_of_other_sections_that_it_reads(name: str) -> N
     listed = {re.sub(r"\$\{.*?\}", "*", key) for key in keys if not key.startswith("models.") and key not in own}
     read = {key for key in keys_read_one_by_one(name) if not key.startswith("models.")}
     if name in SECTION:
-        read = {key.replace("dedup.*", f"dedup.{limit}") for key in read for limit in ("memory_mb", "max_pairs")}
+        read = {key.replace("dedup.*", f"dedup.{limit}") for key in read for limit in ("memory_mb", "neighbours")}
     else:
         listed = {key for key in listed if not key.startswith(f"{section}.")}
     assert listed == read - LOOP_LISTS_ELSEWHERE.get(name, set())

@@ -175,6 +175,25 @@ def test_likelihood_scores_are_shares_of_wrong_items_below(project: Path, monkey
     assert all(step == int(step) for step in steps)  # halves of one of eight wrong items
 
 
+@pytest.mark.parametrize("method", ["rating", "likelihood"])
+@pytest.mark.parametrize("questions", [1, 2, 12])
+def test_questions_of_a_single_document_are_judged(
+    method: str, questions: int, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chunks = Path("data/chunks/chunks_dedu.jsonl")
+    write_jsonl(chunks, [chunk | {"document": "one"} for chunk in read_jsonl(chunks)][:questions])
+    write_jsonl(Path("data/qa/g_qa.jsonl"), read_jsonl(Path("data/qa/g_qa.jsonl"))[:questions])
+    records, metrics = run(Reader(method), monkeypatch)
+    assert [record["failure"] for record in records] == [None] * questions
+    assert all(1 <= record[f"{criterion}_score"] <= 5 for record in records for criterion in CRITERIA)
+    found = metrics["validity"]["relevance"]["random_question"]
+    assert found["pairs"] == (0 if questions == 1 else min(questions, 8))
+    assert (found["auc"] is None) == (questions == 1)
+    said = capsys.readouterr().out
+    assert "all questions are of one document" in said
+    assert ("validity check by random_question is skipped" in said) == (questions == 1)
+
+
 def test_main_names_what_is_wrong(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="'other' is not among"):
         main("other", "g")

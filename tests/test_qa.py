@@ -194,7 +194,7 @@ def test_a_question_of_the_shots_is_rejected() -> None:
 
 
 def test_no_shot_is_broken_by_our_own_rules() -> None:
-    from stages.lib.english.question_faults import question_fault
+    from stages.lib.question_forms.question_faults import question_fault
 
     shots = re.findall(r"Question: (.+)", PROMPTS["fact_first_question_prompt"])
     assert len(shots) >= 5

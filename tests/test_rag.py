@@ -40,7 +40,6 @@ def write_inputs() -> None:
     chunks = [{"id": f"{n}-0", "document": n, "start": 0, "end": len(t), "text": t} for n, t in TOPICS.items()]
     write_jsonl(stage.DOCUMENTS, [{"id": name, "text": text} for name, text in TOPICS.items()])
     write_jsonl(stage.CHUNKS, chunks)
-    write_jsonl(stage.DEDUPLICATED, [chunk | {"duplicates": []} for chunk in chunks])
     selected = []
     for name in ASKED:
         end = TOPICS[name].index(".") + 1

@@ -7,6 +7,7 @@ resumes with nothing asked twice, and editing one chunk asks for that chunk alon
 
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -83,7 +84,7 @@ class AskedModel:
         return self._entry
 
     def generate(self, requests: Sequence[GenerateRequest], progress: str | None = None) -> list[Reply]:
-        """Replies to the requests, in their order. A reply with finish_reason "error" is not kept.
+        """Replies to the requests, in their order. One with finish_reason "error", or without a word, is not kept.
 
         Raises:
             RuntimeError: the engine or server failed; what was answered before is kept.
@@ -91,10 +92,9 @@ class AskedModel:
         return self._answers(requests, self._backend.generate, Reply, progress)
 
     def score(self, requests: Sequence[ScoreRequest], progress: str | None = None) -> list[Score]:
-        """Log-probabilities of the requests' choices, in the requests' order.
+        """Log-probabilities of the requests' choices, in the requests' order. A failed score is not kept.
 
         Raises:
-            ValueError: a prompt is too long for the model, or the backend cannot score such choices.
             RuntimeError: the engine or server failed; what was answered before is kept.
         """
         return self._answers(requests, self._backend.score, Score, progress)
@@ -121,6 +121,10 @@ class AskedModel:
         distinct = dict(zip(reversed(keys), reversed(requests), strict=True))  # key -> its first request
         order = list(dict.fromkeys(keys))
         answers = {key: _read(kind, value) for key, value in self._ledger.get(order).items()}
+        blank = [key for key, answer in answers.items() if not _is_kept(answer)]  # of an older version
+        self._ledger.drop(blank)
+        for key in blank:
+            del answers[key]
         missing = [i for i, key in enumerate(order) if key not in answers]
         self.reused += len(answers)
         bar = tqdm(
@@ -135,20 +139,33 @@ class AskedModel:
                 start = time.perf_counter()
                 for batch in ask([distinct[key] for key in order], missing) if missing else ():
                     seconds = (time.perf_counter() - start) / len(batch)
-                    kept = [(i, answer) for i, answer in batch if not (isinstance(answer, Reply) and answer.error)]
-                    self._ledger.put((order[i], _written(answer, seconds)) for i, answer in kept)
+                    self._keep([(order[i], _written(answer, seconds)) for i, answer in batch if _is_kept(answer)])
                     answers.update((order[i], answer) for i, answer in batch)
                     self.asked += len(batch)
                     bar.update(len(batch))
                     start = time.perf_counter()
-        except RuntimeError as error:
-            done = sum(order[i] in answers for i in missing)
-            raise RuntimeError(
-                f"{error}; {done} of {len(missing)} requests were answered before, and are kept"
-            ) from error
+        except (RuntimeError, KeyboardInterrupt) as error:
+            done = sum(order[i] in answers and _is_kept(answers[order[i]]) for i in missing)
+            told = f"{done} of {len(missing)} requests were answered before, and are kept"
+            if isinstance(error, KeyboardInterrupt):
+                print(f"interrupted: {told}", file=sys.stderr)
+                raise
+            raise RuntimeError(f"{error}; {told}") from error
         absent = [i for i in missing if order[i] not in answers]
         assert not absent, f"the backend left {len(absent)} requests unanswered, the first is {absent[:1]}"
         return [answers[key] for key in keys]
+
+    def _keep(self, answers: list[tuple[str, bytes]]) -> None:
+        try:
+            self._ledger.put(answers)
+        except KeyboardInterrupt:
+            self._ledger.put(answers)  # paid for: written down before the process ends
+            raise
+
+
+def _is_kept(answer: Reply | Score) -> bool:
+    """Whether the ledger keeps an answer: no failed one, and no reply without a word."""
+    return not answer.error and (isinstance(answer, Score) or bool(answer.text.strip()))
 
 
 def _read(kind: type[A], value: bytes) -> A:

@@ -87,10 +87,21 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Log-probabilities of a request's choices, in the request's order."""
+    """Log-probabilities of a request's choices, in the request's order; none where the request failed."""
 
     logprobs: tuple[float, ...]  # sum over the choice's tokens, nats
     tokens: tuple[int, ...]  # tokens of each choice
+    error: str = ""  # why there are none; such a score is not kept in the ledger
+
+    @classmethod
+    def failed(cls, error: str) -> "Score":
+        """No log-probabilities, and why."""
+        return cls(logprobs=(), tokens=(), error=error)
+
+    @property
+    def per_token(self) -> float | None:
+        """Log-probability of a token of the first choice, on average, nats; None where the request failed."""
+        return None if self.error else self.logprobs[0] / self.tokens[0]
 
 
 class LanguageModel(Protocol):

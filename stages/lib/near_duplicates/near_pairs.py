@@ -2,11 +2,13 @@
 
 All pairs are bounded from above, tile by tile of the upper triangle (`cosine_bound`). What the
 bound cannot rule out is scored in float32 with its rounding error allowed for, and what that
-cannot rule out is decided in float64.
+cannot rule out is decided in float64. Where a chunk has very many (pages made from one template), its
+nearest are listed and the others counted.
 """
 
 import math
 import threading
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -32,17 +34,19 @@ TIE_WIDTH = 1e-12  # cosines nearer to the floor than this are decided with corr
 TILE_ROWS, TILE_COLUMNS = 1024, 8192  # bounds computed together
 STRIP = 1 << 19  # bounds from which pairs are picked together
 GATHER = 1 << 19  # numbers gathered together to score pairs
+HELD = 1 << 20  # pairs held before those beyond each row's nearest are let go
 # A tile in float32; of a strip where everything passes eight integers each; four copies in float64.
 THREAD_BYTES = 4 * TILE_ROWS * TILE_COLUMNS + 8 * 8 * STRIP + 4 * 8 * GATHER
 
 
 @dataclass(frozen=True, kw_only=True)
 class NearPairs:
-    """The pairs found, in the order of (first, second), and what it took."""
+    """The pairs listed, in the order of (first, second), and what it took."""
 
     first: RowNumbers  # (pairs,)
     second: RowNumbers  # (pairs,) second > first
     cosine: npt.NDArray[np.float64]  # (pairs,)
+    found: int  # pairs at or above the floor, listed or not
     columns: int  # of the bound
     precision: str  # of the bound
     survivors: int  # pairs that the bound could not rule out
@@ -53,11 +57,16 @@ def near_pairs(
     floor: float,
     *,
     memory_mb: float = 1000,
-    max_pairs: int = 5_000_000,
+    neighbours: int | None = None,
+    kinds: Sequence[Hashable] | None = None,
     precision: BoundPrecision = "auto",
     progress: str = "",
 ) -> NearPairs:
     """Finds every pair of rows i < j with cosine >= floor.
+
+    With `neighbours` a pair is listed if one of its rows is among that many nearest of the other, equal
+    cosines in the order of rows. Pairs of two rows of one kind and of two kinds are ranked apart, so that
+    neither hides the other. What is listed depends on nothing else.
 
     The cosine is x.y / sqrt(x.x * y.y) in float64 over the float32 values given. Nearer than 1e-12 to
     the floor the sums are correctly rounded, so that no decision hangs on the order of a summation.
@@ -66,14 +75,16 @@ def near_pairs(
     Args:
         vectors: (n, d), rows of norm 1.
         floor: the smallest cosine to report, 0.1 <= floor <= 1.
-        memory_mb: working memory in megabytes, beside the vectors and the pairs found (24 bytes each).
-        max_pairs: more pairs than this are an error and not a list: such a floor does not suit the vectors.
+        memory_mb: working memory in megabytes, beside the vectors and the pairs held (about 150 bytes each; with
+            `neighbours` no more than a million and four for each row and neighbour).
+        neighbours: of a row at most, >= 1; None: all.
+        kinds: (n,), a value for each row.
         precision: of the bound.
         progress: label of the progress bar; none when empty.
 
     Raises:
         ValueError: not a float32 matrix; a row that is zero, not finite or not normalised (named); a floor
-            out of range; too little memory_mb; more than max_pairs pairs.
+            out of range; too little memory_mb.
     """
     if vectors.ndim != 2 or vectors.dtype != np.float32:
         raise ValueError(f"expected a float32 matrix (n, d), found {vectors.dtype} {vectors.shape}")
@@ -81,8 +92,9 @@ def near_pairs(
         raise ValueError(f"floor {floor} is not a cosine in [0.1, 1]")
     n = len(vectors)
     norms = _check_norms(vectors)
+    search = _Search(vectors, norms, floor, neighbours, kinds)
     if n < 2:
-        return _Search(vectors, norms, floor, max_pairs).result(0, torch.float32)
+        return search.result(0, torch.float32)
     room = int(memory_mb * 1e6) - 32 * n  # norms and their inverses
     # Each thread takes whole tiles with products of one thread: nobody waits for a thread that the machine holds up.
     threads = torch.get_num_threads()
@@ -91,7 +103,6 @@ def near_pairs(
         kind = choose_precision(precision)
         workers = max(1, min(threads, room // 2 // THREAD_BYTES))
         bound = bound_cosines(vectors, norms, floor, kind=kind, room=room - workers * THREAD_BYTES, threads=workers)
-        search = _Search(vectors, norms, floor, max_pairs)
         with ThreadPoolExecutor(workers) as pool:
             _compare_all(pool, search, bound, progress)
     finally:
@@ -147,12 +158,22 @@ def _check_norms(vectors: Float32Array) -> npt.NDArray[np.float64]:
 class _Search:
     """Takes tiles of bounds and keeps the pairs that are near."""
 
-    def __init__(self, vectors: Float32Array, norms: npt.NDArray[np.float64], floor: float, max_pairs: int) -> None:
-        self.vectors, self.floor, self.max_pairs = vectors, floor, max_pairs
+    def __init__(
+        self,
+        vectors: Float32Array,
+        norms: npt.NDArray[np.float64],
+        floor: float,
+        neighbours: int | None,
+        kinds: Sequence[Hashable] | None,
+    ) -> None:
+        self.vectors, self.floor, self.neighbours = vectors, floor, neighbours
+        numbers: dict[Hashable, int] = {}
+        self.kind = np.array([numbers.setdefault(kind, len(numbers)) for kind in kinds or [0] * len(vectors)], np.int64)
         self.inverse = (1 / norms).astype(np.float32)
         # Four more roundings: of the two inverse norms and of multiplying by them.
         self.floor_float32 = np.float32(floor - 1.1 * sum_error(vectors.shape[1] + 4))
-        self.survivors = self.count = 0
+        self.survivors = self.count = self.held = 0
+        self.room = max(HELD, 4 * len(vectors) * (neighbours or 0))
         self.counting = threading.Lock()
         self.own = threading.local()
         self.found: list[tuple[RowNumbers, RowNumbers, npt.NDArray[np.float64]]] = []
@@ -201,22 +222,40 @@ class _Search:
         near = values >= self.floor
         with self.counting:
             self.count += int(near.sum())
+            self.held += int(near.sum())
             self.found.append((first[near], second[near], values[near]))
-        if self.count > self.max_pairs:
-            raise ValueError(
-                f"more than {self.max_pairs} pairs have a cosine of {self.floor} or above: raise the floor "
-                "(cosine scales differ between embedding models) or max_pairs"
-            )
+            if self.neighbours is not None and self.held > self.room:
+                self.found = [self._nearest(self.neighbours)]
+                self.held = len(self.found[0][0])
 
-    def result(self, columns: int, kind: torch.dtype) -> NearPairs:
-        """All pairs found, sorted."""
+    def _nearest(self, neighbours: int) -> tuple[RowNumbers, RowNumbers, npt.NDArray[np.float64]]:
+        """Of the pairs held those that are among the nearest of one of their rows.
+
+        What is let go has so many nearer pairs at both ends already, so it would not be listed in the end.
+        """
+        first, second, cosine = self._held()
+        pairs = len(first)
+        ends, others = np.concatenate([first, second]), np.concatenate([second, first])
+        group = 2 * ends + np.tile(self.kind[first] == self.kind[second], 2)  # of a row, and of its kind or not
+        order = np.lexsort((others, np.tile(-cosine, 2), group))
+        start = np.searchsorted(group[order], group[order])  # of each group
+        listed = np.unique(order[np.arange(2 * pairs) - start < neighbours] % max(pairs, 1))
+        return first[listed], second[listed], cosine[listed]
+
+    def _held(self) -> tuple[RowNumbers, RowNumbers, npt.NDArray[np.float64]]:
         nothing = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
         first, second, cosine = (np.concatenate(parts) for parts in zip(nothing, *self.found, strict=True))
+        return first, second, cosine
+
+    def result(self, columns: int, kind: torch.dtype) -> NearPairs:
+        """The pairs to list, sorted."""
+        first, second, cosine = self._held() if self.neighbours is None else self._nearest(self.neighbours)
         order = np.lexsort((second, first))
         return NearPairs(
             first=first[order],
             second=second[order],
             cosine=cosine[order],
+            found=self.count,
             columns=columns,
             precision=str(kind).removeprefix("torch."),
             survivors=self.survivors,

@@ -18,13 +18,13 @@ from typing import Any, Literal, Protocol, assert_never
 from stages.lib.core.params import fill
 from stages.lib.core.records import Record
 from stages.lib.english.facts import Fact, pick_facts
-from stages.lib.english.question_faults import question_fault
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling
-from stages.lib.llm.replies import parse_question_answer
 from stages.lib.qa.openings import Opening, openings
 from stages.lib.qa.questions import answer_fault, finish_fault, repeats
 from stages.lib.qa.support import find_support
 from stages.lib.qa.topics import name_topic, topic_phrase
+from stages.lib.question_forms.question_faults import question_fault
+from stages.lib.replies.pairs_and_ratings import parse_question_answer
 
 PROMPTS = {"direct": "QA_generation_prompt", "fact_first": "fact_first_question_prompt"}
 BROAD_LOSS = 1.5  # specificity that a fact loses when all that can be asked is what its topic does
@@ -68,7 +68,8 @@ class QuestionOutcome:
     """What became of the texts: records, and what was rejected with the reason."""
 
     kept: list[Record]  # in the order of the texts
-    rejected: list[Record]  # {chunk, final, reason, reply, ...}; `final`: the text has no question because of it
+    # {chunk, final, reason, reply, ...}; `final`: the text has no question because of it; a failed request's `error`
+    rejected: list[Record]
     asked: int  # replies
 
 
@@ -99,13 +100,13 @@ def ask_directly(
     ]
     kept, rejected = [], []
     for chunk, reply in zip(chunks, model.generate(requests, progress=f"qa {name}"), strict=True):
-        pair = parse_question_answer(reply.text)
+        pair = parse_question_answer(reply.text, complete=reply.finish_reason != "length")
         fault = _reply_fault(reply) or ("unparsable" if pair is None else None)
         if pair and not fault:
             fault = question_fault(pair[0]) or answer_fault(*pair)
             fault = "repeats_prompt" if repeats(*pair, prompt) else fault
         if fault or pair is None:
-            rejected.append({"chunk": chunk["id"], "final": True, "reason": fault, "reply": reply.text})
+            rejected.append({"chunk": chunk["id"], "final": True, "reason": fault, "reply": reply.text} | _error(reply))
         else:
             question, answer = pair
             support = find_support(answer, chunk["text"])
@@ -144,6 +145,7 @@ def ask_fact_first(
             rejected.append(
                 {"chunk": chunk["id"], "final": last, "reason": fault, "reply": reply.text}
                 | {"opening": opening.text, "fact": fact.text}
+                | _error(reply)
             )
         open_chunks = [chunk for chunk in open_chunks if chunk["id"] not in kept]
     return QuestionOutcome([kept[chunk["id"]] for chunk in chunks if chunk["id"] in kept], rejected, asked)
@@ -168,7 +170,7 @@ def read_fact_question(
     rest, mark, _ = reply.text.partition("?")
     question = re.sub(r"\s+", " ", f"{opening.text}{rest}{mark}").strip()
     question = question if "topic" in chunk else name_topic(question, chunk["source"])
-    fault = (None if mark else _reply_fault(reply)) or question_fault(question)
+    fault = (None if mark else _reply_fault(reply) or "not_a_question") or question_fault(question)
     if fault is None and repeats(question, "", prompt):
         fault = "repeats_prompt"
     return question, fault or finish_fault(opening, rest, fact, topic_of(chunk))
@@ -199,6 +201,11 @@ def _reply_fault(reply: Reply) -> str | None:
     if reply.finish_reason == "length":
         return "cut_off"
     return None
+
+
+def _error(reply: Reply) -> Record:
+    """Why a request failed, for its line; nothing where it did not."""
+    return {"error": reply.error} if reply.error else {}
 
 
 def _record(generator: str, chunk: Record, **fields: Any) -> Record:

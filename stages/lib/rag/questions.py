@@ -53,7 +53,7 @@ def asked_questions(
         held_out: records of the test split.
         selected: records with id, chunk and support, of which the held-out ones were made.
         chunks: id -> record, the whole corpus.
-        groups: chunk id -> its near-duplicate group.
+        groups: chunk id -> the chunks of the same words.
         off_topic: questions of another subject.
     """
     by_id = {record["id"]: record for record in selected}

@@ -1,10 +1,15 @@
-"""Which chunks answer a question: its own chunk, near-duplicates, and overlapping neighbours that hold the support."""
+"""Which chunks answer a question: its own, those of the same words, and overlapping neighbours that hold the support.
 
-from collections.abc import Mapping, Sequence, Set
+Chunks of the same words, equal but for case, markup, punctuation and white space, are equally right, and no others:
+a chunk that dedup's judge removed as a near-duplicate may lack the very fact that is asked for.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from stages.lib.core.chunk_places import document_span, holds
 from stages.lib.core.records import Record
+from stages.lib.wording.form import form_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,18 +18,21 @@ class Relevant:
 
     qrels: dict[str, dict[str, int]] = field(default_factory=dict)  # question id -> chunk id -> 1
     origins: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("own_chunk", "overlapping", "near_duplicate"), 0)
+        default_factory=lambda: dict.fromkeys(("own_chunk", "overlapping", "same_words"), 0)
     )
     without_support: int = 0  # questions whose supporting span is not known: no overlapping chunk can count
 
 
-def duplicate_groups(deduplicated: Sequence[Record]) -> dict[str, tuple[str, ...]]:
-    """Maps every member of a near-duplicate group to the whole group, the kept chunk first."""
-    groups: dict[str, tuple[str, ...]] = {}
-    for record in deduplicated:
-        group = (record["id"], *record["duplicates"])
-        groups.update(dict.fromkeys(group, group))
-    return groups
+def same_words_groups(chunks: Iterable[Record]) -> dict[str, tuple[str, ...]]:
+    """Maps every chunk that shares its words with others to all of them, itself included, in order.
+
+    Args:
+        chunks: records with id and text.
+    """
+    by_words: dict[str, list[str]] = {}
+    for chunk in chunks:
+        by_words.setdefault(form_key(chunk["text"]), []).append(chunk["id"])
+    return {name: tuple(group) for group in by_words.values() if len(group) > 1 for name in group}
 
 
 def relevant_chunks(
@@ -38,12 +46,12 @@ def relevant_chunks(
 
     A question's own chunk counts. With `count_overlaps` so do the chunks of the same document
     that hold the whole supporting span (chunks overlap, so the same sentence stands in two).
-    Whatever counts, its near-duplicates count too.
+    Whatever counts, the chunks of the same words count too.
 
     Args:
         questions: records with id, chunk, and support {start, end} (offsets into the chunk's text) or null.
         chunks: id -> record with document, start, end and header (offsets into the document).
-        groups: chunk id -> its near-duplicate group.
+        groups: chunk id -> the chunks of the same words; none for those that are alone.
         corpus: ids of the chunks that can be retrieved.
         count_overlaps: as above.
 
@@ -69,8 +77,8 @@ def relevant_chunks(
             for neighbour in _holding_support(question, own, by_document[own["document"]]):
                 origins.setdefault(neighbour, "overlapping")
         for answering in list(origins):
-            for duplicate in groups.get(answering, ()):
-                origins.setdefault(duplicate, "near_duplicate")
+            for equal in groups.get(answering, ()):
+                origins.setdefault(equal, "same_words")
         found = {chunk: origin for chunk, origin in origins.items() if chunk in corpus}
         if not found:
             raise ValueError(f"question {name!r}: none of {sorted(origins)} is in the embedded corpus; rerun embed")

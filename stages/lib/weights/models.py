@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.params import PARAMS_FILE, announce, from_mapping, read_yaml
@@ -37,6 +38,11 @@ class ModelEntry:
     context: int = 4096  # tokens kept for prompt and reply together (llama_cpp, vllm)
     gpu_memory: float = 0.9  # share of the card that vllm takes, 0..1
     concurrency: int = 8  # requests in flight (openai, llama_cpp slots)
+    base_url: str = ""  # of the server, such as http://127.0.0.1:8000/v1; "": the environment says (openai)
+    api_key_env: str = ""  # environment variable that holds its key; "": LLMILL_OPENAI_API_KEY (openai)
+    extra_body: dict[str, Any] = field(default_factory=dict)  # merged into each request last; null leaves out (openai)
+    timeout: float = 600.0  # seconds that one answer of the server may take in all (openai)
+    max_failed: float = 0.5  # share of a stage's requests that may fail before the run stops, 0..1 (openai)
     thinking: bool = False  # let a hybrid reasoning model think before it answers
     qa_strategy: Literal["direct", "fact_first"] = "direct"  # how it writes questions (stages/qa.py)
     judge_method: Literal["rating", "likelihood"] = "rating"  # how it judges (stages/judge.py)
@@ -55,6 +61,16 @@ class ModelEntry:
             raise ValueError(f"source {self.source!r}: weights from a package need their `sha256`")
         if (kind == "server") != (self.backend == "openai"):
             raise ValueError(f"source {self.source!r} does not go with backend {self.backend!r}")
+        for name in ("base_url", "api_key_env", "extra_body"):
+            if getattr(self, name) and self.backend != "openai":
+                raise ValueError(f"source {self.source!r}: {name} is for servers (backend openai)")
+        if self.base_url:
+            check_url(self.base_url)
+        if self.api_key_env and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.api_key_env):
+            # what is written there may be the key itself: it is not repeated
+            raise ValueError(f"source {self.source!r}: api_key_env names an environment variable, it is not the key")
+        if self.timeout <= 0 or not 0 <= self.max_failed <= 1:
+            raise ValueError(f"source {self.source!r}: timeout must be > 0 and max_failed in 0..1")
         for name, needed in (("query_template", "{query}"), ("document_template", "{text}")):
             template = getattr(self, name)
             if template and needed not in template:
@@ -64,7 +80,19 @@ class ModelEntry:
     def identity(self) -> str:
         """Names the weights and how they are run: part of every ledger key."""
         digests = ",".join(f"{name}={digest}" for name, digest in sorted(self.sha256.items()))
-        return f"{self.source}@{self.revision or digests or 'unpinned'} {self.backend} {self.dtype}"
+        extra = f" {ledger_key(self.extra_body)}" if self.extra_body else ""
+        return f"{self.source}@{self.revision or digests or 'unpinned'} {self.backend} {self.dtype}{extra}"
+
+
+def check_url(url: str) -> None:
+    """Raises `ValueError` where a base URL is none."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"base_url {url!r}: write it as http://127.0.0.1:8000/v1")
 
 
 def load_model_entry(name: str, path: Path = PARAMS_FILE) -> ModelEntry:

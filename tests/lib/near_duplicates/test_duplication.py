@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import pytest
 
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
-from stages.lib.near_duplicates.duplication import Verdict, excess_surprise, judge_pairs, plain_words
+from stages.lib.near_duplicates.duplication import Verdict, excess_surprise, judge_pairs
 from stages.lib.weights.models import ModelEntry
 
 PROMPT = "One: {first_document}\nOther: {second_document}"
@@ -83,25 +83,12 @@ def test_the_direction_that_adds_more_counts() -> None:
     assert all(not request.prompt.chat for request in model.scored)
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("rank 1", "rank 2"),
-        ("rank 0.1", "rank 0.2"),
-        ("x is -1", "x is 1"),
-        ("a == b", "a != b"),
-        ("a < b", "a > b"),
-        ("torch.nn", "torch nn"),
-        ("use_cache", "use cache"),
-        ("True", "False"),
-    ],
-)
-def test_facts_survive_the_plain_words(one: str, other: str) -> None:
-    assert plain_words(one) != plain_words(other)
-
-
-def test_a_text_without_words_stays_as_it_is() -> None:
-    assert plain_words(" --- \n") == "---"
+def test_what_adds_enough_is_not_asked_the_other_way_round() -> None:
+    model = Scripted(rating=False)
+    assert excess_surprise([("sets the rank", "sets the rank of it"), ("a lamp", "a lamp")], model, 3.0) == [14.0, 0.0]
+    assert len(model.scored) == 2
+    assert excess_surprise([("sets the rank of it", "sets the rank")] * 2, model, 20.0) == [14.0, 14.0]
+    assert len(model.scored) == 2 + 4
 
 
 def test_what_adds_just_the_threshold_is_a_duplicate() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from stages.lib.near_duplicates import near_pairs as module
 from stages.lib.near_duplicates.near_pairs import Float32Array, cosines, exact_cosine, near_pairs
 
 Precision = Literal["float32", "bfloat16"]
@@ -151,10 +152,21 @@ def test_names_the_row_that_is_no_unit_vector(value: float) -> None:
         near_pairs(vectors, 0.9)
 
 
-def test_says_so_when_too_many_pairs_are_near() -> None:
-    vectors = unit(np.ones((3000, 16)))
-    with pytest.raises(ValueError, match=r"more than 1000 pairs .* raise the floor"):
-        near_pairs(vectors, 0.97, max_pairs=1000)
+@pytest.mark.parametrize("held", [10, 1 << 20])
+def test_lists_the_nearest_of_each_kind_whatever_is_held(monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    monkeypatch.setattr(module, "HELD", held)
+    vectors = unit(np.random.default_rng(5).normal(1, 0.15, (300, 8)).repeat(2, axis=0))  # with equal cosines
+    kinds = [i % 5 for i in range(len(vectors))]
+    every = near_pairs(vectors, 0.97)
+    ranked: dict[tuple[int, bool], list[tuple[float, int, int]]] = {}
+    for a, b, cosine in zip(every.first.tolist(), every.second.tolist(), every.cosine.tolist(), strict=True):
+        for end, other in ((a, b), (b, a)):
+            ranked.setdefault((end, kinds[a] == kinds[b]), []).append((-cosine, other, end))
+    expected = {tuple(sorted(pair[1:])) for group in ranked.values() for pair in sorted(group)[:3]}
+    near = near_pairs(vectors, 0.97, neighbours=3, kinds=kinds)
+    listed = list(zip(near.first.tolist(), near.second.tolist(), strict=True))
+    assert set(listed) == expected and listed == sorted(expected)
+    assert near.found == every.found == len(every.first) > 10 * len(expected)
 
 
 def test_says_so_when_memory_is_too_little() -> None:

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from stages.lib.english.facts import Fact
-from stages.lib.english.question_faults import question_fault
 from stages.lib.qa.openings import Opening
 from stages.lib.qa.questions import answer_fault, finish_fault, mark_duplicates, repeats
+from stages.lib.question_forms.question_faults import question_fault
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,14 @@
 import pytest
 
 from stages.lib.core.records import Record
-from stages.lib.ranking.qrels import duplicate_groups, relevant_chunks
+from stages.lib.ranking.qrels import relevant_chunks, same_words_groups
 
 # Document d: three chunks of 10 characters that overlap by 4; document e: one chunk.
 RECORDS: list[Record] = [
-    {"id": "d-0", "document": "d", "start": 0, "end": 10},
-    {"id": "d-6", "document": "d", "start": 6, "end": 16},
-    {"id": "d-12", "document": "d", "start": 12, "end": 22},
-    {"id": "e-0", "document": "e", "start": 0, "end": 22},
+    {"id": "d-0", "document": "d", "start": 0, "end": 10, "text": "The first."},
+    {"id": "d-6", "document": "d", "start": 6, "end": 16, "text": "thirty day"},
+    {"id": "d-12", "document": "d", "start": 12, "end": 22, "text": "ninety day"},
+    {"id": "e-0", "document": "e", "start": 0, "end": 22, "text": "## *Thirty*   `day`..."},
 ]
 CHUNKS = {chunk["id"]: chunk for chunk in RECORDS}
 ALL = frozenset(CHUNKS)
@@ -27,7 +27,7 @@ def test_own_chunk_and_neighbours_that_hold_the_whole_support() -> None:
     unknown = question("d-0", None, name="s")
     found = relevant_chunks([inside_overlap, one_too_early, unknown], CHUNKS, {}, ALL, count_overlaps=True)
     assert found.qrels == {"q": {"d-0": 1, "d-6": 1}, "r": {"d-0": 1}, "s": {"d-0": 1}}
-    assert found.origins == {"own_chunk": 3, "overlapping": 1, "near_duplicate": 0}
+    assert found.origins == {"own_chunk": 3, "overlapping": 1, "same_words": 0}
     assert found.without_support == 1
     without = relevant_chunks([inside_overlap], CHUNKS, {}, ALL, count_overlaps=False)
     assert without.qrels == {"q": {"d-0": 1}}
@@ -51,9 +51,9 @@ def test_a_support_in_a_chunk_with_its_tables_header_is_counted_from_behind_the_
         relevant_chunks([question("t-24", (20, 23))], chunks, {}, frozenset(chunks), count_overlaps=True)
 
 
-def test_near_duplicates_count_in_both_directions_and_for_neighbours_too() -> None:
-    groups = duplicate_groups([{"id": "d-6", "duplicates": ["e-0"]}, {"id": "d-0", "duplicates": []}])
-    assert groups == {"d-6": ("d-6", "e-0"), "e-0": ("d-6", "e-0"), "d-0": ("d-0",)}
+def test_the_same_words_count_in_both_directions_and_for_neighbours_too() -> None:
+    groups = same_words_groups(RECORDS)
+    assert groups == {"d-6": ("d-6", "e-0"), "e-0": ("d-6", "e-0")}
     kept, removed, neighbour = question("d-6", None), question("e-0", None, "r"), question("d-0", (7, 9), "s")
     found = relevant_chunks([kept, removed, neighbour], CHUNKS, groups, ALL, count_overlaps=True)
     assert found.qrels == {
@@ -65,10 +65,10 @@ def test_near_duplicates_count_in_both_directions_and_for_neighbours_too() -> No
 
 
 def test_only_what_was_embedded_counts() -> None:
-    groups = duplicate_groups([{"id": "d-6", "duplicates": ["e-0"]}])
+    groups = same_words_groups(RECORDS)
     found = relevant_chunks([question("e-0", None)], CHUNKS, groups, {"d-6"}, count_overlaps=True)
     assert found.qrels == {"q": {"d-6": 1}}
-    assert found.origins == {"own_chunk": 0, "overlapping": 0, "near_duplicate": 1}
+    assert found.origins == {"own_chunk": 0, "overlapping": 0, "same_words": 1}
     with pytest.raises(ValueError, match=r"'q': none of \['d-0'\] is in the embedded corpus"):
         relevant_chunks([question("d-0", None)], CHUNKS, groups, {"d-6"}, count_overlaps=True)
 

@@ -1,7 +1,7 @@
 import pytest
 
-from stages.lib.llm.replies import parse_question_answer, parse_rating
 from stages.lib.qa.support import find_support
+from stages.lib.replies.pairs_and_ratings import parse_question_answer, parse_rating
 
 
 @pytest.mark.parametrize(
@@ -16,10 +16,7 @@ from stages.lib.qa.support import find_support
     ],
 )
 def test_questions_and_answers_are_read(reply: str) -> None:
-    if reply.startswith("{ }"):
-        assert parse_question_answer(reply) is None  # the first object counts
-    else:
-        assert parse_question_answer(reply) == ("What is r?", "A rank.")
+    assert parse_question_answer(reply) == ("What is r?", "A rank.")
 
 
 def test_a_number_is_an_answer() -> None:
@@ -62,6 +59,46 @@ def test_garbage_is_none(reply: str) -> None:
 )
 def test_ratings_are_read(reply: str, rating: tuple[str, int] | None) -> None:
     assert parse_rating(reply) == rating
+
+
+R8 = ("What is the default of r in LoraConfig?", "8")
+
+
+@pytest.mark.parametrize(
+    ("reply", "pair"),
+    [
+        ("{'question': 'What is the default of r in LoraConfig?', 'answer': '8'}", R8),
+        ('{"question": "What is the default of r in LoraConfig?", "answer": "8",}', R8),
+        ('{"question": "What is the default\nof r in LoraConfig?", "answer": "8"}', R8),
+        (
+            '{"type": "object", "properties": {"question": {"type": "string"}}}\n'
+            '{"question": "What is the default of r in LoraConfig?", "answer": "8"}',
+            R8,
+        ),
+        ("**Question:** What is the default of r in LoraConfig?\n**Answer:** 8", R8),
+        ("Question：What is the default of r in LoraConfig?\nAnswer：8", R8),
+        (
+            '{"question": "What does the <|end|> token do in Phi-3\'s chat template?", "answer": "It ends a turn."}',
+            ("What does the <|end|> token do in Phi-3's chat template?", "It ends a turn."),
+        ),
+        ('Draft: {"question": "Q?", "answer": "A"}\n</think>\n\nI cannot ask about this.', None),
+        (
+            '{"question": "What ends the thinking of Qwen3?", "answer": "</think>"}',
+            ("What ends the thinking of Qwen3?", "</think>"),
+        ),
+        ('{"question": {"type": "string"}, "answer": {"type": "string"}}', None),
+    ],
+)
+def test_what_is_nearly_json_is_read(reply: str, pair: tuple[str, str] | None) -> None:
+    assert parse_question_answer(reply) == pair
+
+
+def test_a_reply_that_was_cut_off_is_not_repaired() -> None:
+    reply = '{"question": "What is r?", "answer": "A rank."'
+    assert parse_question_answer(reply) == ("What is r?", "A rank.")
+    assert parse_question_answer(reply, complete=False) is None
+    assert parse_rating('{"rationale": "Good.", "score": 4') == ("Good.", 4)
+    assert parse_rating('{"rationale": "Good.", "score": 4', complete=False) is None
 
 
 CONTEXT = "LoRA adds\n  low-rank matrices. The rank `r` is 8 by default, and the\nalpha is 16.\n\nOther text here."

@@ -1,0 +1,109 @@
+"""Whether two texts differ in a fact, by rules that need no language model: its words tell them apart for sure.
+
+A changed word is a fact where it holds a digit or is a number in words, negates, is a name or identifier,
+consists of signs, or stands on the list of words that turn a statement over (before and after, minimum
+and maximum, days and weeks). The list knows a few languages; digits, numerals, capitals and signs are known in all.
+What is left, such as "method" for "function", is for a judge.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from difflib import SequenceMatcher
+
+from stages.lib.wording.fact_words import FACT_CHARACTERS, FACT_WORDS, NUMBER_ENDINGS, OPPOSITE_PREFIXES
+from stages.lib.wording.form import Word, words_of
+
+SHOWN = 6  # changed words of a side that a reason names
+INSIDE = frozenset("-'’")  # signs that stand in ordinary words: well-known, don't
+
+
+def numbers(text: str) -> tuple[str, ...]:
+    """The words that hold a digit, in order: texts in which they differ state different facts."""
+    return tuple(core for word in words_of(text) if _has_digit(core := _core(word)))
+
+
+def other_fact(one: str, other: str) -> str | None:
+    """The words in which two texts state different facts, for a person to read; None: they differ in wording alone."""
+    left, right = words_of(one), words_of(other)
+    forms_left, forms_right = [_core(word) for word in left], [_core(word) for word in right]
+    count_left, count_right = Counter(forms_left), Counter(forms_right)
+    only_left, only_right = count_left - count_right, count_right - count_left
+    facts_left = [word for word in left if _core(word) in only_left and is_fact(word)]
+    facts_right = [word for word in right if _core(word) in only_right and is_fact(word)]
+    if not (facts_left or facts_right):
+        if turned := opposites(set(only_left), set(only_right)):
+            return _told(*turned)
+        moved = list(_changed(left, right, forms_left, forms_right))
+        facts_left = [word for part, _ in moved for word in part if is_fact(word)]
+        facts_right = [word for _, part in moved for word in part if is_fact(word)]
+    if not (facts_left or facts_right):
+        return None
+    return _told([word.written for word in facts_left], [word.written for word in facts_right])
+
+
+def is_fact(word: Word) -> bool:
+    """Whether another word in its place states another fact, whatever the other is."""
+    form, written = word.form, word.written
+    if form in FACT_WORDS or form.endswith("n't") or any(map(_is_fact_character, form)):
+        return True
+    letters = [character for character in written if character.isalpha()]
+    if not letters or any(
+        not (character.isalnum() or character in INSIDE or _is_mark(character)) for character in form
+    ):
+        return True  # signs; a dotted or underlined name, a call, a path
+    if any(character.isupper() for character in written[1:]):
+        return True  # NASA, PyTorch
+    if written[0].isupper() and not word.starts:
+        return True  # a name, or a noun in German
+    return len(form) > len("fünfzig") - 2 and form.endswith(NUMBER_ENDINGS)
+
+
+def opposites(left: set[str], right: set[str]) -> tuple[list[str], list[str]] | None:
+    """Two words of which one is the other with a prefix that turns it over: supported, unsupported."""
+    for some, others, swapped in ((left, right, False), (right, left, True)):
+        for word in sorted(some):
+            for prefix in OPPOSITE_PREFIXES:
+                if word.startswith(prefix) and word[len(prefix) :].lstrip("-") in others:
+                    pair = [word], [word[len(prefix) :].lstrip("-")]
+                    return pair[::-1] if swapped else pair
+    return None
+
+
+def _changed(
+    left: tuple[Word, ...], right: tuple[Word, ...], forms_left: list[str], forms_right: list[str]
+) -> Iterator[tuple[tuple[Word, ...], tuple[Word, ...]]]:
+    """The stretches in which the texts differ."""
+    start = 0
+    while start < min(len(left), len(right)) and forms_left[start] == forms_right[start]:
+        start += 1
+    matcher = SequenceMatcher(None, forms_left[start:], forms_right[start:], autojunk=False)
+    for tag, a, b, c, d in matcher.get_opcodes():
+        if tag != "equal":
+            yield left[start + a : start + b], right[start + c : start + d]
+
+
+def _told(left: list[str], right: list[str]) -> str:
+    def shown(words: list[str]) -> str:
+        return " ".join(words[:SHOWN]) + (" ..." if len(words) > SHOWN else "") or "nothing"
+
+    return f"{shown(left)} | {shown(right)}"
+
+
+def _core(word: Word) -> str:
+    """A word with a digit without the brackets and quotes around it, which alone are no other number."""
+    return word.form.strip("()\"'") if _has_digit(word.form) else word.form
+
+
+def _has_digit(form: str) -> bool:
+    return any(character.isdigit() for character in form)
+
+
+def _is_fact_character(character: str) -> bool:
+    """A digit or numeral of any script (三, ½, Ⅳ), or a character that negates (不)."""
+    return character in FACT_CHARACTERS or unicodedata.numeric(character, None) is not None
+
+
+def _is_mark(character: str) -> bool:
+    """A part of a letter: vowel signs of Hindi and Thai, accents, joiners."""
+    return unicodedata.category(character) in ("Mn", "Mc", "Cf")
