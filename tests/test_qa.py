@@ -97,6 +97,17 @@ def test_direct_keeps_pairs_and_the_span_that_supports_them() -> None:
     assert text in request.prompt.text and request.schema == SCHEMA
 
 
+def test_direct_reads_what_is_told_of_a_chunk_and_finds_support_in_its_text_alone() -> None:
+    model = Scripted({"rank of LoRA": pair("What is the rank of LoRA?", "8")})
+    record = chunk(1, "The rank of LoRA is 8 by default.", told="Source: v8.md\nHeading: LoRA 8\n\n")
+    outcome = ask_directly([record], PROMPTS["QA_generation_prompt"], model, PARAMS, "tiny")
+    (request,) = model.requests
+    assert "Source: v8.md\nHeading: LoRA 8\n\nThe rank of LoRA is 8" in request.prompt.text
+    assert "documents about machine learning" in request.prompt.text
+    (kept,) = outcome.kept
+    assert kept["support"] == {"start": 20, "end": 21}
+
+
 def test_direct_counts_every_kind_of_garbage() -> None:
     failed = Reply(text="", finish_reason="error", prompt_tokens=0, completion_tokens=0, error="status 400")
     replies: dict[str, tuple[str | Reply, str]] = {
