@@ -24,6 +24,7 @@ from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metri
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.asking import open_model
+from stages.lib.llm.in_flight import top_reasons
 from stages.lib.near_duplicates.duplication import PROMPT, Verdict, judge_pairs
 from stages.lib.near_duplicates.found_pairs import ChunkPair, FoundPairs, check_search, read_found
 from stages.lib.near_duplicates.groups import diameter, group_members, star_groups
@@ -297,6 +298,9 @@ def main() -> None:
     write_metrics("dedup", metrics, headline)
     watch.lap("write")
     watch.write(chunks=len(chunks), asked=metrics["asked"])
+    asked = {(line["a"], line["b"]): line for records in result.pairs.values() for line in records}
+    if failed := [line["verdict"] for line in asked.values() if line["decision"] == "judge_failed"]:
+        print(f"dedup: no verdict on {len(failed):,} pairs, so both chunks of each stay: {top_reasons(failed)}")
     made = f"{len(result.kept):,} chunks, {metrics['sampled']:,} of them to ask about,"
     print(ending("dedup", metrics["chunks"], "chunks", made, KEPT))
 

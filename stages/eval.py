@@ -34,7 +34,7 @@ from stages.lib.evaluation.systems import (
 from stages.lib.evaluation.win_rate import AnswerPair, Preference, judge_by_likelihood, judge_by_rating
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.chat_text import prompt_tokens
-from stages.lib.llm.failures import top_reasons
+from stages.lib.llm.in_flight import top_reasons
 from stages.lib.weights.base import check_adapter, load_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry, load_model_entry

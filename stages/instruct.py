@@ -26,6 +26,7 @@ from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import from_mapping, load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
 from stages.lib.llm.asking import open_model
+from stages.lib.llm.in_flight import top_reasons
 from stages.lib.llm.protocol import LanguageModel
 from stages.lib.qa.question_writing import PROMPTS as ASKING_PROMPTS
 from stages.lib.reading.documents import Drop
@@ -195,6 +196,8 @@ def main() -> None:
         plain: dict[ChatSplit, list[QAItem]] = {
             split: [i for i in items if sides[i.source] == split] for split in SPLITS
         }
+        if failed := [line["detail"] for line in account.dropped if line["reason"] == "failed_request"]:
+            print(f"instruct: {len(failed):,} requests failed: {top_reasons(failed)}")
         check_sides(plain, params)
         edges = {split: edge_cases(plain[split], groups, params, prompts, model) for split in SPLITS}
         watch.lap("edge_cases")

@@ -24,7 +24,7 @@ from stages.lib.judging.judged import CRITERIA, Judged, judge_by_likelihood, jud
 from stages.lib.judging.likelihood import word_rarity
 from stages.lib.judging.validity import PROBES, JudgedItem, Probe, auc_report, make_probes, thin_kinds
 from stages.lib.llm.asking import open_model
-from stages.lib.llm.failures import top_reasons
+from stages.lib.llm.in_flight import top_reasons
 from stages.lib.llm.protocol import Sampling
 from stages.lib.weights.models import load_model_entry
 

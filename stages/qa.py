@@ -15,7 +15,7 @@ from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metri
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.asking import open_model
-from stages.lib.llm.failures import top_reasons
+from stages.lib.llm.in_flight import top_reasons
 from stages.lib.qa.question_writing import PROMPTS, QuestionOutcome, asker
 from stages.lib.qa.questions import mark_duplicates
 from stages.lib.weights.models import load_model_entry

@@ -20,7 +20,7 @@ from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metri
 from stages.lib.core.params import load, load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.asking import open_model
-from stages.lib.llm.failures import top_reasons
+from stages.lib.llm.in_flight import top_reasons
 from stages.lib.reranking.pair_scores import PairScores, QueryDocument, Reranker
 from stages.lib.reranking.rerankers import ASKING_METHODS, PROMPTS, asking_reranker, open_encoder_reranker
 from stages.lib.search import embedding_files as stored

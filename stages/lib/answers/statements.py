@@ -2,7 +2,6 @@
 
 import re
 
-
 # Letters of scripts that write no blanks between words: what stands beside one is a word of its own
 _UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uff66-\uff9f"
 

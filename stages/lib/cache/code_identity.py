@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[3]
 # bytes from place to place. Whole rooms, and single modules.
 PLUMBING = (
     *("core", "cache", "weights.models"),
-    *("llm.in_flight", "llm.openai_client", "llm.server_limits", "llm.server_answers", "llm.failures"),
+    *("llm.in_flight", "llm.openai_client", "llm.server_limits", "llm.server_answers"),
 )
 
 

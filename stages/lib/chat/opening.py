@@ -47,6 +47,8 @@ def open_entry(
                 base_url=base_url or model.base_url,
                 api_key_env=api_key_env or model.api_key_env,
                 context=model.context,
+                thinking=model.thinking,
+                extra_body=model.extra_body,
             )
         case "transformers":
             loaded = load_base(model, resolved_dtype(model.dtype))

@@ -13,11 +13,11 @@ from stages.lib.chats.collect_items import text_fault
 from stages.lib.chats.qa_items import Change, Kind, QAItem
 from stages.lib.chats.qasa import clean
 from stages.lib.core.params import fill
-from stages.lib.llm.json_objects import find_json_object
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling
 from stages.lib.qa.questions import repeats
 from stages.lib.question_forms.question_faults import question_fault
 from stages.lib.reading.documents import Drop
+from stages.lib.replies.json_objects import find_json_object
 
 MAX_CHARS = 600  # of each part of a reply
 

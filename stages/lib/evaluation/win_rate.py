@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stages.lib.core.params import fill
-from stages.lib.llm.json_objects import find_json_object
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Sampling, ScoreRequest
 from stages.lib.llm.protocol import Reply as JudgeReply
+from stages.lib.replies.json_objects import find_json_object
 
 Outcome = Literal["win", "tie", "loss"]
 WORTH: dict[Outcome, float] = {"win": 1.0, "tie": 0.5, "loss": 0.0}

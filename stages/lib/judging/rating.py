@@ -14,9 +14,9 @@ from typing import Any
 
 from stages.lib.core.params import fill
 from stages.lib.judging.validity import JudgedItem
-from stages.lib.llm.failures import top_reasons
+from stages.lib.llm.in_flight import top_reasons
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Sampling, ScoreRequest
-from stages.lib.llm.replies import parse_rating
+from stages.lib.replies.pairs_and_ratings import parse_rating
 
 SCORES = ("1", "2", "3", "4", "5")
 FIELDS = {  # what a criterion's prompt is told of an item

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stages.lib.llm.protocol import GenerateRequest, Prompt, ScoreRequest
-from stages.lib.llm.thinking import (
+from stages.lib.replies.thinking import (
     FINAL_CHANNEL,
     after_thinking,
     final_channel,

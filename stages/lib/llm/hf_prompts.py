@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from stages.lib.llm import chat_text
 from stages.lib.llm.protocol import GenerateRequest, Score, ScoreRequest
-from stages.lib.llm.thinking import has_closing_mark
+from stages.lib.replies.thinking import has_closing_mark
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry
 

@@ -22,9 +22,9 @@ import httpx
 
 from stages.lib.llm import chat_text
 from stages.lib.llm.in_flight import answers_in_flight
-from stages.lib.llm.json_objects import on_one_line
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Score, ScoreRequest
-from stages.lib.llm.thinking import FINAL_CHANNEL
+from stages.lib.replies.json_objects import on_one_line
+from stages.lib.replies.thinking import FINAL_CHANNEL
 from stages.lib.weights.models import ModelEntry, locate
 
 FORCED = 1000.0  # added to a logit: above any that a model gives

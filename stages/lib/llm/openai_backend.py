@@ -18,8 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from stages.lib.llm import chat_text
-from stages.lib.llm.failures import FailureCount
-from stages.lib.llm.in_flight import answers_in_flight
+from stages.lib.llm.in_flight import FailureCount, answers_in_flight
 from stages.lib.llm.openai_client import FIRST_WAIT, FailedError, OpenAiClient, RefusedError
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.llm.server_answers import choice_logprobs, count, ended_by, likeliest, no_text, text_of
@@ -88,7 +87,11 @@ class OpenAiBackend:
 
     def _counted(self, request: GenerateRequest, failures: FailureCount) -> Reply:
         reply = self._reply(request)
-        failures.enter(reply.error)
+        try:
+            failures.enter(reply.error)
+        except RuntimeError:
+            self.client.end()
+            raise
         return reply
 
     def _reply(self, request: GenerateRequest) -> Reply:

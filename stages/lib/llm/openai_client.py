@@ -30,7 +30,7 @@ FEW_ATTEMPTS = 4  # where the server answers others meanwhile: the failure is th
 TIMED_OUT_ATTEMPTS = 2  # each has taken `timeout` seconds
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds, doubling in between
 LONGEST_ASKED_WAIT = 300.0  # seconds that a server's Retry-After is honoured for
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS, PROBE_SECONDS = 10.0, 60.0
 REFUSED = (400, 413, 422, 501)  # the request's own fault: this reply fails, the others go on
 PASSING = (408, 409, 425, 429)  # and all from 500 on
 URL_NAMES = ("LLMILL_OPENAI_BASE_URL", "OPENAI_BASE_URL")
@@ -95,7 +95,7 @@ class OpenAiClient:
     def connections(self) -> "Connections":
         """The connection pool, with the key."""
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        return Connections(headers, self.entry.concurrency + 1, self.entry.timeout)  # one for the probe
+        return Connections(headers, self.entry.concurrency + 1)  # one for the probe
 
     def ask(self, body: dict[str, Any]) -> tuple[Choice, Usage]:
         """Asks until there is an answer; returns its first choice and the usage.
@@ -156,7 +156,7 @@ class OpenAiClient:
         with self._probing:
             if self._answered == answered:
                 try:
-                    self._ask_once(self.fitted(PROBE if "messages" in body else TEXT_PROBE))
+                    self._ask_once(self.fitted(PROBE if "messages" in body else TEXT_PROBE), PROBE_SECONDS)
                 except TransientError:
                     return False
                 except RefusedError:
@@ -170,10 +170,10 @@ class OpenAiClient:
         doubling = wait_exponential_jitter(self.first_wait, max=LONGEST_WAIT, jitter=self.first_wait)
         return max(asked, float(doubling(state)))
 
-    def _ask_once(self, body: dict[str, Any]) -> tuple[Choice, Usage]:
+    def _ask_once(self, body: dict[str, Any], most: float = math.inf) -> tuple[Choice, Usage]:
         url = f"{self.base_url}/{'chat/completions' if 'messages' in body else 'completions'}"
         try:
-            answer = self.connections.post(url, {"model": self.model} | body)
+            answer = self.connections.post(url, {"model": self.model} | body, min(self.entry.timeout, most))
         except TimeoutError as error:
             reason = f"{url}: no whole answer within {self.entry.timeout:g} s (`timeout` of the model's entry)"
             raise TransientError(reason, attempts=TIMED_OUT_ATTEMPTS) from error
@@ -194,7 +194,10 @@ class OpenAiClient:
             place = answer.headers.get("location", "nowhere")
             raise RuntimeError(f"{url}: the server redirects to {place!r} (status {status}): name that as base_url")
         if not 200 <= status < 300:
-            raise RuntimeError(f"{url}: status {status} for model {self.model!r}: {said}")
+            place = (
+                "; is base_url right? Most end in /v1" if status in (404, 405) and b"model" not in answer.body else ""
+            )
+            raise RuntimeError(f"{url}: status {status} for model {self.model!r}: {said}{place}")
         try:
             return _first_choice(answer, "message" if "messages" in body else "text")
         except (ValueError, KeyError, IndexError, TypeError) as error:
@@ -210,9 +213,8 @@ class Connections:
     A thread of its own runs an event loop. Both are left where they are when the process ends, whatever they wait for.
     """
 
-    def __init__(self, headers: dict[str, str], most: int, seconds: float) -> None:
-        """`most`: connections at once; `seconds`: of an exchange."""
-        self._seconds = seconds
+    def __init__(self, headers: dict[str, str], most: int) -> None:
+        """`most`: connections at once."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="server connections", daemon=True)
         self._thread.start()
@@ -222,17 +224,17 @@ class Connections:
             limits=httpx.Limits(max_connections=most),
         )
 
-    def post(self, url: str, body: dict[str, Any]) -> HttpAnswer:
-        """Posts JSON.
+    def post(self, url: str, body: dict[str, Any], seconds: float) -> HttpAnswer:
+        """Posts JSON; the whole exchange may take so many seconds.
 
         Raises:
             TimeoutError: the exchange took longer than it may.
             httpx.RequestError: no connection, one that broke off, or a body that cannot be decoded.
         """
-        return asyncio.run_coroutine_threadsafe(self._post(url, body), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(self._post(url, body, seconds), self._loop).result()
 
-    async def _post(self, url: str, body: dict[str, Any]) -> HttpAnswer:
-        async with asyncio.timeout(self._seconds):
+    async def _post(self, url: str, body: dict[str, Any], seconds: float) -> HttpAnswer:
+        async with asyncio.timeout(seconds):
             response = await self._client.post(url, json=body)
         return HttpAnswer(response.status_code, response.headers, response.content)
 
@@ -269,7 +271,7 @@ def base_url(entry: ModelEntry) -> str:
             "LLMILL_OPENAI_API_KEY), such as http://127.0.0.1:8000/v1"
         )
     check_url(url)
-    return url.rstrip("/")
+    return url.rstrip("/").removesuffix("/chat/completions")
 
 
 def api_key(entry: ModelEntry) -> str:

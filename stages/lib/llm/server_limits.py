@@ -147,6 +147,7 @@ def _no_system_turn(body: Body) -> Body | None:
 
 
 STEPS = (  # in the order in which they are applied, and tried where a message names nothing
+    Step("stream_options", r"stream_options|include_usage", _without("stream_options")),
     Step(
         "chat_template_kwargs",
         r"chat_template_kwargs|enable_thinking|chat template kwargs",
@@ -233,14 +234,14 @@ class ServerLimits:
         if OWN_FAULT.search(message) or parameters in self._accepted or parameters in self._hopeless:
             raise refusal
         helpful = [step for step in STEPS if self.fitted(body, frozenset({step})) != sent]
-        named = [step for step in helpful if re.search(step.named_by, message, re.IGNORECASE | re.DOTALL)]
+        named = [step for step in helpful if _names(message, step)]
         tried = [frozenset({step}) for step in named or helpful]
         for steps in [*tried, frozenset(helpful)] if len(helpful) > 1 else tried:
             other = self.fitted(body, steps)
             try:
                 answer = send(other)
             except RefusedError as error:
-                if named and len(steps) == 1 and _kind(str(error)) != _kind(message):  # now it is about something else
+                if named and len(steps) == 1 and not _names(str(error), *steps):  # now it is about something else
                     self._take(steps, message)
                     return None
                 continue
@@ -261,8 +262,8 @@ class ServerLimits:
         self._taken |= steps
 
 
-def _kind(message: str) -> str:
-    return re.sub(r"\d+", "N", message)
+def _names(message: str, step: Step) -> bool:
+    return re.search(step.named_by, message, re.IGNORECASE | re.DOTALL) is not None
 
 
 def _parameters(body: Body) -> str:

@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import Any
 
 from stages.lib.llm.hf_prompts import HuggingFacePrompts, Tokens, misfits
-from stages.lib.llm.json_objects import on_one_line
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
+from stages.lib.replies.json_objects import on_one_line
 from stages.lib.weights.models import ModelEntry
 
 NAMED_TOKENS = 128  # vllm.sampling_params.MAX_LOGPROB_TOKEN_IDS

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from stages.lib.core.params import fill
-from stages.lib.llm.json_objects import find_json_object
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling, Score, ScoreRequest
+from stages.lib.replies.json_objects import find_json_object
 from stages.lib.wording.form import form_key
 
 PROMPT = "document_duplication_critique_prompt"

@@ -20,12 +20,12 @@ from stages.lib.core.records import Record
 from stages.lib.english.facts import Fact, pick_facts
 from stages.lib.languages.english_or_not import guess
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling
-from stages.lib.llm.replies import parse_question_answer
 from stages.lib.qa.openings import Opening, openings
 from stages.lib.qa.questions import answer_fault, finish_fault, repeats
 from stages.lib.qa.support import find_support
 from stages.lib.qa.topics import name_topic, topic_phrase
 from stages.lib.question_forms.question_faults import question_fault
+from stages.lib.replies.pairs_and_ratings import parse_question_answer
 
 PROMPTS = {"direct": "QA_generation_prompt", "fact_first": "fact_first_question_prompt"}
 BROAD_LOSS = 1.5  # specificity that a fact loses when all that can be asked is what its topic does

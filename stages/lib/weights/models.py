@@ -7,8 +7,9 @@ each weights file, checked before first use). Nothing is ever unpickled.
 
 import importlib.metadata
 import re
+import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -102,10 +103,36 @@ def load_model_entry(name: str, path: Path = PARAMS_FILE) -> ModelEntry:
         ValueError: no such model, a name that DVC's dotted paths cannot address, a bad entry, or weights on a path that
             neither `sha256` pins nor DVC tracks for the running stage.
     """
-    entry = model_entry(name, read_yaml(path).get("models", {}), where=str(path))
+    models = read_yaml(path).get("models", {})
+    entry = model_entry(name, models, where=str(path))
     announce(path, [f"models.{name}"])
     _check_weights_tracked(name, entry)
-    return entry
+    return _told_apart(name, entry, models)
+
+
+def _told_apart(name: str, entry: ModelEntry, models: dict[str, Any]) -> ModelEntry:
+    """The entry; where another one calls its model by the same name at another server, with the server as revision.
+
+    Without, the two would share their replies in the ledger.
+    """
+    if not entry.source.startswith("server:") or entry.revision:
+        return entry
+    like = [
+        other
+        for other, found in models.items()
+        if isinstance(found, dict)
+        and found.get("source") == entry.source
+        and not found.get("revision")
+        and found.get("base_url", "") != entry.base_url
+    ]
+    if not like:
+        return entry
+    print(
+        f"models.{name}: {like[0]} is {entry.source} too, at another base_url: replies are kept apart by it. A server "
+        "that is to move with its replies needs a `revision` in its entry",
+        file=sys.stderr,
+    )
+    return replace(entry, revision=entry.base_url or "by the environment")
 
 
 def model_entry(name: str, models: Any, where: str) -> ModelEntry:

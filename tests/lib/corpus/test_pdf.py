@@ -9,7 +9,7 @@ import pymupdf
 import pytest
 
 from stages.lib.corpus.files import FilesSource, read_files
-from stages.lib.corpus.pdf import pdf_pages, pdf_text
+from stages.lib.corpus.pdf import Page, pdf_text, read_pages
 from stages.lib.reading.documents import BrokenInputError, Document, Drop
 
 
@@ -25,7 +25,11 @@ def make_pdf(path: Path, *pages: str, **options: object) -> Path:
 
 def test_page_and_paragraph_breaks_are_blank_lines(tmp_path: Path) -> None:
     path = make_pdf(tmp_path / "a.pdf", "First page.\n\nIts second paragraph.", "Second page.", "")
-    assert list(pdf_pages(path)) == ["First page.\n\nIts second paragraph.", "Second page.", ""]
+    assert [page.text for page in read_pages(path) if isinstance(page, Page)] == [
+        "First page.\n\nIts second paragraph.",
+        "Second page.",
+        "",
+    ]
     assert pdf_text(path, 1000) == "First page.\n\nIts second paragraph.\n\nSecond page."
 
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -133,6 +134,13 @@ def test_the_openai_backend_against_a_real_server(
             )
         )
         assert score[0].logprobs == pytest.approx(exact[0][1].logprobs, abs=1e-2)
+        rated = ScoreRequest(
+            prompt=Prompt(text="How true is it, 1 to 5?", answer_prefix='{"score": '), choices=tuple("12345")
+        )
+        found = model.score([rated])[0]  # llama.cpp's server continues the assistant's turn
+        assert found.logprobs == pytest.approx(next(backend.score([rated], [0]))[0][1].logprobs, abs=1e-2)
+        long = replace(rated, prompt=replace(rated.prompt, text="word " * 600))
+        assert "exceeds the available context" in model.score([long])[0].error
     with open_model(load_model_entry("local", params)) as model:
         assert model.generate(asked[:6]) == replies[:6]
         assert (model.asked, model.reused) == (0, 6)

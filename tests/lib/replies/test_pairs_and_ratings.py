@@ -1,6 +1,6 @@
 import pytest
 
-from stages.lib.llm.replies import parse_question_answer, parse_rating
+from stages.lib.replies.pairs_and_ratings import parse_question_answer, parse_rating
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from stages.lib.llm.chat_text import visible
-from stages.lib.llm.thinking import MARKS, after_thinking
+from stages.lib.replies.thinking import MARKS, after_thinking
 
 HARMONY = "<|channel|>analysis<|message|>hm {draft}<|end|><|start|>assistant"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stages.lib.llm.json_objects import find_json_object
+from stages.lib.replies.json_objects import find_json_object
 
 SCORE = {"score": (int,)}
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stages.lib.llm.thinking import after_thinking
+from stages.lib.replies.thinking import after_thinking
 
 STYLE: dict[str, Any] = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 Keys = Mapping[str, tuple[type, ...]]  # the keys that an object must have, with the types of their values

@@ -2,8 +2,8 @@
 
 import pytest
 
-from stages.lib.llm.replies import parse_rating
-from stages.lib.llm.stated_scores import score_of
+from stages.lib.replies.pairs_and_ratings import parse_rating
+from stages.lib.replies.stated_scores import score_of
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ them ("Factoid question: ... Answer: ..."). What fits neither is None: the calle
 import re
 from typing import Any
 
-from stages.lib.llm.json_objects import find_json_object, names_key
-from stages.lib.llm.stated_scores import one_line, score_of, stated_score
-from stages.lib.llm.thinking import after_thinking
+from stages.lib.replies.json_objects import find_json_object, names_key
+from stages.lib.replies.stated_scores import one_line, score_of, stated_score
+from stages.lib.replies.thinking import after_thinking
 
 _PAIR = re.compile(
     r"(?:factoid\s+)?question\W{0,4}[:：]\W{0,4}(?P<question>.+?)\s*(?:factoid\s+)?\banswer\W{0,4}[:：]\s*(?P<answer>.+)",
