@@ -27,9 +27,12 @@ PARAMS = Params(
     facts_per_chunk=2,
     temperature=0.0,
     seed=0,
+    tell=[],
     duplicate_similarity=0.85,
 )
-PROMPTS = load_prompts(["QA_generation_prompt", "fact_first_question_prompt"], ROOT / "prompts.yaml")
+PROMPTS = load_prompts(
+    ["QA_generation_prompt", "fact_first_question_prompt"], ROOT / "prompts.yaml", domain="machine learning"
+)
 
 
 @dataclass
@@ -92,6 +95,17 @@ def test_direct_keeps_pairs_and_the_span_that_supports_them() -> None:
     }
     (request,) = model.requests
     assert text in request.prompt.text and request.schema == SCHEMA
+
+
+def test_direct_reads_what_is_told_of_a_chunk_and_finds_support_in_its_text_alone() -> None:
+    model = Scripted({"rank of LoRA": pair("What is the rank of LoRA?", "8")})
+    record = chunk(1, "The rank of LoRA is 8 by default.", told="Source: v8.md\nHeading: LoRA 8\n\n")
+    outcome = ask_directly([record], PROMPTS["QA_generation_prompt"], model, PARAMS, "tiny")
+    (request,) = model.requests
+    assert "Source: v8.md\nHeading: LoRA 8\n\nThe rank of LoRA is 8" in request.prompt.text
+    assert "documents about machine learning" in request.prompt.text
+    (kept,) = outcome.kept
+    assert kept["support"] == {"start": 20, "end": 21}
 
 
 def test_direct_counts_every_kind_of_garbage() -> None:
@@ -218,7 +232,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "models:\n  tiny: {source: path:tiny, backend: transformers}\n"
         "qa:\n  generators: [tiny]\n  max_new_tokens: 99\n  question_max_new_tokens: 20\n"
         "  facts_per_chunk: 2\n"
-        "  temperature: 0.0\n  seed: 0\n  duplicate_similarity: 0.85\n"
+        "  temperature: 0.0\n  seed: 0\n  tell: []\n  duplicate_similarity: 0.85\ndomain: cooking\n"
     )
     return tmp_path
 

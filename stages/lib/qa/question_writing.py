@@ -7,7 +7,8 @@
   fact is tried.
 
 A text is a record with `id`, `source`, `start` (characters into its document) and `text`; with `topic`, that is what
-the questions name (empty: they need not name it), else what the source's name says.
+the questions name (empty: they need not name it), else what the source's name says. With `told`, `direct` reads that
+before the text (core/telling.py); `fact_first` names the source by its topic.
 """
 
 import re
@@ -93,9 +94,10 @@ def ask_directly(
     """One request per chunk; the reply holds question and answer."""
     requests = [
         GenerateRequest(
-            prompt=Prompt(text=fill(prompt, context=chunk["text"])),
+            prompt=Prompt(text=fill(prompt, context=_context(chunk))),
             sampling=Sampling(max_tokens=params.max_new_tokens, temperature=params.temperature, seed=params.seed),
             schema=SCHEMA,
+            readable=is_pair,
         )
         for chunk in chunks
     ]
@@ -113,6 +115,11 @@ def ask_directly(
             support = find_support(answer, chunk["text"], question)
             kept.append(_record(name, chunk, strategy="direct", question=question, answer=answer, support=support))
     return QuestionOutcome(kept, rejected, len(requests))
+
+
+def is_pair(reply: Reply) -> bool:
+    """Whether a reply holds a question and an answer, and was not cut off."""
+    return reply.finish_reason != "length" and parse_question_answer(reply.text) is not None
 
 
 def ask_fact_first(
@@ -191,6 +198,10 @@ def read_fact_question(
 def topic_of(chunk: Record) -> str:
     """How questions on a text name what it is about; "" if they need not."""
     return str(chunk["topic"]) if "topic" in chunk else topic_phrase(chunk["source"])
+
+
+def _context(chunk: Record) -> str:
+    return str(chunk["told"]) + str(chunk["text"]) if "told" in chunk else str(chunk["text"])
 
 
 def _fact_request(prompt: str, chunk: Record, fact: Fact, opening: Opening, params: Settings) -> GenerateRequest:
