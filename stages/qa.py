@@ -23,6 +23,10 @@ from stages.lib.weights.models import load_model_entry
 
 CHUNKS = Path("data/chunks/chunks_dedu.jsonl")
 QA_DIR = Path("data/qa")
+NOT_ENGLISH = (
+    "Most chunks are not in English, and the rules of qa_strategy 'fact_first' are: "
+    "take qa_strategy 'direct' with a model that speaks the documents' language (params.yaml, models:)."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,8 @@ def advice(rejected: Sequence[Record], strategy: str) -> str:
     match max(reasons, key=reasons.__getitem__, default=""):
         case "failed_request":
             return failed
+        case "not_english":
+            return f" {NOT_ENGLISH}"
         case "cut_off":
             return f"{failed} Most replies reach their limit: raise qa.max_new_tokens (params.yaml)."
         case _:
@@ -135,6 +141,8 @@ def main(generator: str) -> None:
     )
     if errors := [line["error"] for line in outcome.rejected if "error" in line]:
         print(f"qa {generator}: {len(errors):,} requests failed: {top_reasons(errors)}")
+    if 2 * metrics["chunks"]["dropped"].get("not_english", 0) >= len(chunks):
+        print(f"qa {generator}: {NOT_ENGLISH}")
     made = f"{len(records):,} questions"
     print(ending(f"qa {generator}", metrics["chunks"], "chunks", made, QA_DIR / f"{generator}_qa.jsonl"))
 

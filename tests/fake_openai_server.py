@@ -211,7 +211,7 @@ MODES: dict[str, Callable[[Handler], None]] = {
             {"type": "text", "text": h.answer()[5:]},
         ]
     ),
-    "surrogate": lambda h: h.ok(json.dumps({"question": "What does \ud83d mean here?", "answer": "\ud83d"})),
+    "surrogate": lambda h: h.ok(json.dumps({"question": "What does machine 8 weigh?", "answer": "8 tons \ud83d"})),
     "reasoning_content": lambda h: h.ok(None, reasoning_content=h.answer()),
     "reasoning": lambda h: h.ok("", reasoning=h.answer()),
     "reasoning_length": lambda h: h.ok(None, "length", reasoning_content="I should"),

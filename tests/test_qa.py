@@ -279,6 +279,21 @@ def test_main_fails_clearly_where_nothing_is_usable(project: Path, monkeypatch: 
     assert not Path("data/qa/tiny_qa.jsonl").exists()
 
 
+def test_main_says_what_to_do_with_other_languages(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    german = "Der Rang der Matrizen ist 8, und die Gewichte werden mit dem Modell gespeichert."
+    chunks = [chunk(1, FACTS), chunk(2, german), chunk(3, german)]
+    write_jsonl(Path("data/chunks/chunks_dedu.jsonl"), chunks)
+    opens(Scripted({"When is": " the replacement rolled back?"}, "fact_first"), monkeypatch)
+    main("tiny")
+    assert "Most chunks are not in English" in capsys.readouterr().out
+    assert read_results("qa_tiny")["chunks"] == {"in": 3, "kept": 1, "dropped": {"not_english": 2}}
+    write_jsonl(Path("data/chunks/chunks_dedu.jsonl"), chunks[1:])
+    with pytest.raises(ValueError, match=r"none of 2 chunks .*not_english.*qa_strategy 'direct'"):
+        main("tiny")
+
+
 def test_main_names_what_is_wrong(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="'other' is not among"):
         main("other")

@@ -112,6 +112,12 @@ def test_an_error_names_the_reason_and_no_size_of_a_model(inside: Path, server: 
         assert database.execute("SELECT count(*) FROM answers").fetchone() == (0,)
 
 
+def test_half_a_surrogate_pair_breaks_no_file(inside: Path, server: FakeServer) -> None:
+    write_params(inside, {"gen": ("surrogate", server)})
+    stages.qa.main("gen")
+    assert read_jsonl(inside / "data/qa/gen_qa.jsonl")[0]["answer"] == "8 tons ?"
+
+
 @pytest.mark.parametrize("model", ["good", "nologprobs", "score400"])
 def test_judge_keeps_ratings_without_expected_scores_and_says_so(
     inside: Path, server: FakeServer, model: str, capfd: pytest.CaptureFixture[str]

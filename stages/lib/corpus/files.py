@@ -1,5 +1,6 @@
 """Documents from files: text and markdown whole, JSONL and JSON record by record, PDF by PyMuPDF."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -64,16 +65,25 @@ def _read(source: FilesSource, paths: list[Path], max_chars: int, advance: Advan
         else:
             try:
                 advance(path.stat().st_size)
-                yield _whole_file(path, max_chars)
+                yield from _whole_file(path, max_chars)
             except OSError as error:
                 yield unreadable(path, error)
 
 
-def _whole_file(path: Path, max_chars: int) -> DocumentOrDrop:
+def _whole_file(path: Path, max_chars: int) -> list[DocumentOrDrop]:
+    """The document, or why there is none; and of a PDF a drop for each page that cannot be read."""
+    broken: list[DocumentOrDrop] = []
+    item = _document_of(
+        path, max_chars, lambda page: broken.append(Drop(f"{path} {page.detail}", page.reason, "the others are read"))
+    )
+    return [item, *broken]
+
+
+def _document_of(path: Path, max_chars: int, on_broken: Callable[[BrokenInputError], object]) -> DocumentOrDrop:
     suffix = path.suffix.lower()
     try:
         if suffix == ".pdf":
-            text = pdf_text(path, max_chars)
+            text = pdf_text(path, max_chars, on_broken)
         elif suffix not in TEXT_SUFFIXES:
             known = " ".join((*TEXT_SUFFIXES, *RECORD_SUFFIXES, ".pdf"))
             return Drop(str(path), "unknown_file_type", f"{suffix or 'no suffix'}; read are {known}")

@@ -3,12 +3,12 @@
 import re
 from itertools import groupby
 
-import yaml
-
 MARKDOWN_SUFFIXES = (".md", ".mdx", ".markdown")
 _FRONT = re.compile(
     r"---[ \t]*\n(?P<fields>(?=[\w\"'-][^\n:]*:|#|---).*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
 )
+_FIELD = re.compile(r"[\w\"'-][^\n:]*:(?:\s|$)|[ \t]|-[ \t]|#|$")  # a line of YAML's mappings, or the rest of one
+_FRONT_TITLE = re.compile(r"^title:[ \t]*(?P<quote>[\"']?)(?P<title>\S.*?)(?P=quote)[ \t]*$", re.MULTILINE)
 _TITLE = re.compile(r"^ {0,3}#[ \t]+\S|^ {0,3}\S[^\n]*\n {0,3}={2,}[ \t]*$", re.MULTILINE)
 _FENCE = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})(?P<info>.*)")
 _MODULE = re.compile(
@@ -30,24 +30,16 @@ def as_shown(text: str, suffix: str) -> str:
     """
     title = ""
     front = _FRONT.match(text)
-    if front and (fields := _fields(front["fields"])) is not None:
+    if front and all(_FIELD.match(line) for line in front["fields"].splitlines()):
         text = text[front.end() :].lstrip("\n")
-        title = str(fields.get("title") or "").strip()
+        named = _FRONT_TITLE.search(front["fields"])
+        title = named["title"] if named else ""
     parts = _parts(text)
     if suffix == ".mdx":
         text = "".join(part if fenced else _prose(part) for fenced, part in parts).strip("\n") + "\n"
     if title and not any(_TITLE.search(part) for fenced, part in parts if not fenced):
         text = f"# {title}\n\n{text}"
     return text
-
-
-def _fields(front: str) -> dict[object, object] | None:
-    """The mapping that front matter is; None: it is none."""
-    try:
-        fields = yaml.safe_load(front)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return None
-    return fields if isinstance(fields, dict) else None
 
 
 def _parts(text: str) -> list[tuple[bool, str]]:

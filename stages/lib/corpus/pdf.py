@@ -124,8 +124,13 @@ def _sheets(source: Path | bytes, password: str = "") -> Iterator[_Sheet | Broke
                 yield BrokenInputError("broken_page", f"page {number}: {_said(error)}")
 
 
-def pdf_text(path: Path, max_chars: int) -> str:
+def pdf_text(path: Path, max_chars: int, on_broken: Callable[[BrokenInputError], object] = lambda _: None) -> str:
     """All pages that can be read, a blank line between them; a word that a page's end broke is whole, too.
+
+    Args:
+        path: of the file.
+        max_chars: of its text.
+        on_broken: told of each page that cannot be read, where others can.
 
     Raises:
         BrokenInputError: as `open_pdf`; reason `broken_pdf` where no page can be read; reason `too_long` as soon as
@@ -141,9 +146,11 @@ def pdf_text(path: Path, max_chars: int) -> str:
             raise BrokenInputError("too_long", f"over {max_chars} characters on the first {len(sheets)} pages")
     broken = [sheet for sheet in sheets if isinstance(sheet, BrokenInputError)]
     if broken and len(broken) == len(sheets):
-        raise BrokenInputError("broken_pdf", broken[-1].detail) from broken[-1]
-    pages = [page.text for page in _finished(sheets) if isinstance(page, Page) and page.text]
-    return _joined(pages, _words(sheets))
+        raise BrokenInputError("broken_pdf", broken[0].detail) from broken[0]
+    for page in broken:
+        on_broken(page)
+    texts = [page.text for page in _finished(sheets) if isinstance(page, Page) and page.text]
+    return _joined(texts, _words(sheets))
 
 
 def _joined(pages: Sequence[str], words: Words) -> str:

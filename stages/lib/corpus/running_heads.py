@@ -10,7 +10,8 @@ from typing import NamedTuple
 from stages.lib.corpus.reading_order import Line
 
 MOST_ROWS = 3  # of a running head
-EDGE = 0.15  # of a page's height in which they stand, above and below
+EDGE = 0.17  # of a page's height in which heads and feet stand, above and below
+NUMBER_EDGE = 0.25  # likewise of page numbers
 GAP = 0.6  # heights of a row that part a running head from the text at least
 SAME_HEIGHT = 6.0  # points that one head may stand higher or lower on another page
 ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
@@ -49,7 +50,8 @@ def running_lines(pages: Sequence[Sequence[Line]], page_heights: Sequence[float]
         for top in (True, False):
             for text, seen in _edge(number, lines, top):
                 line = seen.line
-                if (line.bottom <= EDGE * height) if top else (line.top >= (1 - EDGE) * height):
+                within = (NUMBER_EDGE if _PAGE_NUMBER.fullmatch(text) else EDGE) * height
+                if line.bottom <= within if top else line.top >= height - within:
                     groups[top, text].append(seen)
     heads: set[int] = set()
     numbers: set[int] = set()
