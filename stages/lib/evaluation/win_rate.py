@@ -17,7 +17,7 @@ from typing import Any, Literal
 from stages.lib.core.params import fill
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Sampling, ScoreRequest
 from stages.lib.llm.protocol import Reply as JudgeReply
-from stages.lib.replies.json_objects import find_json_object
+from stages.lib.replies.json_objects import find_json_object, writable
 
 Outcome = Literal["win", "tie", "loss"]
 WORTH: dict[Outcome, float] = {"win": 1.0, "tie": 0.5, "loss": 0.0}
@@ -112,7 +112,7 @@ def _verdict(plain: JudgeReply, swapped: JudgeReply) -> Preference:
             return Preference(outcome=None, why=f"{failure}: {reply.error}" if reply.error else failure)
     outcomes: dict[str, tuple[Outcome, Outcome]] = {"A": ("loss", "win"), "B": ("win", "loss"), "tie": ("tie", "tie")}
     one, other = outcomes[str(named[0])][0], outcomes[str(named[1])][1]
-    why = " | ".join(str((_found(reply) or {}).get("rationale", "")) for reply in (plain, swapped))
+    why = writable(" | ".join(str((_found(reply) or {}).get("rationale", "")) for reply in (plain, swapped)))
     return Preference(outcome=one if one == other else "tie", disagreed=one != other, why=why)
 
 

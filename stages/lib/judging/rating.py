@@ -16,6 +16,7 @@ from stages.lib.core.params import fill
 from stages.lib.judging.validity import JudgedItem
 from stages.lib.llm.in_flight import top_reasons
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling, ScoreRequest
+from stages.lib.replies.json_objects import writable
 from stages.lib.replies.pairs_and_ratings import parse_rating
 
 SCORES = ("1", "2", "3", "4", "5")
@@ -77,7 +78,7 @@ def rate(
             failure = "cut_off" if reply.finish_reason == "length" else "unparsable"
             ratings.append(Rating(score=None, rationale=reply.text, failure=failure))
         else:
-            ratings.append(Rating(rationale=parsed[0], score=parsed[1]))
+            ratings.append(Rating(rationale=writable(parsed[0]), score=parsed[1]))
     if not expected_scores:
         return ratings
     places = [i for i, rating in enumerate(ratings) if rating.score is not None]

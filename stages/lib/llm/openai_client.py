@@ -78,7 +78,8 @@ class OpenAiClient:
         self.first_wait = first_wait
         self.fitted: Callable[[dict[str, Any]], dict[str, Any]] = dict  # what the server is known to take of a body
         self._answered = 0  # answers of the server, whatever to
-        self._probing = threading.Lock()
+        self._connections: Connections | None = None
+        self._connecting, self._probing = threading.Lock(), threading.Lock()
         self._ended = threading.Event()  # nobody waits for another attempt any more
 
     @cached_property
@@ -91,11 +92,15 @@ class OpenAiClient:
         """The key, or "", as `api_key` says."""
         return api_key(self.entry)
 
-    @cached_property
+    @property
     def connections(self) -> "Connections":
         """The connection pool, with the key."""
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        return Connections(headers, self.entry.concurrency + 1)  # one for the probe
+        with self._connecting:
+            if self._connections is None:
+                headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+                local = _is_local(urlsplit(self.base_url).hostname or "")
+                self._connections = Connections(headers, self.entry.concurrency + 1, local)  # one for the probe
+            return self._connections
 
     def ask(self, body: dict[str, Any]) -> tuple[Choice, Usage]:
         """Asks until there is an answer; returns its first choice and the usage.
@@ -139,8 +144,10 @@ class OpenAiClient:
     def close(self) -> None:
         """Closes the connections."""
         self.end()
-        if "connections" in self.__dict__:
-            self.__dict__.pop("connections").close()
+        with self._connecting:
+            connections, self._connections = self._connections, None
+        if connections is not None:
+            connections.close()
 
     def _is_enough(self, state: RetryCallState, answered: int, body: dict[str, Any]) -> bool:
         error = state.outcome.exception() if state.outcome else None
@@ -213,8 +220,8 @@ class Connections:
     A thread of its own runs an event loop. Both are left where they are when the process ends, whatever they wait for.
     """
 
-    def __init__(self, headers: dict[str, str], most: int) -> None:
-        """`most`: connections at once."""
+    def __init__(self, headers: dict[str, str], most: int, local: bool) -> None:
+        """`most`: connections at once; `local`: the server is on this machine, which no proxy leads to."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="server connections", daemon=True)
         self._thread.start()
@@ -222,6 +229,7 @@ class Connections:
             headers=headers,
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=most),
+            trust_env=not local,
         )
 
     def post(self, url: str, body: dict[str, Any], seconds: float) -> HttpAnswer:
@@ -278,7 +286,7 @@ def api_key(entry: ModelEntry) -> str:
     """The key of an entry's server: of the variable that it names, else of `key_names`; "" without any.
 
     Raises:
-        ValueError: the variable that the entry names is not set.
+        ValueError: the variable that the entry names is not set, or what it holds is no key.
     """
     if entry.api_key_env and not os.environ.get(entry.api_key_env):
         raise ValueError(
@@ -286,7 +294,12 @@ def api_key(entry: ModelEntry) -> str:
             "set"
         )
     names = key_names(entry.api_key_env, entry.base_url)
-    return next((os.environ[name] for name in names if os.environ.get(name)), "").strip()
+    for name in names:
+        if key := os.environ.get(name, "").strip():
+            if not key.isascii() or not key.isprintable():
+                raise ValueError(f"{entry.source}: the key in {name} holds letters or line breaks that no key has")
+            return key
+    return ""
 
 
 def key_names(api_key_env: str, url: str) -> tuple[str, ...]:
@@ -294,6 +307,14 @@ def key_names(api_key_env: str, url: str) -> tuple[str, ...]:
     if api_key_env:
         return (api_key_env,)
     return KEY_NAMES if not url or _is_trusted(urlsplit(url).hostname or "") else KEY_NAMES[:1]
+
+
+def _is_local(host: str) -> bool:
+    """Whether a host is this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_trusted(host: str) -> bool:

@@ -42,11 +42,12 @@ def text_of(content: Any) -> str:
 
 
 def has_reasoning(message: dict[str, Any]) -> bool:
-    """Whether a message holds thoughts beside its content."""
+    """Whether a message holds thoughts, beside its content or in it."""
     content = message.get("content")
     parts = content if isinstance(content, list) else []
     types = [part.get("type") for part in parts if isinstance(part, dict)]
-    return any(message.get(name) for name in REASONING) or any(t in ("thinking", "reasoning") for t in types)
+    marked = isinstance(content, str) and ("<think" in content or "<|channel|>" in content)
+    return marked or any(message.get(name) for name in REASONING) or any(t in ("thinking", "reasoning") for t in types)
 
 
 def no_text(message: dict[str, Any], text: str, end: str, finish_reason: Any) -> str:

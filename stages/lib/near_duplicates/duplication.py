@@ -17,7 +17,7 @@ from typing import assert_never
 
 from stages.lib.core.params import fill
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling, Score, ScoreRequest
-from stages.lib.replies.json_objects import find_json_object
+from stages.lib.replies.json_objects import find_json_object, writable
 from stages.lib.wording.form import form_key
 
 PROMPT = "document_duplication_critique_prompt"
@@ -88,7 +88,7 @@ def read_verdict(reply: Reply) -> Verdict:
     content = find_json_object(reply.text, {"duplicate": (bool,)}, complete=reply.finish_reason != "length")
     if content is None:
         return Verdict(None, f"unparsable reply: {reply.text[:200]!r}")
-    return Verdict(content["duplicate"], str(content.get("rationale", "")))
+    return Verdict(content["duplicate"], writable(str(content.get("rationale", ""))))
 
 
 def excess_surprise(

@@ -26,6 +26,7 @@ from stages.lib.qa.questions import answer_fault, finish_fault, repeats
 from stages.lib.qa.support import find_support
 from stages.lib.qa.topics import name_topic, topic_phrase
 from stages.lib.question_forms.question_faults import question_fault
+from stages.lib.replies.json_objects import writable
 from stages.lib.replies.pairs_and_ratings import parse_question_answer
 
 PROMPTS = {"direct": "QA_generation_prompt", "fact_first": "fact_first_question_prompt"}
@@ -108,6 +109,7 @@ def ask_directly(
         if pair and not fault:
             fault = question_fault(pair[0]) or answer_fault(*pair)
             fault = "repeats_prompt" if repeats(*pair, prompt) else fault
+            fault = fault if all(writable(text) == text for text in pair) else "invalid_unicode"
         if fault or pair is None:
             rejected.append({"chunk": chunk["id"], "final": True, "reason": fault, "reply": reply.text} | _error(reply))
         else:

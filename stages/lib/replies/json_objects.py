@@ -41,8 +41,7 @@ def find_json_object(text: str, keys: Keys, complete: bool = True) -> dict[str, 
             found = _repaired(text[place:start], keys) or found
         found = _with_keys(value, keys) or found
         place = end
-    found = (_repaired(text[place:], keys) if complete else None) or found
-    return None if found is None else {key: _writable(value) for key, value in found.items()}
+    return (_repaired(text[place:], keys) if complete else None) or found
 
 
 def names_key(text: str, key: str) -> bool:
@@ -50,13 +49,9 @@ def names_key(text: str, key: str) -> bool:
     return re.search(rf"[\"'“”`]{key}[\"'“”`]\s*[:=]", text, re.IGNORECASE) is not None
 
 
-def _writable(value: Any) -> Any:
-    """The value with question marks for halves of surrogate pairs, which JSON can spell and no file can hold."""
-    if isinstance(value, dict):
-        return {_writable(key): _writable(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_writable(part) for part in value]
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+def writable(text: str) -> str:
+    """The text with question marks for halves of surrogate pairs, which JSON can spell and no file can hold."""
+    return text.encode(errors="replace").decode()
 
 
 def _objects(text: str) -> Iterator[tuple[int, int, dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """What other people's servers do, by the fake server's models."""
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ from stages.lib.cache.ledger import Ledger
 from stages.lib.judging.rating import SCORES
 from stages.lib.llm.asking import AskedModel
 from stages.lib.llm.openai_backend import OpenAiBackend
+from stages.lib.llm.openai_client import api_key
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Sampling, Score, ScoreRequest
 from stages.lib.qa.question_writing import SCHEMA
-from stages.lib.weights.models import ModelEntry
+from stages.lib.weights.models import ModelEntry, load_model_entry
 from tests.fake_openai_server import FakeServer
 
 PASSAGE = 'Passage:\n"""\nThe machine number {i} weighs {i} tons. {poison}\n"""\nReply with JSON.'
@@ -293,3 +295,62 @@ def test_scores_that_a_server_does_not_give_fail_and_end_nothing(
     assert all(score.logprobs == () and says in score.error for score in scores)
     assert server.counts[model] < 260 if model == "score500" else server.counts[model] <= 100  # not asked 200 times
     assert not asked(server, model, tmp_path).generate(requests(1))[0].error
+
+
+def test_a_rerun_that_fails_on_the_same_few_does_not_end(server: FakeServer, tmp_path: Path) -> None:
+    """70 of 210 requests fail, and in the second run nothing else is asked."""
+    texts = [f"{i} {'POISON' if i % 3 == 0 else ''}" for i in range(210)]
+    wanted = [GenerateRequest(prompt=Prompt(text=text)) for text in texts]
+    for expected in (210, 70):
+        before = server.counts["poisonlong"]
+        replies = asked(server, "poisonlong", tmp_path).generate(wanted)
+        assert sum(bool(reply.error) for reply in replies) == 70
+        assert server.counts["poisonlong"] - before == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [("http://127.0.0.1:8000/v1", True), ("https://api.openai.com/v1", True), ("https://api.other.com/v1", False)],
+)
+def test_a_key_of_one_company_is_not_sent_to_another(url: str, sent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LLMILL_OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai")
+    entry = ModelEntry(source="server:x", backend="openai", base_url=url)
+    assert api_key(entry) == ("sk-of-openai" if sent else "")
+    monkeypatch.setenv("LLMILL_OPENAI_API_KEY", "sk-given")
+    assert api_key(entry) == "sk-given"
+    monkeypatch.setenv("LLMILL_OPENAI_API_KEY", "größe")
+    with pytest.raises(ValueError, match="the key in LLMILL_OPENAI_API_KEY holds letters"):
+        api_key(entry)
+
+
+def test_two_entries_of_one_name_at_two_servers_share_no_replies(server: FakeServer, tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    with FakeServer() as other:
+        models = {
+            name: {"source": "server:good", "backend": "openai", "base_url": where.url}
+            for name, where in {"one": server, "two": other}.items()
+        }
+        params.write_text(json.dumps({"models": models}))
+        identities = {load_model_entry(name, params).identity for name in models}
+        assert len(identities) == 2
+        params.write_text(json.dumps({"models": {name: entry | {"revision": "a"} for name, entry in models.items()}}))
+        assert len({load_model_entry(name, params).identity for name in models}) == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"base_url": "127.0.0.1:8000"},
+        {"base_url": "http://"},
+        {"api_key_env": "sk-proj-secret"},
+        {"timeout": 0.0},
+        {"max_failed": 1.5},
+    ],
+)
+def test_an_entry_that_cannot_be_is_refused_without_its_key(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"base_url|api_key_env|timeout") as caught:
+        ModelEntry(source="server:x", backend="openai", **fields)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(ValueError, match="for servers"):
+        ModelEntry(source="path:x", backend="vllm", extra_body={"a": 1})
