@@ -93,7 +93,7 @@ def excess_surprise(
     What the longer one adds is measured first; where that is more than `enough`, it is what is returned.
     """
     plain = [(form_key(one), form_key(other)) for one, other in pairs]
-    ordered = [(min(pair, key=len), max(pair, key=len)) for pair in plain]
+    ordered = [(one, other) if len(one) <= len(other) else (other, one) for one, other in plain]
     asked = list(dict.fromkeys(pair for pair in ordered if pair[0] != pair[1]))
     excess = dict(zip(asked, _added(asked, model, progress), strict=True))
     back = [(longer, shorter) for shorter, longer in asked if excess[shorter, longer] <= enough]
