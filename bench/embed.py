@@ -23,10 +23,11 @@ import torch
 from stages.lib.cache.ledger import Ledger
 from stages.lib.core.records import read_jsonl
 from stages.lib.embedding.embedders import Embedder
+from stages.lib.embedding.text_encoder import TextEncoder
 from stages.lib.reading.documents import Document
 from stages.lib.reading.packages import PackagesSource, read_packages
 from stages.lib.splitting.splitters import split
-from stages.lib.weights.models import load_model_entry, resolved_dtype
+from stages.lib.weights.models import load_model_entry, locate, resolved_dtype
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
 MODEL = "minilm-l6"
@@ -73,9 +74,7 @@ def peer() -> Engine:
     """`SentenceTransformer.encode` as its README shows it."""
     from sentence_transformers import SentenceTransformer
 
-    with tempfile.TemporaryDirectory() as place:
-        directory = Embedder(MODEL, load_model_entry(MODEL), Ledger(Path(place) / "ledger")).encoder.directory
-    model = SentenceTransformer(str(directory))
+    model = SentenceTransformer(str(locate(load_model_entry(MODEL))))
     model.encode(WARM_UP)
     return lambda texts: measured(lambda: model.encode(texts))
 
@@ -97,6 +96,7 @@ def padding_share(texts: list[str], batch: int = 32) -> tuple[float, float]:
     """Computed tokens for each real one: in the peer's batches (sorted by characters) and in ours."""
     with tempfile.TemporaryDirectory() as place:
         encoder = Embedder(MODEL, load_model_entry(MODEL), Ledger(Path(place) / "ledger")).encoder
+    assert isinstance(encoder, TextEncoder)
     token_ids = encoder.tokenize(texts)
     order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
     starts = range(0, len(order), batch)

@@ -1,6 +1,7 @@
 """Document sources -> chunks.jsonl: exact-duplicate documents out, the rest cut into overlapping chunks.
 
-Every chunk carries exact offsets: `document[start:end] == text`. Run: python -m stages.chunk
+Every chunk carries exact offsets: `document[start:end] == text`, with the header of its table ahead of it where the
+chunk begins inside one (lib/core/chunk_places.py). Run: python -m stages.chunk
 """
 
 import json
@@ -8,19 +9,24 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from stages.lib.core.chunk_places import text_in
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, atomic_path
 from stages.lib.corpus.sources import DocumentSource, parse_source, read_source, work_of
 from stages.lib.reading.documents import Document, DocumentOrDrop, DocumentStream, Drop, duplicate_key
+from stages.lib.splitting.headings import Headings
 from stages.lib.splitting.splitters import Splitter, split
+from stages.lib.splitting.tables import Tables
 
 OUTPUT_DIR = Path("data/chunks")
+EXAMPLES = 3  # drops of each reason that are shown
+EXAMPLE_CHARS = 200  # of what is said about one
 PERCENTILES = (5, 25, 50, 75, 95)
 
 
@@ -57,6 +63,7 @@ class Tally:
     documents: int = 0  # that came in
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)  # by reason
+    examples: dict[str, list[Drop]] = field(default_factory=dict)  # the first EXAMPLES of each reason
     lengths: Counter[int] = field(default_factory=Counter)  # characters of a chunk -> how many such chunks
     shared: int = 0  # characters that neighbouring chunks have in common
     joints: int = 0  # pairs of neighbouring chunks
@@ -78,26 +85,40 @@ def drop_duplicates(items: DocumentStream, tally: Tally) -> DocumentStream:
             tally.kept += 1
         else:
             tally.dropped[kept.reason] += 1
+            if len(examples := tally.examples.setdefault(kept.reason, [])) < EXAMPLES:
+                examples.append(kept)
         yield kept
 
 
 def chunk_document(document: Document, params: Params, tally: Tally) -> Iterator[Record]:
     """The chunks of one document, in order; counts them."""
     previous_end: int | None = None
-    for start, end in split(document.text, params.splitter, params.chunk_chars, params.overlap_fraction):
-        yield {
+    tables = Tables(document.text, params.chunk_chars)
+    headings = Headings(document.text) if is_markdown(document.source, params.splitter) else None
+    for start, end in split(document.text, params.splitter, params.chunk_chars, params.overlap_fraction, tables):
+        header = tables.header(start)
+        chunk: Record = {
             "id": f"{document.id}-{start}",
             "document": document.id,
             "source": document.source,
+            "heading": headings.path(start) if headings else "",
+            "header": list(header) if header else None,
             "start": start,
             "end": end,
-            "text": document.text[start:end],
         }
-        tally.lengths[end - start] += 1
+        text = text_in(document.text, chunk)
+        yield chunk | {"text": text}
+        tally.lengths[len(text)] += 1
         if previous_end is not None:
             tally.joints += 1
             tally.shared += max(0, previous_end - start)
         previous_end = end
+
+
+def is_markdown(source: str, splitter: Splitter) -> bool:
+    """Whether a document's headings are looked for: not in PDFs, in plain text only by the splitter `markdown`."""
+    suffix = PurePosixPath(source.lower()).suffix
+    return suffix != ".pdf" and (splitter == "markdown" or suffix != ".txt")
 
 
 def summary(tally: Tally, params: Params) -> dict[str, Any]:
@@ -116,6 +137,22 @@ def summary(tally: Tally, params: Params) -> dict[str, Any]:
         },
         "overlap_fraction": tally.shared / max(1, tally.joints) / params.chunk_chars,
     }
+
+
+def dropped_lines(tally: Tally) -> list[str]:
+    """What was dropped and why, for a person to read: a line for each reason, and some examples below it."""
+    if not tally.dropped:
+        return []
+    lines = ["chunk: dropped documents, all in " + (OUTPUT_DIR / "dropped.jsonl").as_posix()]
+    for reason, count in tally.dropped.most_common():
+        lines.append(f"  {reason}: {count:,}")
+        for drop in tally.examples[reason]:
+            detail = " ".join(drop.detail.split())
+            shown = detail if len(detail) <= EXAMPLE_CHARS else f"{detail[:EXAMPLE_CHARS]} ..."
+            lines.append(f"    {drop.source}" + (f": {shown}" if shown else ""))
+        if count > EXAMPLES:
+            lines.append(f"    ... and {count - EXAMPLES:,} more")
+    return lines
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
@@ -171,6 +208,7 @@ def main() -> None:
     results = summary(tally, params)
     write_metrics("chunk", results, headline)
     watch.write(documents=tally.documents, chunks=tally.lengths.total())
+    print("\n".join(dropped_lines(tally)), end="\n" if tally.dropped else "")
     made = f"{results['chunks']:,} chunks"
     print(ending("chunk", results["documents"], "documents", made, OUTPUT_DIR / "chunks.jsonl"))
 

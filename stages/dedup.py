@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
-from stages.lib.core.params import load, load_prompts
+from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.asking import open_model
+from stages.lib.llm.in_flight import top_reasons
 from stages.lib.near_duplicates.duplication import PROMPT, Verdict, judge_pairs
 from stages.lib.near_duplicates.found_pairs import ChunkPair, FoundPairs, check_search, read_found
 from stages.lib.near_duplicates.groups import diameter, group_members, star_groups
@@ -273,7 +274,7 @@ def main() -> None:
     own = sorted(set(same_words([chunk["text"] for chunk in chunks])))
     texts = [chunks[i]["text"] for i in own]
     found = {model: read_found(model, [chunks[i]["id"] for i in own]) for model in params.models}
-    prompt = load_prompts([PROMPT])[PROMPT]
+    prompt = load_prompts([PROMPT], domain=read_param("domain"))[PROMPT]
     watch.lap("read")
     with ExitStack() as stack:
         judge = cache(lambda: stack.enter_context(open_model(load_model_entry(params.judge))))
@@ -300,6 +301,9 @@ def main() -> None:
     write_metrics("dedup", metrics, headline)
     watch.lap("write")
     watch.write(chunks=len(chunks), asked=metrics["asked"])
+    asked = {(line["a"], line["b"]): line for records in result.pairs.values() for line in records}
+    if failed := [line["verdict"] for line in asked.values() if line["decision"] == "judge_failed"]:
+        print(f"dedup: no verdict on {len(failed):,} pairs, so both chunks of each stay: {top_reasons(failed)}")
     made = f"{len(result.kept):,} chunks, {metrics['sampled']:,} of them to ask about,"
     print(ending("dedup", metrics["chunks"], "chunks", made, KEPT))
 

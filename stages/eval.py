@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
-from stages.lib.core.params import load, load_prompts
+from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_csv
 from stages.lib.corpus.sources import DocumentSource, parse_source, read_source
 from stages.lib.embedding.embedders import open_embedder
@@ -34,6 +34,7 @@ from stages.lib.evaluation.systems import (
 from stages.lib.evaluation.win_rate import AnswerPair, Preference, judge_by_likelihood, judge_by_rating
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.chat_text import prompt_tokens
+from stages.lib.llm.in_flight import top_reasons
 from stages.lib.weights.base import check_adapter, load_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry, load_model_entry
@@ -104,7 +105,8 @@ def judge_pairs(params: Params, pairs: Mapping[str, Sequence[AnswerPair]]) -> tu
     """The judge's method and its verdicts on each system's pairs with the base."""
     entry = load_model_entry(params.judge)
     method = entry.judge_method
-    prompt = load_prompts(list(JUDGE_PROMPTS.values()))[JUDGE_PROMPTS[method]]  # both: dvc.yaml tracks both
+    prompts = load_prompts(list(JUDGE_PROMPTS.values()), domain=read_param("domain"))  # both: dvc.yaml tracks both
+    prompt = prompts[JUDGE_PROMPTS[method]]
     verdicts = {}
     with open_model(entry) as model:
         for system, asked in pairs.items():
@@ -242,7 +244,7 @@ def main() -> None:
     for name, judged in verdicts.items():
         row = win_row(judged, params.bootstrap_samples, params.seed)
         if row is None:
-            absent[f"{name}.win_rate"] = f"{params.judge} judged no pair: {Counter(v.why for v in judged)}"
+            absent[f"{name}.win_rate"] = f"{params.judge} judged no pair: {top_reasons(v.why for v in judged)}"
         else:
             table[name]["win_rate"] = row
     absent |= add_forgetting(table, answers, params)

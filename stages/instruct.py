@@ -23,9 +23,10 @@ from stages.lib.chats.rated_chats import read_rated_chats
 from stages.lib.chats.record_files import read_records
 from stages.lib.chats.splits import SPLITS, ChatSplit, group_sources, side
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
-from stages.lib.core.params import from_mapping, load, load_prompts
+from stages.lib.core.params import from_mapping, load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
 from stages.lib.llm.asking import open_model
+from stages.lib.llm.in_flight import top_reasons
 from stages.lib.llm.protocol import LanguageModel
 from stages.lib.qa.question_writing import PROMPTS as ASKING_PROMPTS
 from stages.lib.reading.documents import Drop
@@ -170,7 +171,8 @@ def check_sides(chats: dict[ChatSplit, list[QAItem]], params: Params) -> None:
         sizes = {split: len(chats[split]) for split in SPLITS}
         raise ValueError(
             f"instruct: no question fell to {', '.join(empty)}, {sizes}: sides are drawn by document, and there are "
-            "too few; give more questions, raise val_fraction or test_fraction, or change the seed"
+            "too few; give more documents (the questions of one are all on one side), raise val_fraction or "
+            "test_fraction, or change the seed"
         )
 
 
@@ -182,7 +184,7 @@ def main() -> None:
     """
     watch = Stopwatch("instruct")
     params = load(Params, "instruct")
-    prompts = load_prompts(PROMPTS)
+    prompts = load_prompts(PROMPTS, domain=read_param("domain"))
     account = Account()
     with ExitStack() as stack:
         needs_model = bool(params.abstracts) or "generator" in params.edge_cases
@@ -195,6 +197,8 @@ def main() -> None:
         plain: dict[ChatSplit, list[QAItem]] = {
             split: [i for i in items if sides[i.source] == split] for split in SPLITS
         }
+        if failed := [line["detail"] for line in account.dropped if line["reason"] == "failed_request"]:
+            print(f"instruct: {len(failed):,} requests failed: {top_reasons(failed)}")
         check_sides(plain, params)
         edges = {split: edge_cases(plain[split], groups, params, prompts, model) for split in SPLITS}
         watch.lap("edge_cases")

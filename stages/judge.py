@@ -18,12 +18,14 @@ from typing import Any, assert_never
 import numpy as np
 
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
-from stages.lib.core.params import load, load_prompts
-from stages.lib.core.records import Record, read_jsonl, write_jsonl
+from stages.lib.core.params import load, load_prompts, read_param
+from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
+from stages.lib.core.telling import Tell, check_tell, told, told_text
 from stages.lib.judging.judged import CRITERIA, Judged, judge_by_likelihood, judge_by_rating
 from stages.lib.judging.likelihood import word_rarity
-from stages.lib.judging.validity import PROBES, JudgedItem, Probe, auc_report, make_probes
+from stages.lib.judging.validity import PROBES, JudgedItem, Probe, auc_report, make_probes, thin_kinds
 from stages.lib.llm.asking import open_model
+from stages.lib.llm.in_flight import top_reasons
 from stages.lib.llm.protocol import Sampling
 from stages.lib.weights.models import load_model_entry
 
@@ -67,10 +69,12 @@ def make_metrics(method: str, judged: Judged, probes: Sequence[Probe], params: P
         criterion: [score for record in judged.fields if (score := record[f"{criterion}_score"]) is not None]
         for criterion in CRITERIA
     }
+    expected = {} if judged.no_expected is None else {"expected_scores": expected_counts(judged.no_expected)}
     return {
         "method": method,
         "questions": check_counts(len(judged.fields), len(judged.fields) - failed, {"judge_failed": failed}),
         "failures": dict(sorted(failures.items())),
+        **expected,
         "scores": {
             criterion: {
                 "mean": float(np.mean(values)) if values else None,
@@ -81,6 +85,27 @@ def make_metrics(method: str, judged: Judged, probes: Sequence[Probe], params: P
         },
         "validity": validity,
     }
+
+
+def expected_counts(reasons: Sequence[str]) -> dict[str, Any]:
+    """How many ratings got an expected score; `reasons`: of each, why not, or ""."""
+    failed = sum(reason != "" for reason in reasons)
+    return check_counts(len(reasons), len(reasons) - failed, {"failed_request": failed} if failed else {})
+
+
+def advice(judged: Judged, method: str) -> str:
+    """What a person does about a run that judged nothing, by why most judgments failed."""
+    errors = [record["error"] for record in judged.fields if "error" in record]
+    failed = f" Failed requests: {top_reasons(errors)}." if errors else ""
+    parts = [part for record in judged.fields for part in (record["failure"] or "").split("; ") if part]
+    reasons = Counter(part.rpartition(" ")[2] for part in parts)
+    match max(reasons, key=reasons.__getitem__, default=""):
+        case "failed_request":
+            return failed
+        case "cut_off":
+            return f"{failed} Most replies reach their limit: raise judge.max_new_tokens (params.yaml)."
+        case _:
+            return f"{failed} Is it too small for judge_method {method!r} (params.yaml, models:)?"
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
@@ -103,10 +128,15 @@ def main(judge: str, generator: str) -> None:
         raise ValueError(f"params.yaml: judge.judges: {judge!r} is not among {params.judges}")
     qa_file = QA_DIR / f"{generator}_qa.jsonl"
     records = read_jsonl(qa_file, required=["id", "chunk", "question", "answer", "duplicate_of"])
-    chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, required=["id", "document", "source", "text"])}
-    items = make_items(records, chunks, qa_file)
-    probes = make_probes(items, params.validity_pairs, params.seed)
-    prompts = load_prompts([*CRITIQUE_PROMPTS.values(), *LIKELIHOOD_PROMPTS])  # of both methods: dvc.yaml tracks both
+    tell = check_tell(read_param("qa.tell"), "qa.tell")  # what the generator was told
+    required = ["id", "document", "source", "text", *tell]
+    chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, required=required)}
+    items = make_items(records, chunks, qa_file, tell)
+    texts = [told_text(chunk, tell) for chunk in chunks.values()]
+    probes = make_probes(items, params.validity_pairs, params.seed, texts)
+    print_thin(name, items, probes, params.validity_pairs)
+    names = [*CRITIQUE_PROMPTS.values(), *LIKELIHOOD_PROMPTS]  # of both methods: dvc.yaml tracks both
+    prompts = load_prompts(names, domain=read_param("domain"))
     with open_model(load_model_entry(judge)) as model:
         method = model.entry.judge_method
         match method:
@@ -132,11 +162,12 @@ def main(judge: str, generator: str) -> None:
         for record, fields in zip(records, judged.fields, strict=True)
     ]
     write_jsonl(OUT / f"{name}_qa.jsonl", out)
+    write_json(OUT / f"{name}_validity.json", metrics["validity"])
     write_metrics(f"judge_{name}", metrics, headline)
     if not metrics["questions"]["kept"]:
         raise ValueError(
             f"{judge} could judge none of {len(records)} questions: {metrics['failures']}; its replies are in "
-            f"{OUT / f'{name}_qa.jsonl'}. Is it too small for judge_method {method!r} (params.yaml, models:)?"
+            f"{OUT / f'{name}_qa.jsonl'}.{advice(judged, method)}"
         )
     watch.lap("write")
     rate_per_second = round(len(records) / max(watch.parts["judge"], 1e-9), 3)
@@ -146,12 +177,26 @@ def main(judge: str, generator: str) -> None:
             if found["auc"] is not None:
                 interval = f"[{found['low']:.2f}, {found['high']:.2f}]"
                 print(f"{name}: {criterion} against {kind}: AUC {found['auc']:.2f} {interval}")
+    if errors := [record["error"] for record in judged.fields if "error" in record]:
+        print(f"{name}: requests on {len(errors):,} questions failed: {top_reasons(errors)}")
     made = f"{len(out):,} judgments"
     print(ending(f"judge {judge} {generator}", metrics["questions"], "questions", made, OUT / f"{name}_qa.jsonl"))
 
 
-def make_items(records: Sequence[Record], chunks: Mapping[str, Record], qa_file: Path) -> list[JudgedItem]:
-    """What is judged, in the order of the records.
+def print_thin(name: str, items: Sequence[JudgedItem], probes: Sequence[Probe], pairs: int) -> None:
+    """Says where the validity check has fewer wrong items than it could have."""
+    if len({item.document for item in items}) == 1:
+        where = "other parts of it" if len(items) > 1 else "other chunks of it"
+        print(f"{name}: all questions are of one document; wrong chunks and questions come from {where}")
+    for kind, count in thin_kinds(probes, min(pairs, len(items))).items():
+        skipped = "is skipped" if count == 0 else f"shrinks to {count} of {min(pairs, len(items))} pairs"
+        print(f"{name}: the validity check by {kind} {skipped}: the questions do not allow more")
+
+
+def make_items(
+    records: Sequence[Record], chunks: Mapping[str, Record], qa_file: Path, tell: Sequence[Tell]
+) -> list[JudgedItem]:
+    """What is judged, in the order of the records; `tell`: what is told of a chunk beside its text.
 
     Raises:
         ValueError: there is no question, or a question's chunk is not there.
@@ -167,8 +212,9 @@ def make_items(records: Sequence[Record], chunks: Mapping[str, Record], qa_file:
             JudgedItem(
                 question=record["question"],
                 answer=record["answer"],
-                context=chunk["text"],
+                context=told_text(chunk, tell),
                 document=chunk["document"],
+                told=told(chunk, tell),
             )
         )
     return items

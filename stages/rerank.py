@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
-from stages.lib.core.params import load, load_prompts
+from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
+from stages.lib.core.telling import check_tell, told_text
 from stages.lib.llm.asking import open_model
-from stages.lib.reranking.pair_scores import QueryDocument, Reranker
+from stages.lib.llm.in_flight import top_reasons
+from stages.lib.reranking.pair_scores import PairScores, QueryDocument, Reranker
 from stages.lib.reranking.rerankers import ASKING_METHODS, PROMPTS, asking_reranker, open_encoder_reranker
 from stages.lib.search import embedding_files as stored
 from stages.lib.search.fusion import Fusion, fuse
@@ -29,6 +31,7 @@ from stages.lib.weights.models import load_model_entry
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
 SELECTED = Path("data/selected/qa_selected.jsonl")
+MOST_FAILED = 0.5  # share of pairs without a score from which on there is no reranking
 OVERLAP_AT = 5  # first chunks that are compared before and after
 FUSED_DECIMALS = 6
 
@@ -109,6 +112,9 @@ def rerank(
         reranker: scores pairs.
         settings: how many candidates it reads, and how its score counts.
         progress: names the progress bar.
+
+    Raises:
+        ValueError: most pairs have no score, because their requests failed.
     """
     depth = min(settings.depth, found.indices.shape[1])
     pairs = [
@@ -117,7 +123,14 @@ def rerank(
         for chunk in chunks[:depth]
     ]
     scored = reranker.score(pairs, progress=progress)
-    scores = scored.values.reshape(len(questions), depth)  # (q, depth)
+    if scored.errors:
+        told = f"{progress}: {len(scored.errors)} of {len(pairs)} pairs failed: {top_reasons(scored.errors)}"
+        if len(scored.errors) > MOST_FAILED * len(pairs):
+            raise ValueError(told)
+        print(f"{told}; they stand behind those that were read", file=sys.stderr)
+    failed = np.isnan(scored.values)
+    lowest = 0.0 if failed.all() else float(np.nanmin(scored.values))
+    scores = np.where(failed, lowest, scored.values).reshape(len(questions), depth)  # (q, depth)
     records = [
         {
             "query": question["id"],
@@ -125,7 +138,12 @@ def rerank(
         }
         for question, chunks, dense, row in zip(questions, found.indices, found.scores, scores, strict=True)
     ]
-    return records, _metrics(records, scored.truncated, depth, len(corpus.ids))
+    for place in np.flatnonzero(failed):  # what no model gave is not told as a model's
+        records[place // depth]["candidates"] = [
+            candidate | {"model_score": None} if candidate["dense_rank"] == place % depth + 1 else candidate
+            for candidate in records[place // depth]["candidates"]
+        ]
+    return records, _metrics(records, scored, depth, len(corpus.ids))
 
 
 def _candidates(chunks: list[str], dense: np.ndarray, scores: np.ndarray, settings: Settings) -> list[Record]:
@@ -149,9 +167,12 @@ def _candidates(chunks: list[str], dense: np.ndarray, scores: np.ndarray, settin
     ]
 
 
-def _metrics(records: Sequence[Record], truncated: int, depth: int, chunks: int) -> dict[str, Any]:
+def _metrics(records: Sequence[Record], scored: PairScores, depth: int, chunks: int) -> dict[str, Any]:
     candidates = sum(len(record["candidates"]) for record in records)
-    read = depth * len(records)
+    read = depth * len(records) - len(scored.errors)
+    dropped = {"below_depth": candidates - depth * len(records)}
+    if scored.errors:
+        dropped["failed_request"] = len(scored.errors)
     first = [record["candidates"][0]["dense_rank"] for record in records]
     at = min(OVERLAP_AT, depth)
     overlap = [sum(one["dense_rank"] <= at for one in record["candidates"][:at]) / at for record in records]
@@ -159,8 +180,8 @@ def _metrics(records: Sequence[Record], truncated: int, depth: int, chunks: int)
     return {
         "queries": len(records),
         "chunks": chunks,
-        "candidates": check_counts(candidates, read, {"below_depth": candidates - read}),
-        "truncated_pairs": truncated,
+        "candidates": check_counts(candidates, read, dropped),
+        "truncated_pairs": scored.truncated,
         "top1_changed_share": sum(rank != 1 for rank in first) / len(records),
         f"mean_overlap_at_{at}": sum(overlap) / len(records),
         "mean_rank_change": sum(moves) / len(moves),
@@ -182,11 +203,12 @@ def main() -> None:
     if instruction not in params.instructions:
         raise ValueError(f"{instruction!r} is not one of rerank.instructions {params.instructions}")
     entry = load_model_entry(name)
-    prompts = load_prompts(PROMPTS)
+    tell = check_tell(read_param("embed.tell"), "embed.tell")  # a chunk is reranked as it was embedded
+    prompts = load_prompts(PROMPTS, domain=read_param("domain"))
     title = f"rerank_{embedding}_{name}_{instruction}"
     watch = Stopwatch(title)
 
-    texts = {chunk["id"]: chunk["text"] for chunk in read_jsonl(CHUNKS, ["id", "text"])}
+    texts = {chunk["id"]: told_text(chunk, tell) for chunk in read_jsonl(CHUNKS, ["id", "text", *tell])}
     questions = read_jsonl(SELECTED, ["id", "question"])
     ids = stored.read_corpus_ids([embedding], texts)
     vectors = stored.read_vectors(embedding, len(ids))

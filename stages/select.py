@@ -4,23 +4,28 @@ Run: python -m stages.select
 
 The funnel (funnel.csv) takes the questions through one test after another: what one row keeps
 is what the next row gets, so that `in = kept + dropped` in each row and over all of them.
+
+A judge that the validity check of `judge` does not show to tell right items from wrong ones is named on stderr and in
+the metrics, or ends the stage (`judge_at_chance`).
 """
 
 import itertools
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, assert_never
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
 from stages.lib.core.params import load, read_names
-from stages.lib.core.records import Record, csv_text, read_jsonl, write_csv, write_jsonl
+from stages.lib.core.records import Record, csv_text, read_json, read_jsonl, write_csv, write_jsonl
 
 JUDGMENTS = Path("data/judgments")
 OUT = Path("data/selected")
+MIN_PAIRS = 4  # with fewer, even a perfect order of right and wrong items comes by chance in more than 1 of 20 cases
 CRITERIA = ("groundedness", "relevance", "standalone")
 REQUIRED = ("id", "chunk", "generator", "question", "answer", "support", "duplicate_of", "judge", "failure")
 Judged = dict[str, dict[str, Record]]  # judge -> question id -> judgment, of one generator
@@ -28,16 +33,20 @@ Judged = dict[str, dict[str, Record]]  # judge -> question id -> judgment, of on
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Section `select` of params.yaml: the least score (1..5) that each judge must give."""
+    """Section `select` of params.yaml: the least score (1..5) that each judge must give, and who may judge."""
 
     groundedness: float  # the chunk answers the question
     relevance: float  # somebody who uses these documents would ask it
     standalone: float  # it is understood without the chunk
+    judge_auc: float  # what the 95% interval of a judge's validity AUC must lie above, 0.5..1; 0.5: chance
+    judge_at_chance: Literal["warn", "stop"]  # what becomes of a judge whose interval does not, or who is not checked
 
     def __post_init__(self) -> None:
         for criterion in CRITERIA:
             if not 1.0 <= getattr(self, criterion) <= 5.0:
                 raise ValueError(f"{criterion}: {getattr(self, criterion)} is not in 1..5")
+        if not 0.5 <= self.judge_auc < 1.0:
+            raise ValueError(f"judge_auc: {self.judge_auc} is not in 0.5..1")
 
 
 @dataclass
@@ -183,6 +192,66 @@ def read_judgments(generators: Sequence[str], judges: Sequence[str], directory: 
     return judged
 
 
+def doubtful(checks: dict[str, dict[str, Any]], auc: float) -> list[str]:
+    """What no validity check shows a judge to see: one line for each judge, criterion and kind of wrong items.
+
+    Each kind counts for itself: a judge may know a wrong chunk and yet not see a wrong answer of the right one.
+
+    Args:
+        checks: judge -> criterion -> kind -> {auc, low, high, pairs}, as judge writes it.
+        auc: what the interval must lie above.
+    """
+    lines = []
+    for judge, criteria in checks.items():
+        for criterion, kinds in criteria.items():
+            for kind, found in kinds.items():
+                what = f"judge {judge}: {criterion} against {kind}"
+                if found["auc"] is None or found["pairs"] < MIN_PAIRS:
+                    lines.append(
+                        f"{what}: not checked, {found['pairs']} pairs; {MIN_PAIRS} are the least that can tell"
+                    )
+                elif found["low"] <= auc:
+                    interval = f"[{found['low']:.2f}, {found['high']:.2f}]"
+                    lines.append(f"{what}: AUC {found['auc']:.2f} {interval} is not above {auc:g}")
+    return lines
+
+
+def read_checks(generators: Sequence[str], judges: Sequence[str], directory: Path = JUDGMENTS) -> dict[str, Any]:
+    """The validity checks that judge wrote, by "JUDGE on GENERATOR's questions".
+
+    Raises:
+        ValueError: a file is absent or broken.
+    """
+    return {
+        f"{judge} on {generator}'s questions": read_json(
+            directory / f"{judge}_{generator}_validity.json", hint="run the judge stages again"
+        )
+        for generator in generators
+        for judge in judges
+    }
+
+
+def answer_for(lines: Sequence[str], params: Params) -> None:
+    """Warns of doubtful judges on stderr, or ends the stage.
+
+    Raises:
+        ValueError: `judge_at_chance` is stop and a judge is doubtful.
+    """
+    if not lines:
+        return
+    match params.judge_at_chance:
+        case "warn":
+            for line in lines:
+                print(f"select: warning: {line}", file=sys.stderr)
+        case "stop":
+            raise ValueError(
+                "a judge's scores may be chance:\n" + "\n".join(lines) + "\ntake a larger judge (judge.judges), ask "
+                "about more chunks, lower select.judge_auc, or set select.judge_at_chance to warn"
+            )
+        case _:
+            assert_never(params.judge_at_chance)
+
+
 def headline(results: dict[str, Any]) -> dict[str, Any]:
     """The columns of `dvc exp show`: questions that passed."""
     return {"select": {"questions": results["questions"]["kept"]}}
@@ -192,7 +261,10 @@ def main() -> None:
     """Reads params.yaml and data/judgments, writes data/selected and metrics/select.json."""
     params = load(Params, "select")
     watch = Stopwatch("select")
-    judged = read_judgments(read_names("qa.generators"), read_names("judge.judges"))
+    generators, judges = read_names("qa.generators"), read_names("judge.judges")
+    judged = read_judgments(generators, judges)
+    doubts = doubtful(read_checks(generators, judges), params.judge_auc)
+    answer_for(doubts, params)
     selected, funnel = select(judged, params)
     if not selected:
         table = csv_text(funnel.rows)
@@ -214,6 +286,7 @@ def main() -> None:
             "selected_by_generator": per_generator,
             "mean_score": float(np.mean([question["mean_score"] for question in selected])),
             "agreement": agreement(judged, params),
+            "doubtful_judges": doubts,
         },
         headline,
     )

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from stages.chunk import Params, Tally, chunk_document, drop_duplicates, main, percentile, summary
+from stages.lib.core.chunk_places import text_in
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
 from stages.lib.core.records import Record, read_jsonl
@@ -52,6 +53,26 @@ def test_chunks_carry_exact_offsets_into_their_document(project: Path) -> None:
             assert chunk["source"] == document["source"]
             assert chunk["id"] == f"{document['id']}-{chunk['start']}"
             assert len(chunk["text"]) <= 300
+
+
+def test_chunks_name_their_heading_and_carry_the_header_of_their_table(project: Path) -> None:
+    table = "| Name | Default |\n|---|---|\n" + "".join(f"| option_{i} | {i} |\n" for i in range(60))
+    Path("docs/a.md").write_text(f"# Guide\n\nWords.\n\n## Options\n\n{table}\n# Other\n\nMore.")
+    Path("docs/b.txt").write_text(f"# no heading\n\n{table}")
+    for splitter in ("chars", "recursive", "markdown"):
+        run(chunk_chars=200, splitter=splitter)
+        found = outputs()
+        texts = {document["id"]: document["text"] for document in found["documents"]}
+        for chunk in found["chunks"]:
+            assert chunk["text"] == text_in(texts[chunk["document"]], chunk)
+            assert len(chunk["text"]) <= 200
+            assert "option_" not in chunk["text"] or "Name | Default" in chunk["text"]
+        assert sum(chunk["header"] is not None for chunk in found["chunks"]) > 10
+        headings = [chunk["heading"] for chunk in found["chunks"] if chunk["source"] == "docs/a.md"]
+        assert headings[0] == "Guide" and "Guide > Options" in headings
+    assert {chunk["heading"] for chunk in found["chunks"] if chunk["source"] == "docs/b.txt"} == {"no heading"}
+    run(chunk_chars=200, splitter="recursive")
+    assert {chunk["heading"] for chunk in outputs()["chunks"] if chunk["source"] == "docs/b.txt"} == {""}
 
 
 def test_counts_add_up_and_drops_are_kept_aside(project: Path) -> None:

@@ -34,6 +34,8 @@ MEANT_EDGES = {
     "search": {"rerank", "benchmark", "rag"},
     "llm": {"dedup", "qa", "judge", "rerank", "instruct", "eval", "rag"},
     "english": {"qa", "judge", "instruct", "rag"},
+    "languages": {"qa", "judge", "benchmark", "instruct", "rag"},  # words of texts
+    "question_forms": {"qa", "judge", "instruct"},
     "qa": {"qa", "instruct"},
     "judging": {"judge"},
     "chats": {"instruct"},

@@ -1,12 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stages.lib.core.records import Record, write_jsonl
-from stages.select import Params, agreement, mean_score, passes, read_judgments, select
+from stages.lib.core.metrics import read_results
+from stages.lib.core.records import Record, write_json, write_jsonl
+from stages.select import Params, agreement, answer_for, doubtful, main, mean_score, passes, read_judgments, select
 
-PARAMS = Params(groundedness=4.0, relevance=3.0, standalone=3.0)
+PARAMS = Params(groundedness=4.0, relevance=3.0, standalone=3.0, judge_auc=0.5, judge_at_chance="warn")
 
 
 def judgment(name: str, chunk: str, scores: tuple[float | None, ...] = (5.0, 5.0, 5.0), **fields: Any) -> Record:
@@ -106,6 +108,53 @@ def test_judges_about_different_questions_are_refused(tmp_path: Path) -> None:
         read_judgments(["g"], ["a", "b"], tmp_path)
 
 
+def check(auc: float | None, low: float, pairs: int = 40) -> dict[str, Any]:
+    return {"auc": auc, "low": low, "high": 0.9, "pairs": pairs}
+
+
+def test_a_judge_at_chance_is_named_with_criterion_auc_and_interval() -> None:
+    checks = {
+        "judge a": {"groundedness": {"random_chunk": check(0.9, 0.8), "wrong_answer": check(0.6, 0.48)}},
+        "judge b": {"relevance": {"random_question": check(1.0, 1.0, pairs=3), "vague_question": check(None, 0, 0)}},
+    }
+    lines = doubtful(checks, 0.5)
+    assert lines[0] == "judge judge a: groundedness against wrong_answer: AUC 0.60 [0.48, 0.90] is not above 0.5"
+    assert len(lines) == 3 and all("not checked" in line for line in lines[1:])
+    assert len(doubtful(checks, 0.85)) == 4
+    assert doubtful({"a": {"standalone": {"vague_question": check(0.7, 0.5)}}}, 0.5)  # an interval that holds chance
+    assert not doubtful({"a": {"standalone": {"vague_question": check(0.7, 0.51)}}}, 0.5)
+
+
+def test_a_judge_at_chance_warns_or_stops(capsys: pytest.CaptureFixture[str]) -> None:
+    answer_for(["judge a: ..."], PARAMS)
+    assert capsys.readouterr().err == "select: warning: judge a: ...\n"
+    strict = replace(PARAMS, judge_at_chance="stop")
+    answer_for([], strict)
+    with pytest.raises(ValueError, match=r"may be chance:\njudge a: \.\.\.\n.*judge_at_chance to warn"):
+        answer_for(["judge a: ..."], strict)
+
+
+def test_main_reads_what_judge_wrote_of_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = (
+        "qa: {generators: [g]}\njudge: {judges: [j]}\nselect: {groundedness: 4.0, relevance: 4.0, standalone: 4.0, "
+        "judge_auc: 0.5, judge_at_chance: WHAT}\n"
+    )
+    Path("params.yaml").write_text(params.replace("WHAT", "stop"))
+    write_jsonl(Path("data/judgments/j_g_qa.jsonl"), [judgment("g", "1")])
+    with pytest.raises(ValueError, match=r"j_g_validity.json: no such file; run the judge stages again"):
+        main()
+    write_json(Path("data/judgments/j_g_validity.json"), {"relevance": {"vague_question": check(0.5, 0.4)}})
+    with pytest.raises(ValueError, match=r"j on g.s questions: relevance against vague_question: AUC 0\.50"):
+        main()
+    Path("params.yaml").write_text(params.replace("WHAT", "warn"))
+    main()
+    assert "warning: judge j on g's questions" in capsys.readouterr().err
+    assert len(read_results("select")["doubtful_judges"]) == 1
+
+
 def test_thresholds_are_checked() -> None:
     with pytest.raises(ValueError, match=r"standalone: 6\.0 is not in 1\.\.5"):
-        Params(groundedness=4.0, relevance=3.0, standalone=6.0)
+        Params(groundedness=4.0, relevance=3.0, standalone=6.0, judge_auc=0.5, judge_at_chance="warn")

@@ -36,7 +36,10 @@ from stages.lib.cache.definitions import (
 ROOT = Path(__file__).parents[3]
 # Where the search always stops: what these give stands in the keys by value (entries, params, hashes), or they carry
 # bytes from place to place. Whole rooms, and single modules.
-PLUMBING = ("core", "cache", "weights.models", "llm.in_flight", "llm.openai_client")
+PLUMBING = (
+    *("core", "cache", "weights.models"),
+    *("llm.in_flight", "llm.openai_client", "llm.server_limits", "llm.server_answers"),
+)
 
 
 def code_identity(*roots: Any, without: Iterable[Any] = ()) -> str:

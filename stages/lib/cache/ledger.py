@@ -44,6 +44,11 @@ class Ledger:
                 raise
             self._database.execute("COMMIT")
 
+    def drop(self, keys: Sequence[str]) -> None:
+        """Takes answers out."""
+        with self._lock:
+            self._database.executemany("DELETE FROM answers WHERE key = ?", [(key,) for key in keys])
+
     def close(self) -> None:
         """Closes the database."""
         self._database.close()

@@ -33,8 +33,8 @@ from stages.lib.chat.places import Place, Places
 from stages.lib.chat.reply_events import reply_events
 from stages.lib.chat.sse import EventError, StatusError, post_events
 from stages.lib.evaluation.systems import check_gguf
-from stages.lib.llm.json_objects import on_one_line
 from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
+from stages.lib.replies.json_objects import on_one_line
 from stages.lib.weights.models import ModelEntry
 
 BATCH = 128  # tokens of a prompt that are read between two looks at `stop`: under a second on two cores at 135M

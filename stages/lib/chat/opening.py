@@ -27,8 +27,8 @@ def open_entry(
         max_new_tokens: of a reply, at most.
         temperature: 0 is greedy.
         seed: of sampling.
-        base_url: of an `openai` entry's server; "": from the environment.
-        api_key_env: the environment variable with that server's key; "": the usual ones.
+        base_url: of an `openai` entry's server; "": the entry's own, else from the environment.
+        api_key_env: the environment variable with that server's key; "": the entry's own, else the usual ones.
 
     Raises:
         ValueError: weights that are absent, damaged or not the pinned ones, or a backend that does not chat.
@@ -44,9 +44,11 @@ def open_entry(
                 max_new_tokens,
                 temperature,
                 seed,
-                base_url=base_url,
-                api_key_env=api_key_env,
+                base_url=base_url or model.base_url,
+                api_key_env=api_key_env or model.api_key_env,
                 context=model.context,
+                thinking=model.thinking,
+                extra_body=model.extra_body,
             )
         case "transformers":
             loaded = load_base(model, resolved_dtype(model.dtype))

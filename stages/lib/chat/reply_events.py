@@ -5,8 +5,7 @@ from typing import Any, Literal
 
 from stages.lib.chat.events import Event, Finished, Piece, PromptProgress, Thought
 from stages.lib.chat.sse import EventError
-
-ENDS: dict[str, Literal["stop", "length"]] = {"stop": "stop", "length": "length", "tool_calls": "stop"}
+from stages.lib.llm.server_answers import ended_by
 
 
 def reply_events(chunks: Iterable[dict[str, Any]]) -> Iterator[Event]:
@@ -35,9 +34,10 @@ def reply_events(chunks: Iterable[dict[str, Any]]) -> Iterator[Event]:
                     yield Piece(str(delta["content"]))
                 ended = choice.get("finish_reason")
                 if ended:
-                    if ended not in ENDS:
+                    end = ended_by(ended)
+                    if end in ("filter", "error"):
                         raise EventError(f"the server ended the reply with {ended!r}")
-                    reason = ENDS[ended]
+                    reason = "length" if end == "length" else "stop"
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise EventError(f"not a chunk of this API: {str(chunk)[:300]}") from error
     if reason:

@@ -1,28 +1,29 @@
 """Any server that speaks OpenAI's HTTP API, streamed: vllm, llama.cpp, ollama, a paid one.
 
-Where the server is and the key to it are given, or come from the environment as they do for the backend `openai`
-(LLMILL_OPENAI_BASE_URL, LLMILL_OPENAI_API_KEY). A person waits for the reply, so that nothing is tried again behind
-their back: a server that is busy or fails says so at once.
+Where the server is and the key to it are given, or come from the environment, as for the backend `openai`. A person
+waits for the reply, so that nothing is tried again behind their back: a server that is busy or fails says so at once.
 """
 
-import os
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from itertools import chain, islice
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
 from stages.lib.chat.events import Event, Finished, Messages, PromptProgress, StreamError, check_room
 from stages.lib.chat.reply_events import reply_events
 from stages.lib.chat.sse import EventError, StatusError, post_events
-from stages.lib.llm.openai_client import REFUSED, TIMEOUT, OpenAiClient
+from stages.lib.llm.openai_client import CONNECT_SECONDS, REFUSED, RefusedError, api_key, key_names
+from stages.lib.llm.openai_client import base_url as server_url
+from stages.lib.llm.server_limits import ServerLimits
 from stages.lib.weights.models import ModelEntry
 
 CHARACTERS_A_TOKEN = 3  # English has about 4; a history that is cut too early is better than one that overflows
+Chunk = dict[str, Any]
 TOKENS_A_TURN = 4  # its role and its marks
-KEYS = ("LLMILL_OPENAI_API_KEY", "OPENAI_API_KEY")  # as OpenAiClient reads them
+TIMEOUT = httpx.Timeout(600.0, connect=CONNECT_SECONDS)  # seconds between two pieces of a reply
 
 
 class ServerStream:
@@ -40,6 +41,8 @@ class ServerStream:
         base_url: str = "",
         api_key_env: str = "",
         context: int = 4096,
+        thinking: bool | None = None,
+        extra_body: dict[str, Any] | None = None,
     ) -> None:
         """Connects to nothing yet.
 
@@ -49,28 +52,28 @@ class ServerStream:
             temperature: 0 is greedy.
             seed: of sampling, for servers that know one.
             base_url: such as http://127.0.0.1:8000/v1; "": from the environment.
-            api_key_env: the environment variable that holds the key; "": LLMILL_OPENAI_API_KEY, else OPENAI_API_KEY.
+            api_key_env: the environment variable that holds the key; "": LLMILL_OPENAI_API_KEY, and where the server is
+                not named either, OPENAI_API_KEY.
             context: tokens that the model takes, prompt and reply together.
+            thinking: whether a hybrid reasoning model thinks first; None: as the server's chat template has it.
+            extra_body: merged into each request last.
 
         Raises:
             StreamError: nothing says where the server is, or not as a URL, or the variable is not set.
         """
         self._model, self._max_new_tokens, self.context = model, max_new_tokens, context
-        self._sampling: dict[str, Any] = {"temperature": temperature} | ({"seed": seed} if temperature > 0 else {})
-        if not base_url:
-            entry = ModelEntry(source=f"server:{model}", backend="openai")
-            try:
-                base_url = OpenAiClient(entry).base_url
-            except ValueError as error:
-                raise StreamError(str(error)) from error
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise StreamError(f"base_url {base_url!r}: write it as http://127.0.0.1:8000/v1")
-        self._base_url = base_url.rstrip("/")
-        if api_key_env and not os.environ.get(api_key_env):
-            raise StreamError(f"the environment variable {api_key_env}, which is to hold the server's key, is not set")
-        self._key_names = (api_key_env,) if api_key_env else KEYS
-        self._key = next((os.environ[name] for name in self._key_names if os.environ.get(name)), "")
+        self._sampling: dict[str, Any] = {"temperature": temperature}
+        if temperature > 0:
+            self._sampling["seed"] = seed
+        if thinking is not None:
+            self._sampling["chat_template_kwargs"] = {"enable_thinking": thinking}
+        self._limits = ServerLimits(f"server:{model}", extra_body or {})
+        try:
+            entry = ModelEntry(source=f"server:{model}", backend="openai", base_url=base_url, api_key_env=api_key_env)
+            self._base_url, self._key = server_url(entry), api_key(entry)
+        except ValueError as error:
+            raise StreamError(str(error)) from error
+        self._key_names = key_names(api_key_env, base_url)
 
     def count_tokens(self, messages: Messages) -> int:
         """An estimate: a token for three characters, four for each turn."""
@@ -125,15 +128,30 @@ class ServerStream:
         """Nothing is held."""
 
     def _events(self, body: dict[str, Any], stop: threading.Event) -> Iterator[Event]:
-        """The reply's events; without counts from a server that does not know how to ask for them."""
+        """The reply's events; what the server is known to refuse of a body is asked otherwise."""
+        asked = body | {"stream_options": {"include_usage": True}}
         try:
-            with closing(self._post(body | {"stream_options": {"include_usage": True}}, stop)) as chunks:
-                yield from reply_events(chunks)
+            first, chunks = self._limits.ask(asked, lambda sent: self._opened(sent, stop))
+        except RefusedError as refusal:
+            if isinstance(refusal.__cause__, StatusError):
+                raise refusal.__cause__ from None
+            raise
+        with closing(chunks):
+            yield from reply_events(chain(first, chunks))
+
+    def _opened(self, body: dict[str, Any], stop: threading.Event) -> tuple[list[Chunk], Generator[Chunk, None, None]]:
+        """The first chunk of a reply, if there is one, and the rest.
+
+        Raises:
+            RefusedError: the server refuses the body.
+        """
+        chunks = self._post(body, stop)
+        try:
+            return list(islice(chunks, 1)), chunks
         except StatusError as error:
-            if error.status not in REFUSED or "stream_options" not in error.body:
-                raise
-            with closing(self._post(body, stop)) as chunks:
-                yield from reply_events(chunks)
+            if error.status in REFUSED:
+                raise RefusedError(f"status {error.status}: {error.body[:300]}") from error
+            raise
 
     def _post(self, body: dict[str, Any], stop: threading.Event) -> Generator[dict[str, Any], None, None]:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}

@@ -101,7 +101,7 @@ def ask_about_abstracts(
     outcome = ask(list(papers.values()), prompts[PROMPTS[strategy]], model, settings, name)
     for line in outcome.rejected:
         if line["final"]:
-            found.append(Drop(line["chunk"], line["reason"], (line["reply"] or "")[:200]))
+            found.append(Drop(line["chunk"], line["reason"], (line.get("error") or line["reply"] or "")[:200]))
     for record in outcome.kept:
         paper = papers[record["chunk"]]
         item = _written_item(record, paper["text"], "abstract", paper["source"], paper["title"])

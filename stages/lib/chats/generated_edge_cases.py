@@ -13,11 +13,11 @@ from stages.lib.chats.collect_items import text_fault
 from stages.lib.chats.qa_items import Change, Kind, QAItem
 from stages.lib.chats.qasa import clean
 from stages.lib.core.params import fill
-from stages.lib.english.question_faults import question_fault
-from stages.lib.llm.json_objects import find_json_object
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling
 from stages.lib.qa.questions import repeats
+from stages.lib.question_forms.question_faults import question_fault
 from stages.lib.reading.documents import Drop
+from stages.lib.replies.json_objects import find_json_object
 
 MAX_CHARS = 600  # of each part of a reply
 
@@ -74,7 +74,7 @@ def _read_unanswerable(item: QAItem, reply: Reply, prompt: str) -> QAItem | Drop
     name = f"unanswerable:generator:{item.id}"
     parts = _parts(reply, ("question", "answer"))
     if isinstance(parts, str):
-        return Drop(name, parts, reply.text[:MAX_CHARS])
+        return Drop(name, parts, (reply.error or reply.text)[:MAX_CHARS])
     fault = question_fault(parts["question"])
     if fault is None and repeats(parts["question"], "", prompt):
         fault = "repeats_prompt"
@@ -89,7 +89,7 @@ def _read_false_premise(item: QAItem, reply: Reply, prompt: str) -> QAItem | Dro
     name = f"false_premise:generator:{item.id}"
     parts = _parts(reply, ("question", "false", "true", "answer"))
     if isinstance(parts, str):
-        return Drop(name, parts, reply.text[:MAX_CHARS])
+        return Drop(name, parts, (reply.error or reply.text)[:MAX_CHARS])
     fault = question_fault(parts["question"])
     if fault is None and repeats(parts["question"], "", prompt):
         fault = "repeats_prompt"
@@ -129,7 +129,7 @@ def _parts(reply: Reply, keys: Sequence[str]) -> dict[str, str] | str:
     """The texts of a reply's JSON object, or why there are none."""
     if reply.finish_reason != "stop":
         return "failed_request" if reply.finish_reason == "error" else "cut_off"
-    found = find_json_object(reply.text) or {}
+    found = find_json_object(reply.text, dict.fromkeys(keys, (str, int, float, bool))) or {}
     values = {key: found.get(key) for key in keys}
     parts = {key: clean(str(v) if type(v) in (int, float, bool) else v) for key, v in values.items()}
     return parts if all(parts.values()) else "unparsable"
@@ -137,7 +137,12 @@ def _parts(reply: Reply, keys: Sequence[str]) -> dict[str, str] | str:
 
 def _request(text: str, schema: dict[str, Any], settings: Settings) -> GenerateRequest:
     sampling = Sampling(max_tokens=settings.max_new_tokens, temperature=settings.temperature, seed=settings.seed)
-    return GenerateRequest(prompt=Prompt(text=text), sampling=sampling, schema=schema)
+    return GenerateRequest(
+        prompt=Prompt(text=text),
+        sampling=sampling,
+        schema=schema,
+        readable=lambda reply: not isinstance(_parts(reply, schema["required"]), str),
+    )
 
 
 def _schema(*keys: str) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import ledger_key
-from stages.lib.core.params import fill
-from stages.lib.embedding.text_encoder import TextEncoder
+from stages.lib.embedding.encoders import open_encoder
+from stages.lib.embedding.written import Written, read_templates
 from stages.lib.weights.models import ModelEntry, locate, weights_identity
 
 LEDGER_FILE = Path("embeddings") / "ledger.sqlite"
@@ -41,11 +41,12 @@ class Embedder:
         self.name = name
         self.entry = entry
         directory = locate(entry)
-        self.encoder = TextEncoder(entry, directory)
+        self.encoder = open_encoder(entry, directory)
+        self.templates = read_templates(entry, directory)
         self.computed = 0  # vectors that were not in the ledger
         self._ledger = ledger
         self._lock = threading.Lock()  # a fast tokenizer serves one thread at a time
-        code = code_identity(TextEncoder)
+        code = code_identity(type(self.encoder))
         self.identity = [weights_identity(entry), *self.encoder.identity, code]  # what decides a vector, but the text
 
     @property
@@ -54,16 +55,21 @@ class Embedder:
         return self.encoder.dimension
 
     def encode_documents(
-        self, texts: Sequence[str], progress: str | None = "embed", ids: Sequence[str] | None = None
+        self,
+        texts: Sequence[str],
+        progress: str | None = "embed",
+        ids: Sequence[str] | None = None,
+        titles: Sequence[str] | None = None,
     ) -> np.ndarray:
-        """(n, H) float32, rows of length 1: the vectors of the texts as they are.
+        """(n, H) float32, rows of length 1: the vectors of documents, each written as the model asks for it.
 
-        `ids` name them in errors; `progress` names the bar, None: there is none.
+        So are texts that are compared with each other (chunks by dedup, answers): both sides alike.
+        `ids` name them in errors; `progress` names the bar, None: there is none; `titles`: see `write_documents`.
 
         Raises:
             ValueError: a vector is not finite; names its text.
         """
-        return self._encode(list(texts), progress, ids)
+        return self._encode(self.write_documents(texts, titles), progress, ids)
 
     def encode_queries(
         self,
@@ -72,42 +78,50 @@ class Embedder:
         progress: str | None = "embed",
         ids: Sequence[str] | None = None,
     ) -> np.ndarray:
-        """(n, H) float32, rows of length 1: the vectors of questions, each written by `query_text`.
+        """(n, H) float32, rows of length 1: the vectors of questions, each written by `write_queries`.
 
         Raises:
             ValueError: a vector is not finite; names its text.
         """
-        return self._encode([self.query_text(text, instruction) for text in texts], progress, ids)
+        return self._encode(self.write_queries(texts, instruction), progress, ids)
 
-    def query_text(self, query: str, instruction: str = "") -> str:
-        """A query as it is sent: alone, or with an instruction as the model's `query_template` says.
+    def write_queries(self, texts: Sequence[str], instruction: str = "") -> list[Written]:
+        """Queries as they are sent: by the entry's `query_template` or the model's own prompt (written.py)."""
+        return [self.templates.write_query(text, instruction) for text in texts]
 
-        A model whose template has no place for an instruction gets "instruction: query": a real
-        variant to measure, though MiniLM, for one, was not trained for it.
+    def write_documents(self, texts: Sequence[str], titles: Sequence[str] | None = None) -> list[Written]:
+        """Documents as they are sent: by the entry's `document_template` or the model's own prompt (written.py).
+
+        `titles` are for templates with {title}; "" is written as "none".
         """
-        if not instruction:
-            return query
-        if "{instruction}" in self.entry.query_template:
-            return fill(self.entry.query_template, instruction=instruction, query=query)
-        return f"{instruction}: {query}"
+        titles = titles if titles is not None else [""] * len(texts)
+        return [self.templates.write_document(text, title) for text, title in zip(texts, titles, strict=True)]
 
-    def count_truncated(self, texts: Sequence[str]) -> int:
-        """How many of the texts have more tokens than the model takes (what is beyond is not seen)."""
-        return sum(len(ids) > self.encoder.max_length for ids in self.encoder.tokenize(list(texts), truncate=False))
+    def count_truncated(self, texts: Sequence[str], titles: Sequence[str] | None = None) -> int:
+        """How many documents have more tokens than the model takes (what is beyond is not seen)."""
+        return self._count_truncated(self.write_documents(texts, titles))
 
-    def _encode(self, texts: list[str], progress: str | None, ids: Sequence[str] | None) -> np.ndarray:
+    def count_truncated_queries(self, texts: Sequence[str], instruction: str = "") -> int:
+        """How many queries have more tokens than the model takes."""
+        return self._count_truncated(self.write_queries(texts, instruction))
+
+    def _count_truncated(self, texts: list[Written]) -> int:
+        limit = self.encoder.max_length
+        return sum(count > limit for count in self.encoder.token_counts(texts)) if limit else 0
+
+    def _encode(self, texts: list[Written], progress: str | None, ids: Sequence[str] | None) -> np.ndarray:
         with self._lock:
             return self._encode_alone(texts, progress, ids)
 
-    def _encode_alone(self, texts: list[str], progress: str | None, ids: Sequence[str] | None) -> np.ndarray:
-        first: dict[str, int] = {}  # text -> the row where it is first asked for
+    def _encode_alone(self, texts: list[Written], progress: str | None, ids: Sequence[str] | None) -> np.ndarray:
+        first: dict[Written, int] = {}  # text -> the row where it is first asked for
         origin = [first.setdefault(text, row) for row, text in enumerate(texts)]
         rows = list(first.values())
-        keys = [ledger_key(*self.identity, texts[row]) for row in rows]
+        keys = [ledger_key(*self.identity, *self.encoder.key(texts[row])) for row in rows]
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)  # (n, H)
         missing = self._read(rows, keys, vectors)
         if missing:
-            names = [repr(ids[row]) if ids else f"{row} ({texts[row][:60]!r}...)" for row in rows]
+            names = [repr(ids[row]) if ids else f"{row} ({texts[row].text[:60]!r}...)" for row in rows]
             with closing(self._missing_batches([texts[row] for row in rows], missing, progress)) as batches:
                 for batch, found in batches:  # places in `rows`, (B, H)
                     for i, vector in zip(batch, found, strict=True):
@@ -136,13 +150,13 @@ class Embedder:
         return missing
 
     def _missing_batches(
-        self, texts: list[str], missing: set[int], progress: str | None
+        self, texts: list[Written], missing: set[int], progress: str | None
     ) -> Generator[tuple[list[int], np.ndarray], None, None]:
         """Yields each batch of the plan over all texts in which one is missing, with its vectors (B, H)."""
-        token_ids = self.encoder.tokenize(texts)
-        todo = [batch for batch in self.encoder.plan(token_ids) if not missing.isdisjoint(batch)]
-        sizes = [sum(len(token_ids[i]) for i in batch) for batch in todo]
-        results = self.encoder.encode([[token_ids[i] for i in batch] for batch in todo])
+        prepared = self.encoder.prepare(texts)
+        todo = [batch for batch in self.encoder.plan(prepared) if not missing.isdisjoint(batch)]
+        sizes = [sum(len(prepared[i]) for i in batch) for batch in todo]
+        results = self.encoder.encode([[prepared[i] for i in batch] for batch in todo])
         bar = tqdm(total=sum(sizes), desc=progress, unit="token", unit_scale=True, disable=progress is None)
         with bar, closing(results):
             for batch, size, vectors in zip(todo, sizes, results, strict=True):

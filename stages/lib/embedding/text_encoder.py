@@ -18,57 +18,69 @@ where this was written, for want of a device; the test marked `gpu` runs them.
 """
 
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 import numpy as np
 import tokenizers
 import torch
 
 from stages.lib.core.records import read_json_object
-from stages.lib.embedding import pooling
+from stages.lib.embedding import model_files, pooling
+from stages.lib.embedding.single_threads import each_by_one_thread
+from stages.lib.embedding.written import Written
 from stages.lib.weights.models import ModelEntry, config_size, resolved_dtype
 
 CPU_ROWS = 4  # B on a CPU: as fast a token as 32, with less to fill up
+# Families whose first token has the position after the padding token's id.
+COUNT_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "data2vec-text"}
 SHORTEST_STEP = 16  # tokens; lengths are rounded up to multiples of this, long ones to a sixteenth of their size
 
 
 class TextEncoder:
     """A model directory of the Hugging Face kind; the weights load at the first forward pass."""
 
-    def __init__(self, entry: ModelEntry, directory: Path) -> None:
+    def __init__(self, entry: ModelEntry, directory: Path, pooling_name: str) -> None:
+        """`pooling_name`: one of POOLINGS."""
         if not list(directory.glob("*.safetensors")):
             raise ValueError(f"{directory}: no *.safetensors here; weights in other formats are never loaded")
         config = read_json_object(directory / "config.json", hint="not a model directory of the Hugging Face kind")
         self.directory = directory
-        self.dimension = config_size(directory, "hidden_size")
-        match entry.pooling:
-            case "model":
-                self.pooling = pooling.read_pooling(directory)
-            case "last_token":
-                self.pooling = "lasttoken"
-            case _:
-                assert_never(entry.pooling)
-        self.max_length: int = entry.max_length or _own_max_length(directory)
+        self.hidden_size = config_size(directory, "hidden_size")
+        self.dimension = min(self.hidden_size, model_files.truncate_dim(directory) or self.hidden_size)
+        self.pooling = pooling_name
+        self.max_length: int = _max_length(directory, entry.max_length)
         self.padding_token: int = config.get("pad_token_id") or 0
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.batch_size = entry.batch_size if self.device == "cuda" else CPU_ROWS
-        self.dtype = resolved_dtype(entry.dtype)
-        self._tokenizer = _load_tokenizer(directory / "tokenizer.json")
+        self.dtype: str = resolved_dtype(entry.dtype)
+        self._tokenizer = _load_tokenizer(directory / "tokenizer.json", model_files.lower_cases(directory))
         self._network: Any = None
 
     @property
     def identity(self) -> list[str]:
         """What besides weights and text decides a vector: part of the ledger's key."""
         shape = f"{self.pooling} max_length={self.max_length} batch={self.batch_size} step={SHORTEST_STEP}"
+        shape += f" dimension={self.dimension}" if self.dimension < self.hidden_size else ""
         versions = [
             f"torch {torch.__version__}",
             f"tokenizers {tokenizers.__version__}",
             f"transformers {version('transformers')}",
         ]
         return [self.device, self.dtype, shape, *versions]
+
+    def key(self, written: Written) -> list[str]:
+        """What of a text decides its vector."""
+        return [written.text]
+
+    def token_counts(self, texts: list[Written]) -> list[int]:
+        """Tokens of whole texts, special ones included."""
+        return [len(ids) for ids in self.tokenize([written.text for written in texts], truncate=False)]
+
+    def prepare(self, texts: list[Written]) -> list[list[int]]:
+        """The texts as `plan` and `encode` take them."""
+        return self.tokenize([written.text for written in texts])
 
     def tokenize(self, texts: list[str], truncate: bool = True) -> list[list[int]]:
         """Token ids with the special tokens that the model's tokenizer adds, cut to `max_length` if asked."""
@@ -99,13 +111,7 @@ class TextEncoder:
         if self.device == "cuda":
             yield from map(self._forward, batches)
             return
-        cores = torch.get_num_threads()
-        pool = ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,))
-        try:
-            yield from pool.map(self._forward, batches)
-        finally:
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(cores)
+        yield from each_by_one_thread(self._forward, batches)
 
     @torch.inference_mode()
     def _forward(self, token_ids: list[list[int]]) -> np.ndarray:
@@ -126,7 +132,7 @@ class TextEncoder:
         # Padding on the left must not move the positions; with padding on the right a model counts its own right.
         positions = {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if left else {}  # (B, T)
         output = self._network(input_ids=ids, attention_mask=mask, **positions)
-        vectors = pooling.POOLINGS[self.pooling](output.last_hidden_state.float(), mask)  # (B, H)
+        vectors = pooling.POOLINGS[self.pooling](output.last_hidden_state.float(), mask)[:, : self.dimension]  # (B, H)
         normalised: np.ndarray = torch.nn.functional.normalize(vectors, dim=1)[: len(token_ids)].cpu().numpy()
         return normalised
 
@@ -151,21 +157,31 @@ def padded_length(tokens: int) -> int:
     return -(-tokens // step) * step
 
 
-def _load_tokenizer(path: Path) -> tokenizers.Tokenizer:
+def _load_tokenizer(path: Path, lower_case: bool) -> tokenizers.Tokenizer:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; embedding models need their fast tokenizer")
     tokenizer = tokenizers.Tokenizer.from_file(str(path))
     tokenizer.no_padding()  # the file may ask for some
+    if lower_case:
+        first = tokenizers.normalizers.Lowercase()
+        rest = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
+        tokenizer.normalizer = tokenizers.normalizers.Sequence([first, *rest])
     return tokenizer
 
 
-def _own_max_length(directory: Path) -> int:
-    """Tokens that the model takes: its sentence-transformers limit, else the lowest that its other files name."""
-    settings = directory / "sentence_bert_config.json"
-    own = read_json_object(settings).get("max_seq_length") if settings.is_file() else None
+def _max_length(directory: Path, asked: int) -> int:
+    """Tokens that the model takes: as asked, else its sentence-transformers limit, else the lowest of its other files.
+
+    Never more than it has positions for, where those are counted from the padding token.
+    """
     tokenizer_config = directory / "tokenizer_config.json"
     tokenizer = read_json_object(tokenizer_config) if tokenizer_config.is_file() else {}
-    if own:
-        return int(own)
+    config = read_json_object(directory / "config.json")
+    counts_from_padding = config.get("model_type") in COUNT_FROM_PADDING
+    named = asked or model_files.own_sequence_limit(directory)
+    if named and not counts_from_padding:
+        return named
     positions = config_size(directory, "max_position_embeddings", "set max_length of its entry under models:")
-    return int(min(positions, tokenizer.get("model_max_length") or positions))
+    if counts_from_padding:  # of XLM-RoBERTa's 514 positions, 512 are for tokens
+        positions -= int(config.get("pad_token_id") or 0) + 1
+    return int(min(positions, named or tokenizer.get("model_max_length") or positions))

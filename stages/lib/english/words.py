@@ -1,6 +1,11 @@
-"""The words of a text that carry its content, for rules that compare texts without a model."""
+"""The words of a text that carry its content, for rules that compare texts without a model.
+
+Function words and endings are those of English; the words of other languages count as they stand, in every script.
+"""
 
 import re
+
+from stages.lib.languages.words import LETTER, is_unspaced, one_form, segments, words
 
 # English function words, and the words that a question is built of
 _STOP_WORDS = """
@@ -12,6 +17,7 @@ _STOP_WORDS = """
     you your yes e g i.e e.g etc
 """
 _STOPPED = frozenset(_STOP_WORDS.split())
+_NAME = re.compile(rf"{LETTER}+(?:[_.\-]{LETTER}+)*")
 _ENDINGS = (("ies", "y"), ("ied", "y"), ("sses", "ss"), ("ing", ""), ("ed", ""), ("es", ""), ("s", ""))
 
 
@@ -21,8 +27,10 @@ def content_words(text: str) -> set[str]:
     Names with underscores or dots count whole and by their parts, so that `max_length` meets "max length".
     """
     found = set()
-    for word in re.findall(r"[^\W_]+(?:[_.\-][^\W_]+)*", text.lower()):
+    for word in _NAME.findall(one_form(text)):
         parts = {word, *re.split(r"[_.\-]", word)}
+        if is_unspaced(word):
+            parts = {segment for part in parts for segment in segments(part)}
         found |= {stem(part) for part in parts if part not in _STOPPED}
     return found
 
@@ -44,7 +52,7 @@ def stem(word: str) -> str:
 
 def normalised(text: str) -> str:
     """Lower case, nothing but letters, digits and single blanks: equal for texts that differ in form alone."""
-    return " ".join(re.findall(r"[^\W_]+", text.lower()))
+    return " ".join(words(text))
 
 
 def is_function_word(word: str) -> bool:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stages.lib.core.params import fill
-from stages.lib.llm.json_objects import find_json_object
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Sampling, ScoreRequest
 from stages.lib.llm.protocol import Reply as JudgeReply
+from stages.lib.replies.json_objects import find_json_object, writable
 
 Outcome = Literal["win", "tie", "loss"]
 WORTH: dict[Outcome, float] = {"win": 1.0, "tie": 0.5, "loss": 0.0}
@@ -76,10 +76,13 @@ def judge_by_likelihood(
         for answer in (pair.first, pair.second)
     ]
     scores = model.score(requests, progress=progress) if requests else []
-    rates = [score.logprobs[0] / score.tokens[0] for score in scores]
     verdicts = []
     for i in range(len(pairs)):
-        first, second = rates[2 * i], rates[2 * i + 1]
+        first, second = scores[2 * i].per_token, scores[2 * i + 1].per_token
+        if first is None or second is None:
+            error = scores[2 * i].error or scores[2 * i + 1].error
+            verdicts.append(Preference(outcome=None, why=f"failed_request: {error}"))
+            continue
         outcome: Outcome = "win" if second - first > margin else "loss" if first - second > margin else "tie"
         verdicts.append(Preference(outcome=outcome, why=f"{first:.3f} and {second:.3f} nats per reference token"))
     return verdicts
@@ -95,7 +98,9 @@ def _request(pair: AnswerPair, prompt: str, max_tokens: int, swapped: bool) -> G
         answer_a=first.strip(),
         answer_b=second.strip(),
     )
-    return GenerateRequest(prompt=Prompt(text=text), sampling=Sampling(max_tokens=max_tokens), schema=SCHEMA)
+    return GenerateRequest(
+        prompt=Prompt(text=text), sampling=Sampling(max_tokens=max_tokens), schema=SCHEMA, readable=is_verdict
+    )
 
 
 def _verdict(plain: JudgeReply, swapped: JudgeReply) -> Preference:
@@ -104,13 +109,22 @@ def _verdict(plain: JudgeReply, swapped: JudgeReply) -> Preference:
     for reply, winner in zip((plain, swapped), named, strict=True):
         if winner is None:
             failure = {"error": "failed_request", "length": "cut_off"}.get(reply.finish_reason, "unparsable")
-            return Preference(outcome=None, why=failure)
+            return Preference(outcome=None, why=f"{failure}: {reply.error}" if reply.error else failure)
     outcomes: dict[str, tuple[Outcome, Outcome]] = {"A": ("loss", "win"), "B": ("win", "loss"), "tie": ("tie", "tie")}
     one, other = outcomes[str(named[0])][0], outcomes[str(named[1])][1]
-    why = " | ".join(str((find_json_object(reply.text) or {}).get("rationale", "")) for reply in (plain, swapped))
+    why = writable(" | ".join(str((_found(reply) or {}).get("rationale", "")) for reply in (plain, swapped)))
     return Preference(outcome=one if one == other else "tie", disagreed=one != other, why=why)
 
 
+def is_verdict(reply: JudgeReply) -> bool:
+    """Whether a reply names a winner."""
+    return _winner(reply) is not None
+
+
 def _winner(reply: JudgeReply) -> str | None:
-    winner = (find_json_object(reply.text) or {}).get("winner")
+    winner = (_found(reply) or {}).get("winner")
     return winner if winner in ("A", "B", "tie") and reply.finish_reason != "error" else None
+
+
+def _found(reply: JudgeReply) -> dict[str, Any] | None:
+    return find_json_object(reply.text, {"winner": (str,)}, complete=reply.finish_reason != "length")

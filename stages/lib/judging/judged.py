@@ -4,10 +4,10 @@ Both ask about everything in one fixed order and give the same columns for each 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stages.lib.core.records import Record
-from stages.lib.judging.likelihood import NULL, calibrated, measure
+from stages.lib.judging.likelihood import NULL, Measure, calibrated, measure
 from stages.lib.judging.rating import Rating, rate
 from stages.lib.judging.validity import PROBES, Criterion, JudgedItem, Probe
 from stages.lib.llm.protocol import LanguageModel, Sampling
@@ -22,6 +22,7 @@ class Judged:
     fields: list[Record]  # for each item: its columns, without the record's own
     measures: dict[str, list[float | None]]  # criterion -> a number for each item, on the judge's own scale
     probe_measures: dict[tuple[str, str], list[float | None]]  # (criterion, kind) -> a number for each such probe
+    no_expected: list[str] | None = None  # of each rating, why its expected score is missing; None: none was asked for
 
 
 def judge_by_rating(
@@ -57,8 +58,11 @@ def judge_by_rating(
             record |= _columns(criterion, rating.score, rating.expected, rating.rationale, None)
             if rating.failure:
                 failures.append(f"{criterion} {rating.failure}")
-        fields.append(record | {"failure": "; ".join(failures) or None})
-    return _judged(items, probes, fields, {key: _number(rating) for key, rating in found.items()})
+        fields.append(record | {"failure": "; ".join(failures) or None} | _errors(found, i))
+    judged = _judged(items, probes, fields, {key: _number(rating) for key, rating in found.items()})
+    if not expected_scores:
+        return judged
+    return replace(judged, no_expected=[rating.no_expected for rating in found.values() if rating.score is not None])
 
 
 def judge_by_likelihood(
@@ -73,18 +77,38 @@ def judge_by_likelihood(
     """Measures items and probes, and maps the items' measures to 1..5 by the probes'."""
     asked = _plan(items, probes)
     measures = measure([part[-1] for part in asked], model, prompts=prompts, rarity=rarity, progress=name)
-    found = {part[:-1]: value for part, value in zip(asked, measures, strict=True)}
+    told = {part[:-1]: value for part, value in zip(asked, measures, strict=True)}
+    found = {key: value.value for key, value in told.items()}
     scores = {}
     for criterion in CRITERIA:
-        null = [value for key, value in found.items() if key[:2] == (criterion, NULL[criterion])]
-        scores[criterion] = calibrated([found[criterion, "", i] for i in range(len(items))], null)
+        scores[criterion] = calibrated([found[criterion, "", i] for i in range(len(items))], _null(criterion, found))
     fields = []
     for i in range(len(items)):
         record: Record = {}
         for criterion in CRITERIA:
             record |= _columns(criterion, scores[criterion][i], None, None, found[criterion, "", i])
-        fields.append(record | {"failure": None})
-    return _judged(items, probes, fields, dict(found))
+        failures = [f"{c} failed_request" for c in CRITERIA if told[c, "", i].error]
+        fields.append(record | {"failure": "; ".join(failures) or None} | _errors(told, i))
+    return _judged(items, probes, fields, found)
+
+
+def _errors(found: Mapping[tuple[Criterion, str, int], Rating | Measure], i: int) -> Record:
+    """The reasons of an item's failed requests, each once; nothing without any."""
+    errors = dict.fromkeys(error for criterion in CRITERIA if (error := found[criterion, "", i].error))
+    return {"error": "; ".join(errors)} if errors else {}
+
+
+def _null(criterion: Criterion, found: Mapping[tuple[Criterion, str, int], float | None]) -> list[float]:
+    """The measures of wrong items to calibrate by: of the criterion's own kind, else of another, else what 0 says.
+
+    0 is on each measure's scale what tells nothing: the answer is as surprising without the chunk, the question names
+    no word. Few or no wrong items are there where a single document has given few questions.
+    """
+    for kind in (NULL[criterion], *PROBES[criterion]):
+        null = [value for key, value in found.items() if key[:2] == (criterion, kind) and value is not None]
+        if null:
+            return null
+    return [0.0]
 
 
 def _plan(

@@ -12,7 +12,7 @@ Measures (q question, a answer, c chunk, n tokens of a; log p in nats, by the ju
 Calibration: a measure becomes a score of 1 to 5 by the share of wrong items (validity.py) that lie
 below it, ties half: score = 1 + 4 * share. So 5 is above all the wrong items and 3 in their middle;
 wrong are: for groundedness another document's chunk, for relevance another document's question, for
-standalone the question without its names.
+standalone the question without its names. Where a single document gives no such item, judged.py takes others.
 
 Why groundedness is no plain difference log p(a | q, c) - log p(a | q): a right answer shares words with its
 question, so there is less left for the chunk to add than to a wrong answer. Seen on 37 pairs of the default
@@ -25,19 +25,28 @@ question that is bad English passes, and none of it means that anybody would ask
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
 
 from stages.lib.core.params import fill
-from stages.lib.english.question_faults import question_fault
 from stages.lib.english.words import content_words
 from stages.lib.judging.validity import Criterion, JudgedItem
 from stages.lib.llm.protocol import LanguageModel, Prompt, Score, ScoreRequest
+from stages.lib.question_forms.question_faults import question_fault
 
 NULL = {"groundedness": "random_chunk", "relevance": "random_question", "standalone": "vague_question"}
 NEUTRAL_QUESTION = "What does the documentation say?"
 DIGITS = 6  # of a measure, after the point
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure; None: its request failed, and `error` says why."""
+
+    value: float | None
+    error: str = ""
 
 
 def measure(
@@ -47,7 +56,7 @@ def measure(
     prompts: Mapping[str, str],
     rarity: Mapping[str, float],
     progress: str,
-) -> list[float]:
+) -> list[Measure]:
     """The measures of (criterion, item) pairs, in their order.
 
     `prompts`: answer_with_context_prompt and answer_without_context_prompt; `rarity`: see word_rarity.
@@ -59,16 +68,20 @@ def measure(
     answers = dict(zip(requests, model.score(list(requests), progress=progress), strict=True)) if requests else {}
     measures = []
     for (criterion, item), pair in zip(asked, needed, strict=True):
+        errors = [answers[request].error for request in pair if answers[request].error]
+        if errors:
+            measures.append(Measure(None, errors[0]))
+            continue
         told = [_per_token(answers[request]) for request in pair]
         match criterion:
             case "standalone":
-                measures.append(standalone(item.question, rarity))
+                measures.append(Measure(standalone(item.question, rarity)))
             case "groundedness":
                 given, without = told
-                measures.append(round(1 - given / without, DIGITS))
+                measures.append(Measure(round(1 - given / without, DIGITS)))
             case "relevance":
                 given, without = told
-                measures.append(round(given - without, DIGITS))
+                measures.append(Measure(round(given - without, DIGITS)))
             case _:
                 assert_never(criterion)
     return measures
@@ -82,25 +95,30 @@ def standalone(question: str, rarity: Mapping[str, float]) -> float:
 
 
 def word_rarity(texts: Sequence[str]) -> dict[str, float]:
-    """ln(N / df) of each content word of N texts; df is the number of texts that hold it."""
+    """ln(N / df) of each content word of N texts; df is the number of texts that hold it.
+
+    One text counts as one of two: else all that it says would be worth nothing.
+    """
     counts: dict[str, int] = {}
     for text in texts:
         for word in content_words(text):
             counts[word] = counts.get(word, 0) + 1
-    return {word: math.log(len(texts) / count) for word, count in counts.items()}
+    return {word: math.log(max(len(texts), 2) / count) for word, count in counts.items()}
 
 
-def calibrated(measures: Sequence[float], null: Sequence[float]) -> list[float]:
-    """1 + 4 * the share of `null` below each measure, ties half.
+def calibrated(measures: Sequence[float | None], null: Sequence[float]) -> list[float | None]:
+    """1 + 4 * the share of `null` below each measure, ties half; None for a measure that is missing.
 
     Raises:
         ValueError: there is no wrong item to calibrate by.
     """
-    if not null:
+    if not null and any(measure is not None for measure in measures):
         raise ValueError("no wrong items to calibrate a likelihood judge by; raise judge.validity_pairs")
-    low = np.searchsorted(np.sort(null), measures, side="left")
-    high = np.searchsorted(np.sort(null), measures, side="right")
-    return [round(float(1 + 4 * (a + b) / 2 / len(null)), 4) for a, b in zip(low, high, strict=True)]
+    known = [np.nan if measure is None else measure for measure in measures]
+    low = np.searchsorted(np.sort(null), known, side="left")
+    high = np.searchsorted(np.sort(null), known, side="right")
+    scores = [round(float(1 + 4 * (a + b) / 2 / len(null)), 4) for a, b in zip(low, high, strict=True)]
+    return [None if measure is None else score for measure, score in zip(measures, scores, strict=True)]
 
 
 def _requests(criterion: Criterion, item: JudgedItem, prompts: Mapping[str, str]) -> tuple[ScoreRequest, ...]:
@@ -124,4 +142,5 @@ def _score_request(text: str, answer: str) -> ScoreRequest:
 
 
 def _per_token(score: Score) -> float:
-    return score.logprobs[0] / score.tokens[0]
+    assert score.per_token is not None
+    return score.per_token

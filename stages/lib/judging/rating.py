@@ -7,14 +7,17 @@ shows a judge that gives 5 to everything and hardly knows it.
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stages.lib.core.params import fill
 from stages.lib.judging.validity import JudgedItem
-from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Sampling, ScoreRequest
-from stages.lib.llm.replies import parse_rating
+from stages.lib.llm.in_flight import top_reasons
+from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling, ScoreRequest
+from stages.lib.replies.json_objects import writable
+from stages.lib.replies.pairs_and_ratings import parse_rating
 
 SCORES = ("1", "2", "3", "4", "5")
 FIELDS = {  # what a criterion's prompt is told of an item
@@ -41,6 +44,8 @@ class Rating:
     rationale: str
     expected: float | None = None  # 1..5
     failure: str | None = None  # failed_request, cut_off, unparsable
+    error: str = ""  # why the request failed
+    no_expected: str = ""  # why there is no expected score where one was asked for
 
 
 def rate(
@@ -52,22 +57,28 @@ def rate(
     expected_scores: bool,
     progress: str,
 ) -> list[Rating]:
-    """Ratings of (criterion, item) pairs, in their order; `prompts` by criterion."""
+    """Ratings of (criterion, item) pairs, in their order; `prompts` by criterion.
+
+    Where a server gives no expected score, the rating itself stays, and a line on stderr says why.
+    """
     texts = [
         fill(prompts[criterion], **{field: getattr(item, field) for field in FIELDS[criterion]})
         for criterion, item in asked
     ]
-    requests = [GenerateRequest(prompt=Prompt(text=text), sampling=sampling, schema=SCHEMA) for text in texts]
+    requests = [
+        GenerateRequest(prompt=Prompt(text=text), sampling=sampling, schema=SCHEMA, readable=is_rating)
+        for text in texts
+    ]
     ratings = []
     for reply in model.generate(requests, progress=progress):
-        parsed = parse_rating(reply.text)
+        parsed = parse_rating(reply.text, complete=reply.finish_reason != "length")
         if reply.finish_reason == "error":
-            ratings.append(Rating(score=None, rationale=reply.error, failure="failed_request"))
+            ratings.append(Rating(score=None, rationale=reply.error, failure="failed_request", error=reply.error))
         elif parsed is None:
             failure = "cut_off" if reply.finish_reason == "length" else "unparsable"
             ratings.append(Rating(score=None, rationale=reply.text, failure=failure))
         else:
-            ratings.append(Rating(rationale=parsed[0], score=parsed[1]))
+            ratings.append(Rating(rationale=writable(parsed[0]), score=parsed[1]))
     if not expected_scores:
         return ratings
     places = [i for i, rating in enumerate(ratings) if rating.score is not None]
@@ -79,10 +90,19 @@ def rate(
         progress=f"{progress}, expected scores",
     )
     for i, score in zip(places, scores, strict=True):
-        rating = ratings[i]
-        expected = expectation(score.logprobs)
-        ratings[i] = Rating(score=rating.score, rationale=rating.rationale, expected=expected)
+        if score.error:
+            ratings[i] = replace(ratings[i], no_expected=score.error)
+        else:
+            ratings[i] = replace(ratings[i], expected=expectation(score.logprobs))
+    if errors := [score.error for score in scores if score.error]:
+        told = f"{progress}: {len(errors)} of {len(places)} ratings stay without an expected score"
+        print(f"{told}: {top_reasons(errors)}", file=sys.stderr)
     return ratings
+
+
+def is_rating(reply: Reply) -> bool:
+    """Whether a reply states a score."""
+    return parse_rating(reply.text, complete=reply.finish_reason != "length") is not None
 
 
 def score_prefix(rationale: str) -> str:

@@ -2,10 +2,13 @@
 
 Four ways to make an item wrong, each aimed at a criterion:
 
-- `random_chunk` (groundedness): the question and answer with a chunk of another document;
+- `random_chunk` (groundedness): the question and answer with a chunk of another document, or, where all questions are
+  of one document, with another chunk of it that does not hold the answer;
 - `wrong_answer` (groundedness): the answer is another sentence of the same chunk;
-- `random_question` (relevance): the question of another document put to this answer;
+- `random_question` (relevance): the question of another document (of one alone: another question) put to this answer;
 - `vague_question` (relevance, standalone): the names in the question are replaced by "it".
+
+A kind that an item does not allow is left out for it: a document of one chunk has no other one.
 """
 
 import re
@@ -31,8 +34,9 @@ class JudgedItem:
 
     question: str
     answer: str
-    context: str  # the chunk's text
+    context: str  # the chunk's text, what is told of the chunk before it
     document: str  # id of the chunk's document
+    told: str = ""  # how the context begins where something is told of the chunk: no fact of its text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,22 +56,25 @@ PROBES: dict[Criterion, tuple[str, ...]] = {
 }
 
 
-def make_probes(items: Sequence[JudgedItem], pairs: int, seed: int) -> list[Probe]:
+def make_probes(items: Sequence[JudgedItem], pairs: int, seed: int, chunks: Sequence[str] = ()) -> list[Probe]:
     """At most `pairs` probes of each kind, drawn with a seed; kinds that an item does not allow are left out.
 
-    Raises:
-        ValueError: all items are of one document, so that there is no other chunk to pair with.
+    `chunks`: texts of the documents' chunks, of which wrong ones are drawn where all items are of one document.
     """
-    if len({item.document for item in items}) < 2:
-        raise ValueError("the validity check needs questions about two documents at least; ask about more chunks")
+    several = len({item.document for item in items}) > 1
     random = np.random.default_rng(seed)
     probes = []
     for index in sorted(int(i) for i in random.permutation(len(items))[:pairs]):
         item = items[index]
-        others = [other for other in items if other.document != item.document]
-        chunk, question = (others[int(i)] for i in random.integers(len(others), size=2))
-        probes.append(Probe(kind="random_chunk", index=index, item=replace(item, context=chunk.context)))
-        probes.append(Probe(kind="random_question", index=index, item=replace(item, question=question.question)))
+        if several:
+            others = [other for other in items if other.document != item.document]
+            chunk, question = (others[int(i)] for i in random.integers(len(others), size=2))
+            contexts, questions = [chunk.context], [question.question]
+        else:
+            contexts = _drawn([text for text in chunks if text != item.context and not _holds(text, item)], random)
+            questions = _drawn([other.question for other in items if _asks_else(other, item)], random)
+        probes += [Probe(kind="random_chunk", index=index, item=replace(item, context=text)) for text in contexts]
+        probes += [Probe(kind="random_question", index=index, item=replace(item, question=text)) for text in questions]
         wrong = wrong_answers(item)
         if wrong:
             answer = wrong[int(random.integers(len(wrong)))]
@@ -77,11 +84,33 @@ def make_probes(items: Sequence[JudgedItem], pairs: int, seed: int) -> list[Prob
     return probes
 
 
+def thin_kinds(probes: Sequence[Probe], wanted: int) -> dict[str, int]:
+    """Kind -> how many probes there are, where there are fewer than wanted."""
+    kinds = sorted({kind for kinds in PROBES.values() for kind in kinds})
+    counts = {kind: sum(probe.kind == kind for probe in probes) for kind in kinds}
+    return {kind: count for kind, count in counts.items() if count < wanted}
+
+
+def _drawn(texts: Sequence[str], random: np.random.Generator) -> list[str]:
+    return [texts[int(random.integers(len(texts)))]] if texts else []
+
+
+def _holds(text: str, item: JudgedItem) -> bool:
+    """Whether a text may answer the item's question too: overlapping chunks share their ends."""
+    words = content_words(item.answer)
+    return item.answer.casefold() in text.casefold() or bool(words and words <= content_words(text))
+
+
+def _asks_else(other: JudgedItem, item: JudgedItem) -> bool:
+    return other.question != item.question and other.answer.casefold() != item.answer.casefold()
+
+
 def wrong_answers(item: JudgedItem) -> list[str]:
     """Other facts of the chunk (other sentences, if it has none) that share less than half of the answer's words."""
     answer = content_words(item.answer)
-    facts = [fact.text for fact in pick_facts(item.context, limit=100)]
-    pieces = [readable(item.context[start:end]) for start, end in sentences(item.context)]
+    chunk = item.context.removeprefix(item.told)
+    facts = [fact.text for fact in pick_facts(chunk, limit=100)]
+    pieces = [readable(chunk[start:end]) for start, end in sentences(chunk)]
     for candidates in (facts, pieces):
         wrong = [
             text

@@ -1,7 +1,6 @@
 """From a `Prompt` to the text that a model reads, and from what it wrote to the reply.
 
-Models that think before they answer write `<think>...</think>` (Qwen3, DeepSeek-R1) or an
-`analysis` channel before the `final` one (gpt-oss, the harmony format). With `thinking: false`
+Models that think before they answer mark it, each family in its own way (thinking.py). With `thinking: false`
 in the model's entry, and wherever the beginning of the reply is fixed (answer_prefix, schema,
 scoring), the prompt skips that part: by the template's own switch, or by opening the final channel.
 """
@@ -11,10 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stages.lib.llm.protocol import GenerateRequest, Prompt, ScoreRequest
+from stages.lib.replies.thinking import (
+    FINAL_CHANNEL,
+    after_thinking,
+    final_channel,
+    has_closing_mark,
+    without_harmony_end,
+)
 from stages.lib.weights.models import ModelEntry
 
-FINAL_CHANNEL = "<|channel|>final<|message|>"
-HARMONY_ENDS = ("<|return|>", "<|end|>", "<|call|>")
 # Some templates (Llama 3, gpt-oss) print today's date: a prompt that changes overnight would be asked anew.
 TODAY = datetime.date(2026, 1, 1)
 
@@ -71,19 +75,18 @@ def prompt_tokens(tokenizer: Any, turns: Sequence[Mapping[str, str]]) -> list[in
     return list(tokenizer.encode(text, add_special_tokens=False))  # the template writes its special tokens itself
 
 
-def visible(text: str, thinking: bool) -> str:
+def visible(text: str, thinking: bool, template: str | None = None) -> str:
     """The reply without the thinking before it; empty when the thinking never ended.
 
-    `text` holds special tokens where the model writes harmony channels.
+    `thinking`: whether the model was let think; `template`: its chat template, which shows the marks that it writes
+    (None: not known, as with a server). `text` holds special tokens where the model writes such marks.
     """
-    if "<|channel|>" in text:
-        _, found, text = text.rpartition(FINAL_CHANNEL)
-        text = text if found else ""
-    elif thinking:
-        _, found, after = text.partition("</think>")
-        text = after.lstrip("\n") if found else ""
-    for end in HARMONY_ENDS:
-        text = text.split(end)[0]
+    if template is not None and "<|channel|>" in template:
+        return final_channel(text) if "<|channel|>" in text else without_harmony_end(text)
+    if template is None and text.rstrip().endswith("<|return|>") and "<|channel|>" not in text:  # harmony's own end
+        text = without_harmony_end(text)
+    if thinking or template is None or has_closing_mark(template):
+        return after_thinking(text, opened=thinking)
     return text
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from stages.lib.llm import chat_text
-from stages.lib.llm.protocol import GenerateRequest, ScoreRequest
+from stages.lib.llm.protocol import GenerateRequest, Score, ScoreRequest
+from stages.lib.replies.thinking import has_closing_mark
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry
 
@@ -32,9 +33,15 @@ class HuggingFacePrompts:
         return AutoTokenizer.from_pretrained(self.directory, trust_remote_code=False)
 
     @cached_property
-    def has_channels(self) -> bool:
-        """Whether the model writes harmony channels: then special tokens belong to its text."""
-        return "<|channel|>" in (self.tokenizer.chat_template or "")
+    def template(self) -> str:
+        """The chat template; empty if there is none."""
+        return str(self.tokenizer.chat_template or "")
+
+    @cached_property
+    def marks_are_special(self) -> bool:
+        """Whether the model marks its thinking by special tokens: then these belong to its text."""
+        special = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+        return "<|channel|>" in self.template or any(map(has_closing_mark, special))
 
     def render(self, request: GenerateRequest | ScoreRequest) -> str:
         """The text that the model reads."""
@@ -57,25 +64,21 @@ class HuggingFacePrompts:
 
     def reply(self, prompt: Tokens, tokens: Tokens, request: GenerateRequest) -> str:
         """The text of new tokens, without what was thought before it."""
-        text = chat_text.decode_after(self.tokenizer, prompt, tokens, keep_special=self.has_channels)
-        return chat_text.visible(text, chat_text.may_think(self.entry, request))
+        text = chat_text.decode_after(self.tokenizer, prompt, tokens, keep_special=self.marks_are_special)
+        return self.visible(text, request)
 
-    def check_lengths(
-        self,
-        requests: Sequence[ScoreRequest],
-        prompts: Sequence[Tokens],
-        choices: Sequence[Sequence[Tokens]],
-        limit: int,
-    ) -> None:
-        """Checks that each prompt has a token and fits with its choices.
+    def visible(self, text: str, request: GenerateRequest) -> str:
+        """A reply's text without what was thought before it."""
+        template = self.template if request.prompt.chat else ""
+        return chat_text.visible(text, chat_text.may_think(self.entry, request), template)
 
-        Raises:
-            ValueError: names the first request that does not.
-        """
-        for i, (request, prompt, options) in enumerate(zip(requests, prompts, choices, strict=True)):
-            longest = len(prompt) + max(map(len, options))
-            if longest > limit or not prompt:
-                raise ValueError(
-                    f"{self.entry.source}: request {i} has {longest} tokens with its longest choice, {len(prompt)} "
-                    f"of them the prompt; it takes 1 to {limit}: {request.prompt.text[:80]!r}..."
-                )
+
+def misfits(prompts: Sequence[Tokens], choices: Sequence[Sequence[Tokens]], limit: int) -> dict[int, Score]:
+    """Failed scores of the requests, by place, whose prompt has no token or does not fit with its choices."""
+    found = {}
+    for i, (prompt, options) in enumerate(zip(prompts, choices, strict=True)):
+        longest = len(prompt) + max(map(len, options))
+        if longest > limit or not prompt:
+            size = f"{longest} tokens with the longest choice, {len(prompt)} of them the prompt"
+            found[i] = Score.failed(f"{size}: the model takes 1 to {limit}")
+    return found

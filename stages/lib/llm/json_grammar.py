@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stages.lib.llm.json_objects import on_one_line
+from stages.lib.replies.json_objects import on_one_line
 
 
 @lru_cache(maxsize=1)

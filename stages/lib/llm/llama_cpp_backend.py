@@ -22,8 +22,9 @@ import httpx
 
 from stages.lib.llm import chat_text
 from stages.lib.llm.in_flight import answers_in_flight
-from stages.lib.llm.json_objects import on_one_line
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Score, ScoreRequest
+from stages.lib.replies.json_objects import on_one_line
+from stages.lib.replies.thinking import FINAL_CHANNEL, marks_in
 from stages.lib.weights.models import ModelEntry, locate
 
 FORCED = 1000.0  # added to a logit: above any that a model gives
@@ -80,6 +81,12 @@ class LlamaCppBackend:
         limits = httpx.Limits(max_connections=self.entry.concurrency)
         return httpx.Client(base_url=self.server.listening_address, timeout=None, limits=limits)
 
+    @cached_property
+    def template(self) -> str:
+        """The chat template in the GGUF file; empty if there is none."""
+        response = self.client.get("/props")
+        return str(response.json().get("chat_template") or "") if response.status_code == 200 else ""
+
     def render(self, request: GenerateRequest | ScoreRequest) -> str:
         """The text that the model reads, by the chat template in the GGUF file."""
         prompt = request.prompt
@@ -97,11 +104,7 @@ class LlamaCppBackend:
         return answers_in_flight(lambda i: self._reply(requests[i]), missing, self.entry.concurrency)
 
     def score(self, requests: Sequence[ScoreRequest], missing: Sequence[int]) -> Iterator[list[tuple[int, Score]]]:
-        """Scores of requests[i] for i in missing, as they come.
-
-        Raises:
-            ValueError: a prompt with its choice is longer than `context`.
-        """
+        """Scores of requests[i] for i in missing, as they come; those that do not fit are failed scores."""
         return answers_in_flight(lambda i: self._score(requests[i]), missing, self.entry.concurrency)
 
     def close(self) -> None:
@@ -115,7 +118,7 @@ class LlamaCppBackend:
         body = {"messages": chat_text.messages(prompt), "chat_template_kwargs": options}
         text = str(self._post("/apply-template", body)["prompt"])
         if "<|start|>assistant" in text and not thinking:
-            text += chat_text.FINAL_CHANNEL
+            text += FINAL_CHANNEL
         return text + prompt.answer_prefix
 
     def _reply(self, request: GenerateRequest) -> Reply:
@@ -134,12 +137,19 @@ class LlamaCppBackend:
             "seed": sampling.seed,
             "stop": list(sampling.stop),
             "cache_prompt": True,
+            "preserved_tokens": marks_in(self.template)
+            if request.prompt.chat
+            else [],  # else the end of thinking is ""
         }
         if request.schema is not None:
             body["json_schema"] = on_one_line(request.schema)
         answer = self._post("/completion", body)
         return Reply(
-            text=chat_text.visible(str(answer["content"]), chat_text.may_think(self.entry, request)),
+            text=chat_text.visible(
+                str(answer["content"]),
+                chat_text.may_think(self.entry, request),
+                self.template if request.prompt.chat else "",
+            ),
             finish_reason="length" if answer["stop_type"] == "limit" else "stop",
             prompt_tokens=len(tokens),
             completion_tokens=int(answer["tokens_predicted"]),
@@ -150,10 +160,8 @@ class LlamaCppBackend:
         choices = [self._encode(choice, special=False) for choice in request.choices]
         longest = len(prompt) + max(map(len, choices))
         if not prompt or longest > self.entry.context:
-            raise ValueError(
-                f"{self.entry.source}: {longest} tokens with the longest choice, {len(prompt)} of them the prompt; "
-                f"`context` is {self.entry.context}: {request.prompt.text[:80]!r}..."
-            )
+            size = f"{longest} tokens with the longest choice, {len(prompt)} of them the prompt"
+            return Score.failed(f"{size}: `context` is {self.entry.context}")
         logprobs = []
         for choice in choices:
             steps = [self._logprob([*prompt, *choice[:k]], token) for k, token in enumerate(choice)]

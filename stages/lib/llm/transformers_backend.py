@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from stages.lib.llm import chat_text
-from stages.lib.llm.hf_prompts import HuggingFacePrompts
+from stages.lib.llm.hf_prompts import HuggingFacePrompts, misfits
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.weights.base import end_tokens
 from stages.lib.weights.models import ModelEntry, config_size
@@ -110,17 +110,20 @@ class TransformersBackend:
             yield [(i, self._reply(prompts[i], row, requests[i])) for i, row in zip(places, batch, strict=True)]
 
     def score(self, requests: Sequence[ScoreRequest], missing: Sequence[int]) -> Iterator[list[tuple[int, Score]]]:
-        """Scores of requests[i] for i in missing, pack by pack.
-
-        Raises:
-            ValueError: a prompt with its choice is longer than the model takes, or has no token.
-        """
+        """Scores of requests[i] for i in missing, pack by pack; those that do not fit fail first."""
         from stages.lib.llm.transformers_scoring import score_tokens
 
         prompts = [self.prompts.tokens(request) for request in requests]
         choices = self.prompts.choices(requests)
-        self.prompts.check_lengths(requests, prompts, choices, self.limit)
-        yield from score_tokens(self.model, prompts, choices, missing)
+        failed = misfits(prompts, choices, self.limit)
+        if turned_away := [(i, failed[i]) for i in missing if i in failed]:
+            yield turned_away
+        fits = [i for i in range(len(requests)) if i not in failed]
+        wanted = set(missing)
+        if places := [place for place, i in enumerate(fits) if i in wanted]:
+            scored = score_tokens(self.model, [prompts[i] for i in fits], [choices[i] for i in fits], places)
+            for batch in scored:
+                yield [(fits[place], score) for place, score in batch]
 
     def close(self) -> None:
         """Frees the weights."""

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from stages.lib.llm import chat_text
-from stages.lib.llm.hf_prompts import HuggingFacePrompts, Tokens
-from stages.lib.llm.json_objects import on_one_line
+from stages.lib.llm.hf_prompts import HuggingFacePrompts, Tokens, misfits
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
+from stages.lib.replies.json_objects import on_one_line
 from stages.lib.weights.models import ModelEntry
 
 NAMED_TOKENS = 128  # vllm.sampling_params.MAX_LOGPROB_TOKEN_IDS
@@ -72,23 +71,24 @@ class VllmBackend:
             yield [(i, self._reply(output, requests[i])) for i, output in done]
 
     def score(self, requests: Sequence[ScoreRequest], missing: Sequence[int]) -> Iterator[list[tuple[int, Score]]]:
-        """Scores of requests[i] for i in missing, as they are done.
-
-        Raises:
-            ValueError: a prompt with its choice is longer than `context`, or has no token.
-        """
-        asked = [requests[i] for i in missing]
-        prompts = [self.prompts.tokens(request) for request in asked]
-        choices = self.prompts.choices(asked)
+        """Scores of requests[i] for i in missing, as they are done; those that do not fit fail first."""
+        prompts = [self.prompts.tokens(requests[i]) for i in missing]
+        choices = self.prompts.choices([requests[i] for i in missing])
         # One place is for the token that vllm must generate.
-        self.prompts.check_lengths(asked, prompts, choices, self.entry.context - 1)
-        parts = [  # (place in asked, choice), choice -1: all of them, of one token each
+        failed = misfits(prompts, choices, self.entry.context - 1)
+        if failed:
+            yield [(missing[place], score) for place, score in failed.items()]
+        fits = [place for place in range(len(missing)) if place not in failed]
+        missing = [missing[place] for place in fits]
+        prompts = [prompts[place] for place in fits]
+        choices = [choices[place] for place in fits]
+        parts = [  # (place in missing, choice), choice -1: all of them, of one token each
             (place, choice)
             for place, options in enumerate(choices)
             for choice in ([-1] if _are_single(options) else range(len(options)))
         ]
         jobs = {job: _scoring(prompts[place], choices[place], choice) for job, (place, choice) in enumerate(parts)}
-        found: list[dict[int, float]] = [{} for _ in asked]
+        found: list[dict[int, float]] = [{} for _ in missing]
         for done in self._run(jobs):
             complete = []
             for job, output in done:
@@ -134,7 +134,7 @@ class VllmBackend:
             top_p=sampling.top_p,
             seed=sampling.seed,
             stop=list(sampling.stop),
-            skip_special_tokens=not self.prompts.has_channels,
+            skip_special_tokens=not self.prompts.marks_are_special,
             output_kind=RequestOutputKind.FINAL_ONLY,
             structured_outputs=None if schema is None else StructuredOutputsParams(json=on_one_line(schema)),
         )
@@ -144,7 +144,7 @@ class VllmBackend:
         if completion.finish_reason not in ("stop", "length"):
             return Reply.refused(f"vllm ended the reply with {completion.finish_reason!r}")
         return Reply(
-            text=chat_text.visible(completion.text, chat_text.may_think(self.entry, request)),
+            text=self.prompts.visible(completion.text, request),
             finish_reason=completion.finish_reason,
             prompt_tokens=len(output.prompt_token_ids),
             completion_tokens=len(completion.token_ids),

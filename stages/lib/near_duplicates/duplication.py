@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from stages.lib.core.params import fill
-from stages.lib.llm.json_objects import find_json_object
-from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling, ScoreRequest
+from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling, Score, ScoreRequest
+from stages.lib.replies.json_objects import find_json_object, writable
 from stages.lib.wording.form import form_key
 
 PROMPT = "document_duplication_critique_prompt"
@@ -60,13 +60,19 @@ def judge_pairs(
     match model.entry.judge_method:
         case "likelihood":
             measured = excess_surprise(pairs, model, excess_nats, progress)
-            return [Verdict(excess <= excess_nats, f"adds {excess:.2f} nats") for excess in measured]
+            return [
+                Verdict(excess <= excess_nats, f"adds {excess:.2f} nats")
+                if isinstance(excess, float)
+                else Verdict(None, excess)
+                for excess in measured
+            ]
         case "rating":
             requests = [
                 GenerateRequest(
                     prompt=Prompt(text=fill(prompt, first_document=first, second_document=second)),
                     sampling=Sampling(max_tokens=max_tokens),
                     schema=SCHEMA,
+                    readable=lambda reply: read_verdict(reply).duplicate is not None,
                 )
                 for first, second in pairs
             ]
@@ -79,31 +85,38 @@ def read_verdict(reply: Reply) -> Verdict:
     """The verdict in a JSON reply, with or without text around it."""
     if reply.finish_reason == "error":
         return Verdict(None, reply.error)
-    content = find_json_object(reply.text)
-    if content is None or not isinstance(content.get("duplicate"), bool):
+    content = find_json_object(reply.text, {"duplicate": (bool,)}, complete=reply.finish_reason != "length")
+    if content is None:
         return Verdict(None, f"unparsable reply: {reply.text[:200]!r}")
-    return Verdict(content["duplicate"], str(content.get("rationale", "")))
+    return Verdict(content["duplicate"], writable(str(content.get("rationale", ""))))
 
 
 def excess_surprise(
     pairs: Sequence[tuple[str, str]], model: LanguageModel, enough: float = math.inf, progress: str | None = None
-) -> list[float]:
+) -> list[float | str]:
     """What the texts of each pair add to each other, in nats; 0 where they differ in form alone.
 
-    What the longer one adds is measured first; where that is more than `enough`, it is what is returned.
+    What the longer one adds is measured first; where that is more than `enough`, it is what is returned. Where a
+    request fails, why it did.
     """
     plain = [(form_key(one), form_key(other)) for one, other in pairs]
     ordered = [(one, other) if len(one) <= len(other) else (other, one) for one, other in plain]
     asked = list(dict.fromkeys(pair for pair in ordered if pair[0] != pair[1]))
     excess = dict(zip(asked, _added(asked, model, progress), strict=True))
-    back = [(longer, shorter) for shorter, longer in asked if excess[shorter, longer] <= enough]
-    for (longer, shorter), added in zip(back, _added(back, model, progress), strict=True):
-        excess[shorter, longer] = max(excess[shorter, longer], added)
+    back = [
+        (longer, shorter)
+        for shorter, longer in asked
+        if isinstance(added := excess[shorter, longer], float) and added <= enough
+    ]
+    for (longer, shorter), other in zip(back, _added(back, model, progress), strict=True):
+        first = excess[shorter, longer]
+        both = isinstance(first, float) and isinstance(other, float)
+        excess[shorter, longer] = max(first, other) if both else other
     return [excess.get(pair, 0.0) for pair in ordered]
 
 
-def _added(pairs: Sequence[tuple[str, str]], model: LanguageModel, progress: str | None) -> list[float]:
-    """What the second of each pair adds to the first, in nats; each text's repetition is scored once."""
+def _added(pairs: Sequence[tuple[str, str]], model: LanguageModel, progress: str | None) -> list[float | str]:
+    """What the second of each pair adds to the first, in nats, or why a request failed; a repetition is scored once."""
     if not pairs:
         return []
     wanted = list(dict.fromkeys([(text, text) for _, text in pairs] + list(pairs)))
@@ -111,7 +124,12 @@ def _added(pairs: Sequence[tuple[str, str]], model: LanguageModel, progress: str
         ScoreRequest(prompt=Prompt(text=fill(REPEAT, first=first), chat=False), choices=(" " + second,))
         for first, second in wanted
     ]
-    scores = model.score(requests, progress=progress)
-    total = {pair: score.logprobs[0] for pair, score in zip(wanted, scores, strict=True)}
+    scores = dict(zip(wanted, model.score(requests, progress=progress), strict=True))
+    return [_difference(scores[second, second], scores[first, second]) for first, second in pairs]
+
+
+def _difference(repeated: Score, after: Score) -> float | str:
+    """How much less likely a text is after another than after itself, or why one of the scores failed."""
+    error = repeated.error or after.error
     # A text may be likelier after its like than after itself; then it adds nothing.
-    return [max(0.0, total[second, second] - total[first, second]) for first, second in pairs]
+    return error or max(0.0, repeated.logprobs[0] - after.logprobs[0])

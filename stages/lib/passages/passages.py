@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from stages.lib.passages.paged_document import PagedDocument, PageSpan
 from stages.lib.passages.sentences import sentences
 from stages.lib.splitting.splitters import split
+from stages.lib.splitting.tables import Tables
 
 _BROKEN_WORD = re.compile(r"(?<=[^\W\d_])-\n(?=[^\W\d_A-Z])")  # "sollic-\nitudin"
 
 
 @dataclass(frozen=True)
 class Passage:
-    """`document.text[start:end]`."""
+    """`document.text[start:end]`; one that begins inside a table carries the table's header."""
 
     document: PagedDocument
     start: int
     end: int
+    header: tuple[int, int] | None = None  # where in the document's text it stands
 
     @property
     def id(self) -> str:
@@ -25,8 +27,9 @@ class Passage:
 
     @property
     def text(self) -> str:
-        """As it stands in the document."""
-        return self.document.text[self.start : self.end]
+        """As it stands in the document, the header of its table ahead of it."""
+        first, last = self.header or (0, 0)
+        return self.document.text[first:last] + self.document.text[self.start : self.end]
 
     @property
     def pages(self) -> list[int]:
@@ -49,8 +52,9 @@ class Quote:
 
 def cut(document: PagedDocument, chunk_chars: int, overlap_fraction: float) -> list[Passage]:
     """The passages of a document, by the recursive splitter; none reaches into another document."""
-    spans = split(document.text, "recursive", chunk_chars, overlap_fraction)
-    return [Passage(document, span.start, span.end) for span in spans]
+    tables = Tables(document.text, chunk_chars)
+    spans = split(document.text, "recursive", chunk_chars, overlap_fraction, tables)
+    return [Passage(document, span.start, span.end, tables.header(span.start)) for span in spans]
 
 
 def quotes(passage: Passage) -> list[Quote]:

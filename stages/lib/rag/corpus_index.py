@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from stages.lib.core.chunk_places import document_span, text_in
 from stages.lib.core.records import Record
 from stages.lib.corpus.pdf import Page
 from stages.lib.passages.paged_document import PagedDocument
@@ -47,9 +48,10 @@ def make_corpus(documents: Sequence[Record], chunks: Sequence[Record]) -> Corpus
     places: dict[Place, str] = {}
     for chunk in chunks:
         name, start, end = chunk["document"], chunk["start"], chunk["end"]
-        if name not in paged or paged[name].text[start:end] != chunk["text"]:
+        if name not in paged or text_in(paged[name].text, chunk) != chunk["text"]:
             raise ValueError(f"chunk {chunk['id']!r} is not what document {name!r} holds there; run chunk again")
-        parts[name].append(Passage(paged[name], start, end))
+        header = chunk.get("header")
+        parts[name].append(Passage(paged[name], start, end, (header[0], header[1]) if header else None))
         places[name, start, end] = chunk["id"]
     kept = [name for name in paged if parts[name]]
     return Corpus([paged[name] for name in kept], [parts[name] for name in kept], places)
@@ -60,8 +62,4 @@ def support_of(question: Record, chunks: Mapping[str, Record]) -> Place | None:
     if question["support"] is None:
         return None
     chunk = chunks[question["chunk"]]
-    return (
-        chunk["document"],
-        chunk["start"] + question["support"]["start"],
-        chunk["start"] + question["support"]["end"],
-    )
+    return chunk["document"], *document_span(chunk, question["support"]["start"], question["support"]["end"])

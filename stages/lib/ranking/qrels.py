@@ -7,6 +7,7 @@ a chunk that dedup's judge removed as a near-duplicate may lack the very fact th
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+from stages.lib.core.chunk_places import document_span, holds
 from stages.lib.core.records import Record
 from stages.lib.wording.form import form_key
 
@@ -49,7 +50,7 @@ def relevant_chunks(
 
     Args:
         questions: records with id, chunk, and support {start, end} (offsets into the chunk's text) or null.
-        chunks: id -> record with document, start and end (offsets into the document).
+        chunks: id -> record with document, start, end and header (offsets into the document).
         groups: chunk id -> the chunks of the same words; none for those that are alone.
         corpus: ids of the chunks that can be retrieved.
         count_overlaps: as above.
@@ -89,7 +90,10 @@ def relevant_chunks(
 
 def _holding_support(question: Record, own: Record, neighbours: Sequence[Record]) -> list[str]:
     """Ids of the document's chunks that hold the whole supporting span, in document order."""
-    start, end = (own["start"] + question["support"][side] for side in ("start", "end"))
-    if not own["start"] <= start < end <= own["end"]:
-        raise ValueError(f"question {question['id']!r}: its support {question['support']} lies outside its chunk")
-    return [chunk["id"] for chunk in neighbours if chunk["start"] <= start and end <= chunk["end"]]
+    try:
+        start, end = document_span(own, question["support"]["start"], question["support"]["end"])
+    except ValueError as error:
+        raise ValueError(
+            f"question {question['id']!r}: its support {question['support']} lies outside its chunk"
+        ) from error
+    return [chunk["id"] for chunk in neighbours if holds(chunk, start, end)]

@@ -32,8 +32,9 @@ class QueryDocument(NamedTuple):
 class PairScores:
     """One score a pair, in the order of the pairs; greater is better."""
 
-    values: np.ndarray  # (pairs,) float64, rounded to SCORE_DECIMALS
+    values: np.ndarray  # (pairs,) float64, rounded to SCORE_DECIMALS; NaN where the request failed
     truncated: int  # pairs that did not fit the model and were cut
+    errors: tuple[str, ...] = ()  # of the requests that failed, why
 
 
 class Reranker(Protocol):

@@ -33,5 +33,7 @@ class QueryLikelihoodReranker:
             for pair in pairs
         ]
         scores = self._model.score(requests, progress=progress)
-        values = np.array([score.logprobs[0] / score.tokens[0] for score in scores], dtype=np.float64)
-        return PairScores(values.round(SCORE_DECIMALS), truncated=0)
+        rates = [score.per_token for score in scores]
+        values = np.array([np.nan if rate is None else rate for rate in rates], dtype=np.float64)
+        errors = tuple(score.error for score in scores if score.error)
+        return PairScores(values.round(SCORE_DECIMALS), truncated=0, errors=errors)

@@ -47,7 +47,11 @@ class YesNoReranker:
             ScoreRequest(prompt=Prompt(text=PREFIX + body + SUFFIX, chat=False), choices=CHOICES) for body in fitting
         ]
         values = np.empty(len(pairs))
-        for i, score in enumerate(self._model.score(requests, progress=progress)):
+        scores = self._model.score(requests, progress=progress)
+        for i, score in enumerate(scores):
+            if score.error:
+                values[i] = np.nan
+                continue
             if score.tokens != (1, 1):
                 raise ValueError(
                     f"{self._model.entry.source}: yes and no are {score.tokens} tokens; yes_no needs one each"
@@ -56,7 +60,8 @@ class YesNoReranker:
             # softmax over the two logits; the rest of the vocabulary cancels
             values[i] = 1.0 / (1.0 + math.exp(min(no - yes, 700.0)))
         truncated = sum(body != whole for body, whole in zip(fitting, bodies, strict=True))
-        return PairScores(values.round(SCORE_DECIMALS), truncated)
+        errors = tuple(score.error for score in scores if score.error)
+        return PairScores(values.round(SCORE_DECIMALS), truncated, errors)
 
     def _fit(self, body: str) -> str:
         """The body cut at its end, which is the document's, so that the suffix still fits."""

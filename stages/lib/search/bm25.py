@@ -1,15 +1,25 @@
 """BM25 (Lucene's variant, through bm25s): the baseline that any embedding model has to beat.
 
-Plain on purpose, so that the row means the same everywhere: lower case, words of two or
-more letters, digits or underscores (so `num_workers` is one word), the 33 English stop
-words of Lucene, no stemming.
+Plain on purpose, so that the row means the same everywhere: lower case, the 33 English stop words of Lucene and
+"I", no stemming. Words are runs of letters, digits and underscores (so `num_workers` is one word), single letters too
+(LoRA's `r`); `C++`, `C#` and `.NET` keep their signs; scripts without blanks between words are cut by ICU.
 """
 
+import re
 from collections.abc import Sequence
 
 import bm25s
 import numpy as np
 import numpy.typing as npt
+from bm25s.stopwords import STOPWORDS_EN
+
+from stages.lib.languages.words import LETTER, one_form, segments
+
+_STOPPED = frozenset((*STOPWORDS_EN, "i"))  # single letters count, but for the pronoun: "How should I ...?"
+_POSSESSIVE = re.compile(r"(?<=\w)['’](?:s|t|d|m|re|ve|ll)\b")  # what is cut off: "peft's", "don't"
+_WORD = re.compile(
+    rf"(?<!\w)(?:[a-z]{{1,2}}\+\+|[a-z]\#)(?!\w)|(?:(?<!\S)|(?<=[(\"'`]))\.[a-z]\w+(?![\w/.])|_*{LETTER}(?:{LETTER}|_)*"
+)
 
 
 class BM25:
@@ -21,7 +31,7 @@ class BM25:
         Raises:
             ValueError: no text holds a word that is not a stop word.
         """
-        tokens = _tokenize(texts)
+        tokens = tokenize(texts)
         if not any(tokens):
             raise ValueError(f"BM25: none of the {len(texts)} texts holds a word to index")
         self._index = bm25s.BM25(k1=k1, b=b, method="lucene")
@@ -31,13 +41,21 @@ class BM25:
     def scores(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
         """Scores of all texts for each query, (queries, texts); 0 where no word is shared."""
         scores = np.zeros((len(queries), self._size), dtype=np.float32)
-        for row, tokens in enumerate(_tokenize(queries)):
+        for row, tokens in enumerate(tokenize(queries)):
             known = self._index.get_tokens_ids(tokens)
             if known:
                 scores[row] = self._index.get_scores(known)
         return scores
 
 
-def _tokenize(texts: Sequence[str]) -> list[list[str]]:
-    tokens: list[list[str]] = bm25s.tokenize(list(texts), stopwords="english", return_ids=False, show_progress=False)
-    return tokens
+def tokenize(texts: Sequence[str]) -> list[list[str]]:
+    """The words of each text, in their order, without stop words."""
+    return [
+        [
+            word
+            for run in _WORD.findall(_POSSESSIVE.sub(" ", one_form(text)))
+            for word in segments(run)
+            if word not in _STOPPED
+        ]
+        for text in texts
+    ]

@@ -12,18 +12,24 @@ _MARKS = re.compile(
     re.MULTILINE,
 )
 
+FRONT_MATTER = re.compile(
+    r"---[ \t]*\n(?=[ \t]*[^\s#:][^\n:]*:|#|---)(?:(?!---[ \t]*$)[^\n]*+\n)*+---[ \t]*(?:\n|\Z)", re.MULTILINE
+)
+
 
 def scan_markdown(text: str) -> tuple[list[int], list[tuple[int, int]]]:
     """The offsets of the lines with headings (`# one`, and underlined ones), and the spans of fenced code blocks.
 
     CommonMark's rules, but for indentation: a fence closes with at least as many of the same characters and nothing
-    else in the line; an unclosed one runs to the end of the text. Inside, nothing is a heading.
+    else in the line; an unclosed one runs to the end of the text. Inside, nothing is a heading, nor is anything in
+    front matter (YAML between two lines `---` at the very beginning).
     """
     headings: list[int] = []
     fences: list[tuple[int, int]] = []
     opened: tuple[int, str] | None = None  # where, and with what
-    after_mark = 0  # the end of the mark before
-    for match in _MARKS.finditer(text):
+    front = FRONT_MATTER.match(text)
+    after_mark = front.end() if front else 0  # the end of the mark before
+    for match in _MARKS.finditer(text, after_mark):
         if match["heading"] is not None:
             if opened is None:
                 headings.append(match.start())
@@ -56,7 +62,7 @@ class MarkdownPlan:
         self.best_boundary = best_boundary
         self.headings, self.fences = scan_markdown(text)
 
-    def cut(self, start: int, low: int, high: int) -> int:
+    def cut(self, start: int, low: int, high: int, most: int) -> int:
         """The last heading in low..high, or the best boundary; before a fenced block that would else be cut in two."""
         index = bisect_right(self.headings, high) - 1
         if index >= 0 and self.headings[index] >= max(low, start + 1):
@@ -67,7 +73,7 @@ class MarkdownPlan:
             return cut
         if fence[0] > start:
             return fence[0]
-        return fence[1] if fence[1] - start <= self.chunk_chars else cut
+        return fence[1] if fence[1] <= most else cut
 
     def restart(self, low: int, high: int, following: int) -> int:
         """A boundary in low..high that no heading separates from `following` and that is in no fenced block."""

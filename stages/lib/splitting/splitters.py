@@ -12,11 +12,12 @@ Offsets count Python characters (Unicode code points).
 """
 
 import re
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Protocol, assert_never
 
+from stages.lib.splitting.clusters import Clusters
 from stages.lib.splitting.markdown import MarkdownPlan
+from stages.lib.splitting.tables import Tables
 
 Splitter = Literal["chars", "recursive", "markdown"]
 
@@ -25,13 +26,13 @@ _ENDED = r"(?:(?<=[.!?…؟।])|(?<=[.!?…؟।][\"'”’»)\]*_`]))(?<!\be\.
 _BOUNDARIES = (
     re.compile(r"\n(?=[ \t]{0,16}\n)"),  # paragraph
     re.compile(_ENDED + r"\n|\n(?=[ \t]{0,16}(?:[-*+•]|\d{1,3}[.)])[ \t])"),  # sentence and line, list item
-    re.compile(_ENDED + r"\s|(?<=[。！？])"),  # sentence
+    re.compile(_ENDED + r"\s|(?<=[。！？｡])(?![”’」』）】》〉])|(?<=[。！？｡][”’」』）】》〉])"),  # sentence
     re.compile(r"\n"),  # line: weaker than a sentence, since much text is wrapped by hand
+    re.compile(r"(?<=[，、；：､])"),  # clause, of scripts without blanks
     re.compile(r"\s"),  # word
 )
 _LOOKAHEAD = 22  # characters that a pattern may need from its start on
 _VISIBLE = re.compile(r"\S")
-_JOINERS = "\u200d\ufe0e\ufe0f"  # zero-width joiner, variation selectors
 
 
 class Span(NamedTuple):
@@ -44,15 +45,22 @@ class Span(NamedTuple):
 class Plan(Protocol):
     """What a splitter knows of a text: where to cut, and where to start again."""
 
-    def cut(self, start: int, low: int, high: int) -> int:
-        """The end of the chunk that begins at `start`: in low..high, or lower where the text demands it."""
+    def cut(self, start: int, low: int, high: int, most: int) -> int:
+        """The end of the chunk that begins at `start`: in low..high, or where the text demands it up to `most`."""
 
     def restart(self, low: int, high: int, following: int) -> int:
         """Where the overlap with the chunk before begins: in low..high, or `following` for no overlap."""
 
 
-def split(text: str, splitter: Splitter, chunk_chars: int, overlap_fraction: float) -> Iterator[Span]:
+def split(
+    text: str, splitter: Splitter, chunk_chars: int, overlap_fraction: float, tables: Tables | None = None
+) -> Iterator[Span]:
     """Yields spans of at most `chunk_chars` characters that together hold every visible character, in order.
+
+    With the `tables` of the text, a span that begins inside a table leaves room for the header that it has to carry
+    (`tables.header(start)`), and rows that fit are not torn (but by `chars`, which cuts wherever it is).
+
+    No span begins or ends within a grapheme cluster, but in one that is longer than a chunk.
 
     Neighbours share about `overlap_fraction * chunk_chars` characters (a half more or less, so as to begin at a
     boundary). No span begins or ends with white space. Starts and ends both strictly increase.
@@ -68,13 +76,15 @@ def split(text: str, splitter: Splitter, chunk_chars: int, overlap_fraction: flo
             plan = MarkdownPlan(text, chunk_chars, best_boundary)
         case _:
             assert_never(splitter)
-    return _chunks(text, plan, chunk_chars, overlap)
+    if tables is not None and splitter != "chars":
+        plan = TablePlan(plan, tables)
+    return _chunks(text, plan, chunk_chars, overlap, tables.room if tables else lambda _: chunk_chars)
 
 
 def best_boundary(text: str, low: int, high: int, aim: int) -> int:
     """Of the strongest kind of boundaries in low..high (both included) the one nearest to `aim`.
 
-    Where there is no boundary it is a place between two characters, `aim` or a little before it.
+    Where there is no boundary it is `aim`.
     """
     for pattern in _BOUNDARIES:
         best = -1
@@ -85,13 +95,13 @@ def best_boundary(text: str, low: int, high: int, aim: int) -> int:
                 best = match.start()
         if best >= 0:
             return best
-    return _between_characters(text, low, aim)
+    return aim
 
 
 class CharsPlan:
     """As long as possible, wherever that is."""
 
-    def cut(self, start: int, low: int, high: int) -> int:
+    def cut(self, start: int, low: int, high: int, most: int) -> int:
         """See `Plan`."""
         return high
 
@@ -106,7 +116,7 @@ class RecursivePlan:
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def cut(self, start: int, low: int, high: int) -> int:
+    def cut(self, start: int, low: int, high: int, most: int) -> int:
         """See `Plan`."""
         return best_boundary(self.text, low, high, high)
 
@@ -115,7 +125,22 @@ class RecursivePlan:
         return best_boundary(self.text, low, high, (low + high) // 2)
 
 
-def _chunks(text: str, plan: Plan, chunk_chars: int, overlap: int) -> Iterator[Span]:
+class TablePlan:
+    """Another plan's cuts, moved to where rows of tables begin."""
+
+    def __init__(self, plan: Plan, tables: Tables) -> None:
+        self.plan, self.tables = plan, tables
+
+    def cut(self, start: int, low: int, high: int, most: int) -> int:
+        """See `Plan`."""
+        return self.tables.cut(self.plan.cut(start, low, high, most), start, low, high)
+
+    def restart(self, low: int, high: int, following: int) -> int:
+        """See `Plan`."""
+        return self.tables.restart(self.plan.restart(low, high, following), low, high, following)
+
+
+def _chunks(text: str, plan: Plan, chunk_chars: int, overlap: int, room_of: Callable[[int], int]) -> Iterator[Span]:
     """Greedy: each chunk ends at the best boundary of its second half.
 
     Linear: each step costs O(chunk_chars) and brings new text of at least a quarter of `chunk_chars - overlap`
@@ -124,14 +149,16 @@ def _chunks(text: str, plan: Plan, chunk_chars: int, overlap: int) -> Iterator[S
     stride = chunk_chars - overlap
     slack = min(overlap // 2, stride // 4)
     size = len(text.rstrip())
+    clusters = Clusters(text)
 
     def end_of_chunk(start: int) -> int:
-        if size - start <= chunk_chars:
+        room = room_of(start)
+        if size - start <= room:
             return size
         # The rest shall be no scrap: leave it a quarter of a chunk of its own.
-        high = min(start + chunk_chars, size - chunk_chars // 4)
-        low = min(start + overlap + max(1, stride // 2), high)
-        return plan.cut(start, low, high)
+        high = min(start + room, size - chunk_chars // 4)
+        low = min(start + overlap + max(1, (room - overlap) // 2), high)
+        return clusters.before(plan.cut(start, low, high, start + room), start)
 
     start = end = _visible_from(text, 0)
     while end < size:
@@ -147,18 +174,10 @@ def _chunks(text: str, plan: Plan, chunk_chars: int, overlap: int) -> Iterator[S
         start = following
         # Without an overlap where the chunk was too short for one, or white space too wide.
         if overlap and middle - slack > previous and following - middle + slack < overlap + stride // 2:
-            start = min(_visible_from(text, plan.restart(middle - slack, middle + slack, following)), following)
+            begin = clusters.before(plan.restart(middle - slack, middle + slack, following), previous)
+            start = following if clusters.torn(begin) else min(_visible_from(text, begin), following)
 
 
 def _visible_from(text: str, position: int) -> int:
     match = _VISIBLE.search(text, position)
     return match.start() if match else len(text)
-
-
-def _between_characters(text: str, low: int, high: int) -> int:
-    """`high`, or a few places before it so that no accent or emoji sequence is torn apart."""
-    for position in range(high, max(low, high - 16), -1):
-        after, before = text[position : position + 1], text[position - 1 : position]
-        if not (after and (unicodedata.combining(after) or after in _JOINERS)) and before != "\u200d":
-            return position
-    return high

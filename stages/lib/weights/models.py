@@ -7,10 +7,12 @@ each weights file, checked before first use). Nothing is ever unpickled.
 
 import importlib.metadata
 import re
+import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.params import PARAMS_FILE, announce, from_mapping, read_yaml
@@ -37,12 +39,18 @@ class ModelEntry:
     context: int = 4096  # tokens kept for prompt and reply together (llama_cpp, vllm)
     gpu_memory: float = 0.9  # share of the card that vllm takes, 0..1
     concurrency: int = 8  # requests in flight (openai, llama_cpp slots)
+    base_url: str = ""  # of the server, such as http://127.0.0.1:8000/v1; "": the environment says (openai)
+    api_key_env: str = ""  # environment variable that holds its key; "": LLMILL_OPENAI_API_KEY (openai)
+    extra_body: dict[str, Any] = field(default_factory=dict)  # merged into each request last; null leaves out (openai)
+    timeout: float = 600.0  # seconds that one answer of the server may take in all (openai)
+    max_failed: float = 0.5  # share of a stage's requests that may fail before the run stops, 0..1 (openai)
     thinking: bool = False  # let a hybrid reasoning model think before it answers
-    qa_strategy: Literal["direct", "fact_first"] = "direct"  # how it writes questions (stages/qa.py)
+    qa_strategy: Literal["direct", "fact_first"] = "direct"  # how it writes questions (fact_first: English alone)
     judge_method: Literal["rating", "likelihood"] = "rating"  # how it judges (stages/judge.py)
     rerank_method: Literal["cross_encoder", "yes_no", "late_interaction", "likelihood"] = "cross_encoder"
     pooling: Literal["model", "last_token"] = "model"  # the embedding model's own pooling, or its last token
-    query_template: str = "{query}"  # {instruction} and {query}; how a query is written for an embedding model
+    query_template: str = ""  # {query}, {instruction}: how an embedding model's queries are written; "": by its prompts
+    document_template: str = ""  # {text}, {title}: how its documents are written; "": by the model's own prompts
 
     def __post_init__(self) -> None:
         kind, _, rest = self.source.partition(":")
@@ -54,12 +62,38 @@ class ModelEntry:
             raise ValueError(f"source {self.source!r}: weights from a package need their `sha256`")
         if (kind == "server") != (self.backend == "openai"):
             raise ValueError(f"source {self.source!r} does not go with backend {self.backend!r}")
+        for name in ("base_url", "api_key_env", "extra_body"):
+            if getattr(self, name) and self.backend != "openai":
+                raise ValueError(f"source {self.source!r}: {name} is for servers (backend openai)")
+        if self.base_url:
+            check_url(self.base_url)
+        if self.api_key_env and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.api_key_env):
+            # what is written there may be the key itself: it is not repeated
+            raise ValueError(f"source {self.source!r}: api_key_env names an environment variable, it is not the key")
+        if self.timeout <= 0 or not 0 <= self.max_failed <= 1:
+            raise ValueError(f"source {self.source!r}: timeout must be > 0 and max_failed in 0..1")
+        for name, needed in (("query_template", "{query}"), ("document_template", "{text}")):
+            template = getattr(self, name)
+            if template and needed not in template:
+                raise ValueError(f"{name} {template!r}: has no {needed}, so every text would get the same vector")
 
     @property
     def identity(self) -> str:
         """Names the weights and how they are run: part of every ledger key."""
         digests = ",".join(f"{name}={digest}" for name, digest in sorted(self.sha256.items()))
-        return f"{self.source}@{self.revision or digests or 'unpinned'} {self.backend} {self.dtype}"
+        extra = f" {ledger_key(self.extra_body)}" if self.extra_body else ""
+        return f"{self.source}@{self.revision or digests or 'unpinned'} {self.backend} {self.dtype}{extra}"
+
+
+def check_url(url: str) -> None:
+    """Raises `ValueError` where a base URL is none."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"base_url {url!r}: write it as http://127.0.0.1:8000/v1")
 
 
 def load_model_entry(name: str, path: Path = PARAMS_FILE) -> ModelEntry:
@@ -69,10 +103,36 @@ def load_model_entry(name: str, path: Path = PARAMS_FILE) -> ModelEntry:
         ValueError: no such model, a name that DVC's dotted paths cannot address, a bad entry, or weights on a path that
             neither `sha256` pins nor DVC tracks for the running stage.
     """
-    entry = model_entry(name, read_yaml(path).get("models", {}), where=str(path))
+    models = read_yaml(path).get("models", {})
+    entry = model_entry(name, models, where=str(path))
     announce(path, [f"models.{name}"])
     _check_weights_tracked(name, entry)
-    return entry
+    return _told_apart(name, entry, models)
+
+
+def _told_apart(name: str, entry: ModelEntry, models: dict[str, Any]) -> ModelEntry:
+    """The entry; where another one calls its model by the same name at another server, with the server as revision.
+
+    Without, the two would share their replies in the ledger.
+    """
+    if not entry.source.startswith("server:") or entry.revision:
+        return entry
+    like = [
+        other
+        for other, found in models.items()
+        if isinstance(found, dict)
+        and found.get("source") == entry.source
+        and not found.get("revision")
+        and found.get("base_url", "") != entry.base_url
+    ]
+    if not like:
+        return entry
+    print(
+        f"models.{name}: {like[0]} is {entry.source} too, at another base_url: replies are kept apart by it. A server "
+        "that is to move with its replies needs a `revision` in its entry",
+        file=sys.stderr,
+    )
+    return replace(entry, revision=entry.base_url or "by the environment")
 
 
 def model_entry(name: str, models: Any, where: str) -> ModelEntry:

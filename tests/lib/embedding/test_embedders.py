@@ -8,7 +8,7 @@ from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.place import cache_dir
 from stages.lib.embedding.embedders import LEDGER_FILE, Embedder, open_embedder
 from stages.lib.embedding.text_encoder import TextEncoder
-from stages.lib.weights.models import ModelEntry, load_model_entry
+from stages.lib.weights.models import ModelEntry, load_model_entry, locate
 
 TEXTS = ["A tokenizer cuts text.", "Gradients flow back.", "A tokenizer cuts text.", "Cats sleep. " * 40]
 
@@ -81,15 +81,10 @@ def test_what_decides_a_vector_is_in_its_key(monkeypatch: pytest.MonkeyPatch) ->
     assert not np.allclose(seen[0], seen[1]) and not np.allclose(seen[0], seen[2])
 
 
-def test_how_a_query_is_written() -> None:
+def test_an_instruction_stands_before_the_query_of_a_model_without_a_template() -> None:
     entry = load_model_entry("minilm-l6")
     ledger = Ledger(cache_dir() / LEDGER_FILE)
     plain = Embedder("plain", entry, ledger)
-    template = "Instruct: {instruction}\nQuery:{query}"  # as in the model card of Qwen3-Embedding
-    qwen = Embedder("qwen", ModelEntry(**{**vars(entry), "query_template": template}), ledger)
-    assert plain.query_text("What is {a}?") == qwen.query_text("What is {a}?") == "What is {a}?"
-    assert plain.query_text("What?", "Find {it}") == "Find {it}: What?"
-    assert qwen.query_text("What is {a}?", "Find {query}") == "Instruct: Find {query}\nQuery:What is {a}?"
     alone, instructed = plain.encode_queries(["What?"]), plain.encode_queries(["What?"], "Find it")
     assert np.array_equal(plain.encode_documents(["Find it: What?"]), instructed)
     assert np.array_equal(plain.encode_documents(["What?"]), alone) and not np.allclose(alone, instructed)
@@ -101,6 +96,7 @@ def test_counts_texts_longer_than_the_model_takes() -> None:
         assert embedder.count_truncated(["cat " * 254, "cat " * 255, "cat " * 600, ""]) == 2  # two special tokens
         embedder.encode_documents(["cat " * 255])
         assert embedder.count_truncated(["cat " * 255]) == 1
+        assert embedder.count_truncated_queries(["cat " * 250, "cat " * 254], "Find it") == 1
 
 
 def test_a_vector_that_is_not_finite_names_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +125,7 @@ def test_weights_at_a_path_are_told_apart_by_their_bytes(tmp_path: Path) -> None
     from safetensors.torch import load_file, save_file
 
     with opened("minilm-l6") as embedder:
-        pinned = embedder.encoder.directory
+        pinned = locate(embedder.entry)
     place = tmp_path / "model"
     (place / "1_Pooling").mkdir(parents=True)
     for name in ["config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json", "model.safetensors"]:

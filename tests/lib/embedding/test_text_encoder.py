@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from stages.lib.core.records import read_json_object
+from stages.lib.embedding.encoders import open_encoder
 from stages.lib.embedding.text_encoder import TextEncoder, padded_length
 from stages.lib.weights.models import ModelEntry, load_model_entry, locate, resolved_dtype
 
@@ -43,9 +44,15 @@ def vectors_of(encoder: TextEncoder, texts: list[str]) -> np.ndarray:
     return vectors
 
 
+def encoder_of(entry: ModelEntry, directory: Path) -> TextEncoder:
+    encoder = open_encoder(entry, directory)
+    assert isinstance(encoder, TextEncoder)
+    return encoder
+
+
 def minilm() -> TextEncoder:
     entry = load_model_entry("minilm-l6")
-    return TextEncoder(entry, locate(entry))
+    return encoder_of(entry, locate(entry))
 
 
 def test_equals_sentence_transformers() -> None:
@@ -158,7 +165,7 @@ def test_equals_the_model_card_of_qwen3_embedding(qwen: Path) -> None:
     pooled = last_token_pool(outputs.last_hidden_state, batch["attention_mask"])
     expected = torch.nn.functional.normalize(pooled, p=2, dim=1).numpy()
 
-    encoder = TextEncoder(qwen_entry(qwen), qwen)
+    encoder = encoder_of(qwen_entry(qwen), qwen)
     np.testing.assert_allclose(vectors_of(encoder, texts), expected, atol=1e-5)
     ids = encoder.tokenize(texts)
     assert [len(tokens) for tokens in ids] == batch["attention_mask"].sum(dim=1).tolist()
@@ -166,7 +173,7 @@ def test_equals_the_model_card_of_qwen3_embedding(qwen: Path) -> None:
 
 
 def test_a_causal_models_vector_does_not_depend_on_what_else_is_embedded(qwen: Path) -> None:
-    encoder = TextEncoder(qwen_entry(qwen), qwen)
+    encoder = encoder_of(qwen_entry(qwen), qwen)
     texts = texts_of([1, 2, 3, 7, 12, 30], seed=4)
     alone = np.concatenate([vectors_of(encoder, [text]) for text in texts])
     assert vectors_of(encoder, texts[::-1])[::-1].tobytes() == alone.tobytes()
@@ -187,7 +194,7 @@ def test_models_that_count_positions_from_their_padding_token(tmp_path: Path, po
     )
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "config.json").write_text(f'{{"pooling_mode": "{pooling}"}}')
-    encoder = TextEncoder(qwen_entry(tmp_path, pooling="model", max_length=120), tmp_path)
+    encoder = encoder_of(qwen_entry(tmp_path, pooling="model", max_length=120), tmp_path)
     texts = texts_of([1, 4, 9, 80], seed=5)
     model = AutoModel.from_pretrained(tmp_path)
     for vector, ids in zip(vectors_of(encoder, texts), encoder.tokenize(texts), strict=True):
@@ -199,8 +206,8 @@ def test_models_that_count_positions_from_their_padding_token(tmp_path: Path, po
 
 def test_reduced_precision_stays_near(qwen: Path) -> None:
     texts = texts_of([3, 9, 20], seed=6)
-    full = vectors_of(TextEncoder(qwen_entry(qwen), qwen), texts)
-    encoder = TextEncoder(qwen_entry(qwen, dtype="bfloat16"), qwen)
+    full = vectors_of(encoder_of(qwen_entry(qwen), qwen), texts)
+    encoder = encoder_of(qwen_entry(qwen, dtype="bfloat16"), qwen)
     reduced = vectors_of(encoder, texts)
     assert reduced.dtype == np.float32 and not np.array_equal(full, reduced)
     assert (full * reduced).sum(axis=1).min() > 0.999
@@ -215,17 +222,17 @@ def test_auto_is_what_the_processor_multiplies_fastest(
     if not torch.cuda.is_available():
         assert resolved_dtype("auto") == dtype
     if not torch.cuda.is_available():
-        assert TextEncoder(qwen_entry(qwen, dtype="auto"), qwen).dtype == dtype
+        assert encoder_of(qwen_entry(qwen, dtype="auto"), qwen).dtype == dtype
 
 
 def test_lengths_that_the_models_files_name(qwen: Path, tmp_path: Path) -> None:
-    assert TextEncoder(qwen_entry(qwen, max_length=0), qwen).max_length == 512
+    assert encoder_of(qwen_entry(qwen, max_length=0), qwen).max_length == 512
     for file in qwen.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 100}')
-    assert TextEncoder(qwen_entry(tmp_path, max_length=0), tmp_path).max_length == 100
+    assert encoder_of(qwen_entry(tmp_path, max_length=0), tmp_path).max_length == 100
     (tmp_path / "sentence_bert_config.json").write_text('{"max_seq_length": 50}')
-    assert TextEncoder(qwen_entry(tmp_path, max_length=0), tmp_path).max_length == 50
+    assert encoder_of(qwen_entry(tmp_path, max_length=0), tmp_path).max_length == 50
 
 
 @pytest.mark.parametrize(
@@ -242,16 +249,16 @@ def test_incomplete_model_directories(qwen: Path, tmp_path: Path, missing: str, 
             (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
     with pytest.raises(ValueError, match=message):
-        TextEncoder(qwen_entry(tmp_path), tmp_path)
+        encoder_of(qwen_entry(tmp_path), tmp_path)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_agrees_with_the_cpu(qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = texts_of([1, 9, 40], seed=7)
-    on_cuda = vectors_of(TextEncoder(qwen_entry(qwen), qwen), texts)
+    on_cuda = vectors_of(encoder_of(qwen_entry(qwen), qwen), texts)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    np.testing.assert_allclose(on_cuda, vectors_of(TextEncoder(qwen_entry(qwen), qwen), texts), atol=1e-4)
+    np.testing.assert_allclose(on_cuda, vectors_of(encoder_of(qwen_entry(qwen), qwen), texts), atol=1e-4)
 
 
 def test_padding_moves_no_position(tmp_path: Path) -> None:
@@ -269,7 +276,7 @@ def test_padding_moves_no_position(tmp_path: Path) -> None:
     )
     GPTNeoModel(config).save_pretrained(tmp_path)
     qwen_tokenizer(tmp_path)
-    encoder = TextEncoder(qwen_entry(tmp_path, max_length=100), tmp_path)
+    encoder = encoder_of(qwen_entry(tmp_path, max_length=100), tmp_path)
     texts = ["a", "loss", "batch of texts"]
     model = GPTNeoModel.from_pretrained(tmp_path).eval()
     for text, ids, vector in zip(texts, encoder.tokenize(texts), vectors_of(encoder, texts), strict=True):
@@ -291,7 +298,7 @@ def test_families_with_other_names_for_their_sizes(tmp_path: Path, config: Any) 
     AutoModel.from_config(config).save_pretrained(tmp_path)
     qwen_tokenizer(tmp_path)
     assert "hidden_size" not in read_json_object(tmp_path / "config.json")
-    encoder = TextEncoder(qwen_entry(tmp_path, max_length=0), tmp_path)
+    encoder = encoder_of(qwen_entry(tmp_path, max_length=0), tmp_path)
     assert (encoder.dimension, encoder.max_length) == (32, 64)
     (vector,) = vectors_of(encoder, ["loss"])
     with torch.no_grad():
@@ -303,9 +310,9 @@ def test_families_with_other_names_for_their_sizes(tmp_path: Path, config: Any) 
 def test_a_size_that_no_config_tells_is_named(tmp_path: Path) -> None:
     BloomModel(BloomConfig(vocab_size=257, hidden_size=32, n_layer=1, n_head=2)).save_pretrained(tmp_path)
     qwen_tokenizer(tmp_path)
-    assert TextEncoder(qwen_entry(tmp_path, max_length=20), tmp_path).dimension == 32
+    assert encoder_of(qwen_entry(tmp_path, max_length=20), tmp_path).dimension == 32
     with pytest.raises(ValueError, match=r"config\.json: .*'bloom' tells no max_position_embeddings.*set max_length"):
-        TextEncoder(qwen_entry(tmp_path, max_length=0), tmp_path)
+        encoder_of(qwen_entry(tmp_path, max_length=0), tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "of_tomorrow"}')
     with pytest.raises(ValueError, match=r"config\.json: has no hidden_size.*of_tomorrow"):
-        TextEncoder(qwen_entry(tmp_path), tmp_path)
+        encoder_of(qwen_entry(tmp_path), tmp_path)

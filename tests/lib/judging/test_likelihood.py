@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from stages.lib.judging.likelihood import NEUTRAL_QUESTION, calibrated, measure, standalone, word_rarity
+from stages.lib.judging.likelihood import NEUTRAL_QUESTION, Measure, calibrated, measure, standalone, word_rarity
 from stages.lib.judging.validity import Criterion, JudgedItem
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry
@@ -50,7 +50,7 @@ def test_groundedness_is_a_share_and_relevance_a_gain_a_token() -> None:
     found = measure(asked, model, prompts=PROMPTS, rarity={}, progress="x")
     # Of "the lamp burns oil" the neutral question holds "the"; question and context leave "oil"; the question
     # alone adds "lamp".
-    assert found == [pytest.approx(2 / 3, abs=1e-6), pytest.approx(1 / 4)]
+    assert [one.value for one in found] == [pytest.approx(2 / 3, abs=1e-6), pytest.approx(1 / 4)]
     assert len(model.scored) == 3  # p(a | q0) is asked for once
     assert not any(request.prompt.chat for request in model.scored)
     assert any(NEUTRAL_QUESTION in request.prompt.text for request in model.scored)
@@ -60,7 +60,7 @@ def test_groundedness_is_a_share_and_relevance_a_gain_a_token() -> None:
 def test_standalone_asks_no_model() -> None:
     model = CountingWords()
     rarity = word_rarity(["LoraConfig has a rank", "a rank", "the rank of it", "nothing"])
-    assert measure([("standalone", ITEM)], model, prompts=PROMPTS, rarity=rarity, progress="x") == [0.0]
+    assert measure([("standalone", ITEM)], model, prompts=PROMPTS, rarity=rarity, progress="x") == [Measure(0.0)]
     assert not model.scored
     assert standalone("What is the rank of LoraConfig?", rarity) == pytest.approx(
         math.log(4) + math.log(4 / 3), abs=1e-6
@@ -77,3 +77,8 @@ def test_a_score_is_one_plus_four_times_the_share_of_wrong_items_below() -> None
 def test_nothing_to_calibrate_by() -> None:
     with pytest.raises(ValueError, match="validity_pairs"):
         calibrated([1.0], [])
+
+
+def test_the_words_of_one_text_alone_are_worth_something() -> None:
+    assert word_rarity(["The lamp burns."])["lamp"] == pytest.approx(math.log(2))
+    assert word_rarity(["The lamp burns.", "The lamp."])["lamp"] == 0.0

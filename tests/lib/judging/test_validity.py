@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from stages.lib.judging.validity import JudgedItem, auc_report, make_probes, vague_question, wrong_answers
+from stages.lib.judging.validity import JudgedItem, auc_report, make_probes, thin_kinds, vague_question, wrong_answers
 
 CONTEXT = (
     "The sampler number {i} draws without replacement from all the samples. "
@@ -44,9 +46,31 @@ def test_probes_are_drawn_with_the_seed() -> None:
     assert len({probe.index for probe in make_probes(items(4), 99, seed=1)}) == 4
 
 
-def test_one_document_has_no_other_chunk_to_pair_with() -> None:
-    with pytest.raises(ValueError, match="two documents"):
-        make_probes(items(2), pairs=2, seed=0)
+def of_one_document(count: int) -> list[JudgedItem]:
+    return [replace(item, document="d") for item in items(count)]
+
+
+def test_one_document_is_checked_with_its_own_other_chunks_and_questions() -> None:
+    true = of_one_document(6)
+    chunks = [item.context for item in true] + ["As said, the cache of loader 2 is emptied when the epoch ends."]
+    probes = make_probes(true, pairs=6, seed=0, chunks=chunks)
+    assert thin_kinds(probes, 6) == {}
+    for probe in probes:
+        item = true[probe.index]
+        if probe.kind == "random_chunk":
+            assert probe.item.context in chunks and item.answer.lower() not in probe.item.context.lower()
+        if probe.kind == "random_question":
+            assert probe.item.question in {other.question for other in true} - {item.question}
+
+
+def test_what_one_question_does_not_allow_is_left_out() -> None:
+    true = of_one_document(1)
+    assert thin_kinds(make_probes(true, 5, seed=0), 1) == {"random_chunk": 0, "random_question": 0}
+    probes = make_probes(true, 5, seed=0, chunks=[true[0].context, "It has sails."])
+    assert {probe.item.context for probe in probes if probe.kind == "random_chunk"} == {"It has sails."}
+    assert thin_kinds(probes, 1) == {"random_question": 0}
+    nothing = [replace(true[0], question="How many are kept?", context="It is.", answer="It is.")]
+    assert make_probes(nothing, 5, seed=0) == []
 
 
 def test_a_wrong_answer_is_another_sentence() -> None:

@@ -3,7 +3,9 @@
 import importlib.metadata
 import importlib.util
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -90,8 +92,8 @@ def test_a_prompt_that_does_not_fit(backend: LlamaCppBackend) -> None:
     reply = next(backend.generate([GenerateRequest(prompt=long)], [0]))[0][1]
     assert (reply.finish_reason, reply.text) == ("error", "")
     assert "room for 256" in reply.error
-    with pytest.raises(ValueError, match="`context` is 512"):
-        list(backend.score([ScoreRequest(prompt=long, choices=("1",))], [0]))
+    score = next(backend.score([ScoreRequest(prompt=long, choices=("1",))], [0]))[0][1]
+    assert score.logprobs == () and "`context` is 512" in score.error
 
 
 def test_a_directory_without_a_gguf_file_is_refused(tmp_path: Path) -> None:
@@ -133,6 +135,31 @@ def test_the_openai_backend_against_a_real_server(
             )
         )
         assert score[0].logprobs == pytest.approx(exact[0][1].logprobs, abs=1e-2)
+        rated = ScoreRequest(
+            prompt=Prompt(text="How true is it, 1 to 5?", answer_prefix='{"score": '), choices=tuple("12345")
+        )
+        found = model.score([rated])[0]  # llama.cpp's server continues the assistant's turn
+        assert found.logprobs == pytest.approx(next(backend.score([rated], [0]))[0][1].logprobs, abs=1e-2)
+        long = replace(rated, prompt=replace(rated.prompt, text="word " * 600))
+        assert "exceeds the available context" in model.score([long])[0].error
     with open_model(load_model_entry("local", params)) as model:
         assert model.generate(asked[:6]) == replies[:6]
         assert (model.asked, model.reused) == (0, 6)
+
+
+def test_marks_that_are_control_tokens_are_written(backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark that is left out would join the thinking with its answer; here the end of a turn is taken for a mark."""
+    bodies = []
+    post = backend._post
+    (token,) = backend._encode("<|im_start|>", special=False)
+
+    def forced(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        bodies.append(body)
+        return post(path, body | ({"logit_bias": [[token, 1000.0]], "n_predict": 1} if path == "/completion" else {}))
+
+    monkeypatch.setattr(backend, "_post", forced)
+    request = GenerateRequest(prompt=Prompt(text=TEXTS[0]))
+    assert backend._reply(request).text == ""
+    monkeypatch.setattr("stages.lib.replies.thinking.MARKS", (("<|im_start|>", "</none>"),))
+    assert backend._reply(request).text == "<|im_start|>"
+    assert [body["preserved_tokens"] for body in bodies if "n_predict" in body] == [[], ["<|im_start|>"]]

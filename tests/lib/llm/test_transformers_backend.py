@@ -141,8 +141,9 @@ def test_a_prompt_that_does_not_fit_is_an_error_of_its_own(backend: Transformers
     assert found[0].finish_reason != "error"
     assert found[1].finish_reason == "error"
     assert "512" in found[1].error
-    with pytest.raises(ValueError, match=r"request 0 has \d+ tokens"):
-        scores(backend, [ScoreRequest(prompt=Prompt(text=long), choices=("one",))])
+    scored = scores(backend, [ScoreRequest(prompt=Prompt(text=text), choices=("one",)) for text in (long, TEXTS[0])])
+    assert "the model takes 1 to 512" in scored[0].error and scored[0].logprobs == ()
+    assert scored[1] == scores(backend, [ScoreRequest(prompt=Prompt(text=TEXTS[0]), choices=("one",))])[0]
 
 
 def test_sliding_windows_are_refused(tiny_directory: Path, tmp_path: Path) -> None:

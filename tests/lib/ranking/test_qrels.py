@@ -38,6 +38,19 @@ def test_a_support_is_counted_from_its_chunk() -> None:
     assert found.qrels == {"q": {"d-6": 1, "d-12": 1}}  # characters 12..16 of the document
 
 
+def test_a_support_in_a_chunk_with_its_tables_header_is_counted_from_behind_the_header() -> None:
+    chunks = {
+        "t-0": {"id": "t-0", "document": "t", "start": 0, "end": 30, "header": None},  # header at 4..10
+        "t-24": {"id": "t-24", "document": "t", "start": 24, "end": 40, "header": [4, 10]},
+    }
+    row, header, below = question("t-24", (6, 12)), question("t-24", (1, 5), "r"), question("t-24", (10, 14), "s")
+    found = relevant_chunks([row, header, below], chunks, {}, frozenset(chunks), count_overlaps=True)
+    both = {"t-24": 1, "t-0": 1}
+    assert found.qrels == {"q": both, "r": both, "s": {"t-24": 1}}  # characters 24..30, 5..9 and 28..32
+    with pytest.raises(ValueError, match=r"its support .* lies outside its chunk"):
+        relevant_chunks([question("t-24", (20, 23))], chunks, {}, frozenset(chunks), count_overlaps=True)
+
+
 def test_the_same_words_count_in_both_directions_and_for_neighbours_too() -> None:
     groups = same_words_groups(RECORDS)
     assert groups == {"d-6": ("d-6", "e-0"), "e-0": ("d-6", "e-0")}

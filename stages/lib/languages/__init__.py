@@ -1,0 +1,1 @@
+"""Texts in any language: their words, and whether they are English."""
