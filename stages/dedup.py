@@ -4,7 +4,8 @@ Run: python -m stages.dedup
 
 Chunks with the same words (equal but for case, markup, punctuation and white space) are one, and one of them
 stays. Other near pairs were found by each embedding model (near_pairs). Where rules see that the two state
-different facts (other numbers, names, signs, negations: lib/wording/facts.py) both stay, without asking; about
+different facts (other numbers, names, signs, negations: lib/wording/facts.py; what stands in one place of many pages:
+lib/wording/templates.py) both stay, without asking; about
 the rest a language model decides, asked about pairs of which both chunks are still there. Nothing is
 removed for its cosine alone. One chunk of a group stays, and each that goes is itself a duplicate of the one that
 stays: of a chain A~B~C with A and C unlike, A never stands for C. The pair files say for every pair what became of
@@ -31,6 +32,7 @@ from stages.lib.near_duplicates.groups import diameter, group_members, star_grou
 from stages.lib.weights.models import load_model_entry
 from stages.lib.wording.facts import other_fact
 from stages.lib.wording.form import same_words
+from stages.lib.wording.templates import template_pairs
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
 KEPT = Path("data/chunks/chunks_dedu.jsonl")
@@ -243,7 +245,8 @@ def dedup(
     own = sorted(set(same))
     texts = [chunks[i]["text"] for i in own]
     pairs = {pair for near in found.values() for pair in near.cosines}
-    facts = {(a, b): fact for a, b in pairs if (fact := other_fact(texts[a], texts[b])) is not None}
+    facts = {(a, b): fact for a, b in sorted(pairs) if (fact := other_fact(texts[a], texts[b])) is not None}
+    facts |= template_pairs(texts, sorted(pairs - facts.keys()))
     outcome = resolve([len(text) for text in texts], pairs, facts, ask)
     stays = {place: own[head] for place, head in zip(own, outcome.representative, strict=True)}
     kept = kept_chunks(chunks, [stays[place] for place in same], params)

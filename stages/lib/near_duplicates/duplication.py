@@ -100,7 +100,7 @@ def excess_surprise(
     request fails, why it did.
     """
     plain = [(form_key(one), form_key(other)) for one, other in pairs]
-    ordered = [(min(pair, key=len), max(pair, key=len)) for pair in plain]
+    ordered = [(one, other) if len(one) <= len(other) else (other, one) for one, other in plain]
     asked = list(dict.fromkeys(pair for pair in ordered if pair[0] != pair[1]))
     excess = dict(zip(asked, _added(asked, model, progress), strict=True))
     back = [

@@ -34,7 +34,7 @@ TIE_WIDTH = 1e-12  # cosines nearer to the floor than this are decided with corr
 TILE_ROWS, TILE_COLUMNS = 1024, 8192  # bounds computed together
 STRIP = 1 << 19  # bounds from which pairs are picked together
 GATHER = 1 << 19  # numbers gathered together to score pairs
-HELD = 1 << 20  # pairs held before those beyond each row's nearest are let go
+HELD = 1 << 18  # pairs held before those beyond each row's nearest are let go
 # A tile in float32; of a strip where everything passes eight integers each; four copies in float64.
 THREAD_BYTES = 4 * TILE_ROWS * TILE_COLUMNS + 8 * 8 * STRIP + 4 * 8 * GATHER
 
@@ -171,7 +171,10 @@ class _Search:
         self.kind = np.array([numbers.setdefault(kind, len(numbers)) for kind in kinds or [0] * len(vectors)], np.int64)
         self.inverse = (1 / norms).astype(np.float32)
         # Four more roundings: of the two inverse norms and of multiplying by them.
-        self.floor_float32 = np.float32(floor - 1.1 * sum_error(vectors.shape[1] + 4))
+        self.error = 1.1 * sum_error(vectors.shape[1] + 4)
+        self.floor_float32 = np.float32(floor - self.error)
+        # (2, n): of a row's pairs of two kinds and of its own the cosine below which none is listed, so far known
+        self.least = np.full((2, len(vectors)), -np.inf)
         self.survivors = self.count = self.held = 0
         self.room = max(HELD, 4 * len(vectors) * (neighbours or 0))
         self.counting = threading.Lock()
@@ -211,9 +214,23 @@ class _Search:
         for start in range(0, len(first), step):
             i, j = first[start : start + step], second[start : start + step]
             dots = np.einsum("ij,ij->i", self.vectors[i], self.vectors[j])
-            passed = dots * self.inverse[i] * self.inverse[j] >= self.floor_float32
+            scores = dots * self.inverse[i] * self.inverse[j]
+            passed = scores >= self.floor_float32
+            if self.neighbours is not None:
+                passed &= ~self._surely_beyond(i, j, scores)
             if passed.any():
                 self._decide(i[passed], j[passed])
+
+    def _surely_beyond(
+        self, first: RowNumbers, second: RowNumbers, scores: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.bool_]:
+        """Which pairs are near for sure and not listed for sure; they are counted here."""
+        alike = (self.kind[first] == self.kind[second]).astype(np.int64)
+        least = np.minimum(self.least[alike, first], self.least[alike, second])
+        beyond: npt.NDArray[np.bool_] = (scores < least - self.error) & (scores >= self.floor + self.error)
+        with self.counting:
+            self.count += int(beyond.sum())
+        return beyond
 
     def _decide(self, first: RowNumbers, second: RowNumbers) -> None:
         values = cosines(self.vectors, first, second)
@@ -238,8 +255,10 @@ class _Search:
         ends, others = np.concatenate([first, second]), np.concatenate([second, first])
         group = 2 * ends + np.tile(self.kind[first] == self.kind[second], 2)  # of a row, and of its kind or not
         order = np.lexsort((others, np.tile(-cosine, 2), group))
-        start = np.searchsorted(group[order], group[order])  # of each group
-        listed = np.unique(order[np.arange(2 * pairs) - start < neighbours] % max(pairs, 1))
+        rank = np.arange(2 * pairs) - np.searchsorted(group[order], group[order])
+        last = order[rank == neighbours - 1]
+        self.least[group[last] % 2, group[last] // 2] = cosine[last % pairs] if pairs else []
+        listed = np.unique(order[rank < neighbours] % max(pairs, 1))
         return first[listed], second[listed], cosine[listed]
 
     def _held(self) -> tuple[RowNumbers, RowNumbers, npt.NDArray[np.float64]]:

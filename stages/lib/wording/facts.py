@@ -8,8 +8,9 @@ What is left, such as "method" for "function", is for a judge.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 from stages.lib.wording.fact_words import FACT_CHARACTERS, FACT_WORDS, NUMBER_ENDINGS, OPPOSITE_PREFIXES
 from stages.lib.wording.form import Word, words_of
@@ -26,13 +27,13 @@ def numbers(text: str) -> tuple[str, ...]:
 def other_fact(one: str, other: str) -> str | None:
     """The words in which two texts state different facts, for a person to read; None: they differ in wording alone."""
     left, right = words_of(one), words_of(other)
-    forms_left, forms_right = [_core(word) for word in left], [_core(word) for word in right]
-    count_left, count_right = Counter(forms_left), Counter(forms_right)
-    only_left, only_right = count_left - count_right, count_right - count_left
-    facts_left = [word for word in left if _core(word) in only_left and is_fact(word)]
-    facts_right = [word for word in right if _core(word) in only_right and is_fact(word)]
+    (forms_left, count_left), (forms_right, count_right) = _cores(one), _cores(other)
+    only_left = {form for form, count in count_left.items() if count > count_right[form]}
+    only_right = {form for form, count in count_right.items() if count > count_left[form]}
+    facts_left = [word for word, form in zip(left, forms_left, strict=True) if form in only_left and is_fact(word)]
+    facts_right = [word for word, form in zip(right, forms_right, strict=True) if form in only_right and is_fact(word)]
     if not (facts_left or facts_right):
-        if turned := opposites(set(only_left), set(only_right)):
+        if turned := opposites(only_left, only_right):
             return _told(*turned)
         moved = list(_changed(left, right, forms_left, forms_right))
         facts_left = [word for part, _ in moved for word in part if is_fact(word)]
@@ -71,7 +72,7 @@ def opposites(left: set[str], right: set[str]) -> tuple[list[str], list[str]] | 
 
 
 def _changed(
-    left: tuple[Word, ...], right: tuple[Word, ...], forms_left: list[str], forms_right: list[str]
+    left: tuple[Word, ...], right: tuple[Word, ...], forms_left: Sequence[str], forms_right: Sequence[str]
 ) -> Iterator[tuple[tuple[Word, ...], tuple[Word, ...]]]:
     """The stretches in which the texts differ."""
     start = 0
@@ -81,6 +82,13 @@ def _changed(
     for tag, a, b, c, d in matcher.get_opcodes():
         if tag != "equal":
             yield left[start + a : start + b], right[start + c : start + d]
+
+
+@lru_cache(maxsize=1 << 12)
+def _cores(text: str) -> tuple[tuple[str, ...], Counter[str]]:
+    """What is compared of the text's words, in order, and how often each is there."""
+    forms = tuple(map(_core, words_of(text)))
+    return forms, Counter(forms)
 
 
 def _told(left: list[str], right: list[str]) -> str:

@@ -60,7 +60,7 @@ def form_key(text: str) -> str:
     return " ".join(word.form for word in words_of(text)) or f"\n{text.strip()}"
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 12)
 def words_of(text: str) -> tuple[Word, ...]:
     """The words of a text, as the module's docstring says."""
     found: list[Word] = []
@@ -122,6 +122,8 @@ def _read_line(line: str, found: list[Word]) -> None:
 
 def _stripped(piece: str) -> str:
     """The piece without the punctuation at its ends that means nothing."""
+    if piece.isalnum():
+        return piece
     start, end = 0, len(piece)
     while start < end and _droppable(piece[start], piece[start + 1 : end], leading=True):
         start += 1
@@ -129,7 +131,8 @@ def _stripped(piece: str) -> str:
     while start < end and _droppable(piece[end - 1], piece[start : end - 1][::-1], leading=False, quoted=quoted):
         end -= 1
     core = piece[start:end]
-    if core and LITERAL.fullmatch(core) and piece[start - 1 : start] in ("'", '"') and piece[end : end + 1] in "'\"":
+    quotes = {piece[start - 1 : start], piece[end : end + 1]}
+    if quotes <= {"'", '"'} and LITERAL.fullmatch(core):
         return f'"{core}"'  # a number in quotes is a text
     return core
 

@@ -83,6 +83,13 @@ def test_the_direction_that_adds_more_counts() -> None:
     assert all(not request.prompt.chat for request in model.scored)
 
 
+@pytest.mark.parametrize(
+    "pair", [("kept thirty days", "kept ninety days"), ("显示", "隐藏"), ("short", "a longer one")]
+)
+def test_texts_of_one_length_add_to_each_other(pair: tuple[str, str]) -> None:
+    assert min(excess_surprise([pair, pair[::-1]], Scripted(rating=False))) >= 7.0
+
+
 def test_what_adds_enough_is_not_asked_the_other_way_round() -> None:
     model = Scripted(rating=False)
     assert excess_surprise([("sets the rank", "sets the rank of it"), ("a lamp", "a lamp")], model, 3.0) == [14.0, 0.0]
