@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from bench.embed import read_texts
 from stages.lib.cache.ledger import Ledger
-from stages.lib.core.params import fill, load_prompts
+from stages.lib.core.params import fill, load_prompts, read_param
 from stages.lib.llm.asking import AskedModel
 from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
 from stages.lib.llm.protocol import Backend, GenerateRequest, Prompt, Reply, Sampling
@@ -54,7 +54,9 @@ def measured(answers: Callable[[], tuple[list[str], int]]) -> Run:
 
 def workloads(chunks: Sequence[str], tokens: int) -> dict[str, list[GenerateRequest]]:
     """The qa stage's two kinds of prompts over the chunks."""
-    direct, shots = load_prompts(["QA_generation_prompt", "fact_first_question_prompt"]).values()
+    direct, shots = load_prompts(
+        ["QA_generation_prompt", "fact_first_question_prompt"], domain=read_param("domain")
+    ).values()
     sampling = Sampling(max_tokens=tokens)
     facts = [" ".join(chunk.split())[:160] for chunk in chunks]
     return {

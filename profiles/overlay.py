@@ -15,7 +15,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from stages.lib.answering.chat_settings import ChatSettings
-from stages.lib.core.params import PARAMS_FILE, from_mapping, new_name, parse_yaml, read_yaml
+from stages.lib.core.params import PARAMS_FILE, from_mapping, in_domain, new_name, parse_yaml, read_yaml
 from stages.lib.weights.models import model_entry
 
 PROFILES_DIR = Path(__file__).parent
@@ -149,6 +149,9 @@ def check_params(params: dict[str, Any], where: str) -> None:
         model_entry(name, params["models"], where)
     for section, content in params.items():
         if section == "models":
+            continue
+        if section == "domain":
+            in_domain({"": "{domain}"}, content)
             continue
         from_mapping(params_type(section, where), content, where=f"{where}: {section}")
     named = [(f"{section}.{key}", name) for section, key in sorted(MODEL_LISTS) for name in params[section][key]]

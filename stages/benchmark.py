@@ -13,8 +13,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
-from stages.lib.core.params import PARAMS_FILE, load
+from stages.lib.core.params import PARAMS_FILE, load, read_param
 from stages.lib.core.records import Record, read_jsonl, write_csv
+from stages.lib.core.telling import Tell, check_tell, told_text
 from stages.lib.ranking import plots, rankings, report
 from stages.lib.ranking.grid import Grid, read_grid
 from stages.lib.ranking.measures import measure_names, query_measures
@@ -169,13 +170,13 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_inputs(grid: Grid, count_overlaps: bool) -> Inputs:
-    """Reads what the stages before wrote and checks that it belongs together.
+def read_inputs(grid: Grid, count_overlaps: bool, tell: Sequence[Tell]) -> Inputs:
+    """Reads what the stages before wrote and checks that it belongs together; `tell`: what stands before a text.
 
     Raises:
         ValueError: names the file that is missing or does not fit the others, and what to run again.
     """
-    chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, ["id", "document", "start", "end", "text"])}
+    chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, ["id", "document", "start", "end", "text", *tell])}
     groups = same_words_groups(chunks.values())
     questions = read_jsonl(SELECTED, ["id", "chunk", "question", "support"])
     stored = read_corpus_ids(grid.embeddings, known=chunks.keys())
@@ -198,7 +199,7 @@ def read_inputs(grid: Grid, count_overlaps: bool) -> Inputs:
     }
     return Inputs(
         ids=ids,
-        texts=[chunks[name]["text"] for name in ids],
+        texts=[told_text(chunks[name], tell) for name in ids],
         questions=questions,
         relevant=relevant,
         documents=documents,
@@ -211,7 +212,9 @@ def main() -> None:
     """Reads all inputs, measures every system and writes the tables, the metrics and the picture."""
     watch = Stopwatch("benchmark")
     params = load(Params, "benchmark")
-    inputs = read_inputs(read_grid(PARAMS_FILE), params.count_overlaps)
+    grid = read_grid(PARAMS_FILE)
+    tell = check_tell(read_param("embed.tell"), "embed.tell")  # BM25 reads what the embeddings read
+    inputs = read_inputs(grid, params.count_overlaps, tell)
     watch.lap("read")
     systems = build_systems(inputs, params)
     watch.lap("retrieve and measure")

@@ -25,6 +25,8 @@ from stages.lib.splitting.splitters import Splitter, split
 from stages.lib.splitting.tables import Tables
 
 OUTPUT_DIR = Path("data/chunks")
+EXAMPLES = 3  # drops of each reason that are shown
+EXAMPLE_CHARS = 200  # of what is said about one
 PERCENTILES = (5, 25, 50, 75, 95)
 
 
@@ -61,6 +63,7 @@ class Tally:
     documents: int = 0  # that came in
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)  # by reason
+    examples: dict[str, list[Drop]] = field(default_factory=dict)  # the first EXAMPLES of each reason
     lengths: Counter[int] = field(default_factory=Counter)  # characters of a chunk -> how many such chunks
     shared: int = 0  # characters that neighbouring chunks have in common
     joints: int = 0  # pairs of neighbouring chunks
@@ -82,6 +85,8 @@ def drop_duplicates(items: DocumentStream, tally: Tally) -> DocumentStream:
             tally.kept += 1
         else:
             tally.dropped[kept.reason] += 1
+            if len(examples := tally.examples.setdefault(kept.reason, [])) < EXAMPLES:
+                examples.append(kept)
         yield kept
 
 
@@ -132,6 +137,22 @@ def summary(tally: Tally, params: Params) -> dict[str, Any]:
         },
         "overlap_fraction": tally.shared / max(1, tally.joints) / params.chunk_chars,
     }
+
+
+def dropped_lines(tally: Tally) -> list[str]:
+    """What was dropped and why, for a person to read: a line for each reason, and some examples below it."""
+    if not tally.dropped:
+        return []
+    lines = ["chunk: dropped documents, all in " + (OUTPUT_DIR / "dropped.jsonl").as_posix()]
+    for reason, count in tally.dropped.most_common():
+        lines.append(f"  {reason}: {count:,}")
+        for drop in tally.examples[reason]:
+            detail = " ".join(drop.detail.split())
+            shown = detail if len(detail) <= EXAMPLE_CHARS else f"{detail[:EXAMPLE_CHARS]} ..."
+            lines.append(f"    {drop.source}" + (f": {shown}" if shown else ""))
+        if count > EXAMPLES:
+            lines.append(f"    ... and {count - EXAMPLES:,} more")
+    return lines
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
@@ -187,6 +208,7 @@ def main() -> None:
     results = summary(tally, params)
     write_metrics("chunk", results, headline)
     watch.write(documents=tally.documents, chunks=tally.lengths.total())
+    print("\n".join(dropped_lines(tally)), end="\n" if tally.dropped else "")
     made = f"{results['chunks']:,} chunks"
     print(ending("chunk", results["documents"], "documents", made, OUTPUT_DIR / "chunks.jsonl"))
 

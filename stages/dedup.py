@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
-from stages.lib.core.params import load, load_prompts
+from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.in_flight import top_reasons
@@ -271,7 +271,7 @@ def main() -> None:
     own = sorted(set(same_words([chunk["text"] for chunk in chunks])))
     texts = [chunks[i]["text"] for i in own]
     found = {model: read_found(model, [chunks[i]["id"] for i in own]) for model in params.models}
-    prompt = load_prompts([PROMPT])[PROMPT]
+    prompt = load_prompts([PROMPT], domain=read_param("domain"))[PROMPT]
     watch.lap("read")
     with ExitStack() as stack:
         judge = cache(lambda: stack.enter_context(open_model(load_model_entry(params.judge))))

@@ -10,15 +10,16 @@ each instruction of the params: what a model is told about the search it is used
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
-from stages.lib.core.params import load
+from stages.lib.core.params import in_domain, load, read_param
 from stages.lib.core.records import Record, read_jsonl, write_array, write_json
+from stages.lib.core.telling import Tell, check_tell, title_of, told_text
 from stages.lib.core.tracked import check_declared
 from stages.lib.embedding.embedders import Embedder, open_embedder
 from stages.lib.weights.models import load_model_entry
@@ -39,10 +40,12 @@ class Params:
     models: list[str]  # names of models: entries; one process each
     instructions: dict[str, str]  # name -> text put to each query; "" leaves the query alone
     corpus: Corpus  # what is searched: every chunk, or those that dedup kept
+    tell: list[Tell]  # what stands before a chunk's text where it is searched: embedded, reranked, counted by BM25
 
     def __post_init__(self) -> None:
         if not self.models or not self.instructions:
             raise ValueError("models and instructions must each name at least one")
+        check_tell(self.tell, "embed.tell")
         for name in self.instructions:
             if not re.fullmatch(r"[a-z0-9_]+", name):
                 raise ValueError(f"instructions.{name}: a name is lower-case letters, digits and underscores")
@@ -56,18 +59,21 @@ def embed(
     Raises:
         ValueError: no chunks or no questions, an id twice, or a vector that is not finite.
     """
-    chunk_ids, texts = _column(chunks, "text", "chunk")
+    chunk_ids, _ = _column(chunks, "text", "chunk")
+    texts = [told_text(chunk, params.tell) for chunk in chunks]
+    titles = [title_of(chunk) for chunk in chunks] if embedder.templates.titled else None
     question_ids, asked = _column(questions, "question", "selected question")
     if not questions:
         raise ValueError(
             f"{SELECTED}: no selected questions, so nothing to search for; see {SELECTED.parent}/funnel.csv"
         )
-    chunk_vectors = embedder.encode_documents(texts, progress=f"embed chunks {embedder.name}", ids=chunk_ids)
+    progress = f"embed chunks {embedder.name}"
+    chunk_vectors = embedder.encode_documents(texts, progress, ids=chunk_ids, titles=titles)
     query_vectors = {
         name: embedder.encode_queries(asked, instruction, progress=f"embed {name} {embedder.name}", ids=question_ids)
         for name, instruction in params.instructions.items()
     }
-    truncated = embedder.count_truncated(texts)
+    truncated = embedder.count_truncated(texts, titles)
     row = {chunk: i for i, chunk in enumerate(chunk_ids)}
     own = [(i, row[question["chunk"]]) for i, question in enumerate(questions) if question["chunk"] in row]
     metrics = {
@@ -119,13 +125,14 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Reads chunks and selected questions, writes vectors, ids, metrics and timings of one model."""
     params = load(Params, "embed")
+    params = replace(params, instructions=in_domain(params.instructions, read_param("domain")))
     if len(sys.argv) != 2 or sys.argv[1] not in params.models:
         raise ValueError(f"usage: python -m stages.embed MODEL, one of {params.models}; found {sys.argv[1:]}")
     name = sys.argv[1]
     watch = Stopwatch(f"embed_{name}")
     query_files = {instruction: OUT / f"{name}_{instruction}_query.npy" for instruction in params.instructions}
     check_declared(query_files.values(), "embed.instructions")
-    chunks = read_jsonl(CORPORA[params.corpus], required=("id", "text"))
+    chunks = read_jsonl(CORPORA[params.corpus], required=("id", "text", *params.tell))
     questions = read_jsonl(SELECTED, required=("id", "question", "chunk"))
     if not chunks:
         raise ValueError(f"{CORPORA[params.corpus]}: no chunks")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
-from stages.lib.core.params import load, load_prompts
+from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_csv
 from stages.lib.corpus.sources import DocumentSource, parse_source, read_source
 from stages.lib.embedding.embedders import open_embedder
@@ -105,7 +105,8 @@ def judge_pairs(params: Params, pairs: Mapping[str, Sequence[AnswerPair]]) -> tu
     """The judge's method and its verdicts on each system's pairs with the base."""
     entry = load_model_entry(params.judge)
     method = entry.judge_method
-    prompt = load_prompts(list(JUDGE_PROMPTS.values()))[JUDGE_PROMPTS[method]]  # both: dvc.yaml tracks both
+    prompts = load_prompts(list(JUDGE_PROMPTS.values()), domain=read_param("domain"))  # both: dvc.yaml tracks both
+    prompt = prompts[JUDGE_PROMPTS[method]]
     verdicts = {}
     with open_model(entry) as model:
         for system, asked in pairs.items():

@@ -23,7 +23,7 @@ from stages.lib.chats.rated_chats import read_rated_chats
 from stages.lib.chats.record_files import read_records
 from stages.lib.chats.splits import SPLITS, ChatSplit, group_sources, side
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
-from stages.lib.core.params import from_mapping, load, load_prompts
+from stages.lib.core.params import from_mapping, load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.in_flight import top_reasons
@@ -183,7 +183,7 @@ def main() -> None:
     """
     watch = Stopwatch("instruct")
     params = load(Params, "instruct")
-    prompts = load_prompts(PROMPTS)
+    prompts = load_prompts(PROMPTS, domain=read_param("domain"))
     account = Account()
     with ExitStack() as stack:
         needs_model = bool(params.abstracts) or "generator" in params.edge_cases

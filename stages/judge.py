@@ -18,8 +18,9 @@ from typing import Any, assert_never
 import numpy as np
 
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
-from stages.lib.core.params import load, load_prompts
+from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
+from stages.lib.core.telling import Tell, check_tell, told, told_text
 from stages.lib.judging.judged import CRITERIA, Judged, judge_by_likelihood, judge_by_rating
 from stages.lib.judging.likelihood import word_rarity
 from stages.lib.judging.validity import PROBES, JudgedItem, Probe, auc_report, make_probes, thin_kinds
@@ -127,11 +128,15 @@ def main(judge: str, generator: str) -> None:
         raise ValueError(f"params.yaml: judge.judges: {judge!r} is not among {params.judges}")
     qa_file = QA_DIR / f"{generator}_qa.jsonl"
     records = read_jsonl(qa_file, required=["id", "chunk", "question", "answer", "duplicate_of"])
-    chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, required=["id", "document", "source", "text"])}
-    items = make_items(records, chunks, qa_file)
-    probes = make_probes(items, params.validity_pairs, params.seed, [chunk["text"] for chunk in chunks.values()])
+    tell = check_tell(read_param("qa.tell"), "qa.tell")  # what the generator was told
+    required = ["id", "document", "source", "text", *tell]
+    chunks = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, required=required)}
+    items = make_items(records, chunks, qa_file, tell)
+    texts = [told_text(chunk, tell) for chunk in chunks.values()]
+    probes = make_probes(items, params.validity_pairs, params.seed, texts)
     print_thin(name, items, probes, params.validity_pairs)
-    prompts = load_prompts([*CRITIQUE_PROMPTS.values(), *LIKELIHOOD_PROMPTS])  # of both methods: dvc.yaml tracks both
+    names = [*CRITIQUE_PROMPTS.values(), *LIKELIHOOD_PROMPTS]  # of both methods: dvc.yaml tracks both
+    prompts = load_prompts(names, domain=read_param("domain"))
     with open_model(load_model_entry(judge)) as model:
         method = model.entry.judge_method
         match method:
@@ -188,8 +193,10 @@ def print_thin(name: str, items: Sequence[JudgedItem], probes: Sequence[Probe], 
         print(f"{name}: the validity check by {kind} {skipped}: the questions do not allow more")
 
 
-def make_items(records: Sequence[Record], chunks: Mapping[str, Record], qa_file: Path) -> list[JudgedItem]:
-    """What is judged, in the order of the records.
+def make_items(
+    records: Sequence[Record], chunks: Mapping[str, Record], qa_file: Path, tell: Sequence[Tell]
+) -> list[JudgedItem]:
+    """What is judged, in the order of the records; `tell`: what is told of a chunk beside its text.
 
     Raises:
         ValueError: there is no question, or a question's chunk is not there.
@@ -205,8 +212,9 @@ def make_items(records: Sequence[Record], chunks: Mapping[str, Record], qa_file:
             JudgedItem(
                 question=record["question"],
                 answer=record["answer"],
-                context=chunk["text"],
+                context=told_text(chunk, tell),
                 document=chunk["document"],
+                told=told(chunk, tell),
             )
         )
     return items

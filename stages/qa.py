@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
-from stages.lib.core.params import load, load_prompts
+from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
+from stages.lib.core.telling import Tell, check_tell, told
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.in_flight import top_reasons
 from stages.lib.qa.question_writing import PROMPTS, QuestionOutcome, asker
@@ -22,6 +23,10 @@ from stages.lib.weights.models import load_model_entry
 
 CHUNKS = Path("data/chunks/chunks_dedu.jsonl")
 QA_DIR = Path("data/qa")
+NOT_ENGLISH = (
+    "Most chunks are not in English, and the rules of qa_strategy 'fact_first' are: "
+    "take qa_strategy 'direct' with a model that speaks the documents' language (params.yaml, models:)."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,7 @@ class Params:
     facts_per_chunk: int  # facts of a chunk that are tried, one after the other (fact_first), >= 1
     temperature: float  # 0: greedy
     seed: int  # of sampling, where temperature > 0
+    tell: list[Tell]  # what the generator (direct) and the judges read beside a chunk's text
     duplicate_similarity: float  # Jaccard similarity of the content words from which questions count as the same, 0..1
 
     def __post_init__(self) -> None:
@@ -42,6 +48,7 @@ class Params:
             raise ValueError("generators: no generator is named")
         if min(self.max_new_tokens, self.question_max_new_tokens, self.facts_per_chunk) < 1:
             raise ValueError("max_new_tokens, question_max_new_tokens and facts_per_chunk must be >= 1")
+        check_tell(self.tell, "qa.tell")
         if not 0 < self.duplicate_similarity <= 1:
             raise ValueError(f"duplicate_similarity: {self.duplicate_similarity} is not in 0..1")
 
@@ -79,6 +86,8 @@ def advice(rejected: Sequence[Record], strategy: str) -> str:
     match max(reasons, key=reasons.__getitem__, default=""):
         case "failed_request":
             return failed
+        case "not_english":
+            return f" {NOT_ENGLISH}"
         case "cut_off":
             return f"{failed} Most replies reach their limit: raise qa.max_new_tokens (params.yaml)."
         case _:
@@ -100,12 +109,18 @@ def main(generator: str) -> None:
     params = load(Params, "qa")
     if generator not in params.generators:
         raise ValueError(f"params.yaml: qa.generators: {generator!r} is not among {params.generators}")
-    chunks = [c for c in read_jsonl(CHUNKS, required=["id", "source", "start", "text", "sampled"]) if c["sampled"]]
+    chunks = [
+        c
+        for c in read_jsonl(CHUNKS, required=["id", "source", "start", "text", "sampled", *params.tell])
+        if c["sampled"]
+    ]
+    chunks = [chunk | {"told": told(chunk, params.tell)} for chunk in chunks]
     if not chunks:
         raise ValueError(f"{CHUNKS}: no chunk is marked as sampled; see dedup's sample params")
     with open_model(load_model_entry(generator)) as model:
         strategy = model.entry.qa_strategy
-        prompt = load_prompts(list(PROMPTS.values()))[PROMPTS[strategy]]  # both: dvc.yaml tracks both
+        prompts = load_prompts(list(PROMPTS.values()), domain=read_param("domain"))  # both: dvc.yaml tracks both
+        prompt = prompts[PROMPTS[strategy]]
         ask = asker(strategy)
         outcome = ask(chunks, prompt, model, params, generator)
     watch.lap("ask")
@@ -126,6 +141,8 @@ def main(generator: str) -> None:
     )
     if errors := [line["error"] for line in outcome.rejected if "error" in line]:
         print(f"qa {generator}: {len(errors):,} requests failed: {top_reasons(errors)}")
+    if 2 * metrics["chunks"]["dropped"].get("not_english", 0) >= len(chunks):
+        print(f"qa {generator}: {NOT_ENGLISH}")
     made = f"{len(records):,} questions"
     print(ending(f"qa {generator}", metrics["chunks"], "chunks", made, QA_DIR / f"{generator}_qa.jsonl"))
 

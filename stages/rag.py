@@ -19,7 +19,7 @@ from stages.lib.answers.reasoned_answers import written_parts
 from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
-from stages.lib.core.params import load, load_prompts, read_param
+from stages.lib.core.params import in_domain, load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_csv
 from stages.lib.embedding.embedders import open_embedder
 from stages.lib.evaluation.chart import draw
@@ -84,7 +84,7 @@ def open_chat_search() -> Iterator[Searching]:
     settings = load(ChatSettings, "chat")
     with open_searching(
         settings,
-        read_param("embed.instructions") or {},
+        in_domain(read_param("embed.instructions") or {}, read_param("domain")),
         embedding=load_model_entry(settings.embedding),
         late_interaction=load_model_entry(settings.late_interaction),
         vectors=cache_dir() / "rag" / "vectors",
@@ -113,7 +113,8 @@ def make_requests(
 ) -> list[GenerateRequest]:
     """The page's prompts, with as many passages as fit; greedy, whatever `chat.temperature` is."""
     settings = searching.settings
-    prompts = load_prompts(["instruct_system_prompt", "answer_from_context_prompt", "reasoning_prompt"])
+    names = ["instruct_system_prompt", "answer_from_context_prompt", "reasoning_prompt"]
+    prompts = load_prompts(names, domain=read_param("domain"))
     asked_with = prompts["reasoning_prompt" if settings.reasoning else "answer_from_context_prompt"]
     wording = AnswerWording(system=prompts["instruct_system_prompt"], with_context=asked_with)
     directory = huggingface_directory(load_model_entry(base))

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
-from stages.lib.core.params import load, load_prompts
+from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
+from stages.lib.core.telling import check_tell, told_text
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.in_flight import top_reasons
 from stages.lib.reranking.pair_scores import PairScores, QueryDocument, Reranker
@@ -202,11 +203,12 @@ def main() -> None:
     if instruction not in params.instructions:
         raise ValueError(f"{instruction!r} is not one of rerank.instructions {params.instructions}")
     entry = load_model_entry(name)
-    prompts = load_prompts(PROMPTS)
+    tell = check_tell(read_param("embed.tell"), "embed.tell")  # a chunk is reranked as it was embedded
+    prompts = load_prompts(PROMPTS, domain=read_param("domain"))
     title = f"rerank_{embedding}_{name}_{instruction}"
     watch = Stopwatch(title)
 
-    texts = {chunk["id"]: chunk["text"] for chunk in read_jsonl(CHUNKS, ["id", "text"])}
+    texts = {chunk["id"]: told_text(chunk, tell) for chunk in read_jsonl(CHUNKS, ["id", "text", *tell])}
     questions = read_jsonl(SELECTED, ["id", "question"])
     ids = stored.read_corpus_ids([embedding], texts)
     vectors = stored.read_vectors(embedding, len(ids))

@@ -69,7 +69,9 @@ def models(**added: dict[str, Any]) -> dict[str, Any]:
 
 def project_params(**changed: Any) -> dict[str, Any]:
     """All sections, some of them replaced."""
-    return {name: models() if name == "models" else section(name) for name in _committed()} | changed
+    texts = {"domain": parse_yaml(project_text(), Path("params.yaml"))["domain"]}
+    sections = [name for name in _committed() if name not in texts]
+    return {name: models() if name == "models" else section(name) for name in sections} | texts | changed
 
 
 def params_of(cls: type[T], name: str, **changes: Any) -> T:

@@ -14,6 +14,7 @@ from stages import benchmark
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
 from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
+from stages.lib.ranking.grid import read_grid
 from stages.lib.ranking.measures import measure_names
 from stages.lib.ranking.qrels import Relevant
 from tests.params_of import section
@@ -81,7 +82,7 @@ def write_project(root: Path) -> None:
 
 def write_params(root: Path, params: dict[str, Any]) -> None:
     content = {
-        "embed": {"models": ["m"], "instructions": {"base": "", "ml": "Find it."}},
+        "embed": {"models": ["m"], "instructions": {"base": "", "ml": "Find it."}, "tell": []},
         "rerank": {"rerankers": ["r"], "instructions": ["base"]},
         "benchmark": params,
     }
@@ -253,6 +254,16 @@ def test_broken_inputs_name_the_file_and_what_to_run(project: Path, breakage: Ca
         benchmark.main()
     assert not Path("data/benchmarks").exists()
     assert not Path("metrics").exists()
+
+
+def test_bm25_reads_what_is_told_of_a_chunk(project: Path) -> None:
+    edit("data/chunks/chunks.jsonl", lambda chunks: [chunk | {"heading": f"H {chunk['id']}"} for chunk in chunks])
+    grid = read_grid(Path("params.yaml"))
+    plain, told = (benchmark.read_inputs(grid, True, tell).texts for tell in ([], ["heading"]))  # type: ignore[arg-type]
+    inputs = benchmark.read_inputs(grid, True, ["heading"])
+    assert told == [f"Heading: H {name}\n\n{text}" for name, text in zip(inputs.ids, plain, strict=True)]
+    edit("data/chunks/chunks.jsonl", lambda chunks: [chunk | {"heading": ""} for chunk in chunks])
+    assert benchmark.read_inputs(grid, True, ["heading"]).texts == plain
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def chunks(place: Path) -> None:
     language_model = PARAMS["models"]["smollm2-135m"]
     converted = huggingface_directory(load_model_entry("smollm2-135m", ROOT / "params.yaml"))
     language_model = language_model | {"source": f"path:{converted}", "sha256": {}}
-    sections = {name: PARAMS[name] for name in ("embed", "qa", "judge")}
+    sections = {name: PARAMS[name] for name in ("domain", "embed", "qa", "judge")}
     sections["judge"] = sections["judge"] | {"validity_pairs": 2}
     models = {"minilm-l6": MINILM, "smollm2-135m": language_model}
     (place / "params.yaml").write_text(yaml.safe_dump({"models": models, **sections}))

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,11 @@ INSTRUCTIONS = {"base": "", "ml": "Find passages about machine learning"}
 
 
 def params(**changes: Any) -> Params:
-    return Params(**({"models": ["minilm-l6"], "instructions": INSTRUCTIONS, "corpus": "all"} | changes))
+    return Params(**({"models": ["minilm-l6"], "instructions": INSTRUCTIONS, "corpus": "all", "tell": []} | changes))
 
 
 def chunk(name: str, text: str) -> dict[str, Any]:
-    return {"id": name, "document": "d", "source": "s", "start": 0, "end": len(text), "text": text}
+    return {"id": name, "document": "d", "source": "s", "heading": "H", "start": 0, "end": len(text), "text": text}
 
 
 CHUNKS = [
@@ -47,7 +48,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of its own in a temporary directory, with the real params and small records."""
     monkeypatch.delenv("LLMILL_CACHE", raising=False)
     monkeypatch.chdir(tmp_path)
-    embedding = {"models": ["minilm-l6"], "instructions": INSTRUCTIONS, "corpus": "all"}
+    embedding = {"models": ["minilm-l6"], "instructions": INSTRUCTIONS, "corpus": "all", "tell": []}
     content = project_params(embed=embedding)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     write_jsonl(tmp_path / "data/chunks/chunks.jsonl", CHUNKS)
@@ -83,6 +84,37 @@ def test_embeds_chunks_and_questions(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert metrics["instructions"]["base"]["mean_cosine_to_own_chunk"] == pytest.approx(own, abs=1e-6)
     assert metrics["instructions"]["ml"]["truncated_queries"] == 0
     json.dumps(metrics)
+
+
+def test_embeds_what_is_told_of_a_chunk_before_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMILL_CACHE", str(tmp_path))
+    with open_embedder("minilm-l6", load_model_entry("minilm-l6")) as embedder:
+        told, _, _ = embed(CHUNKS, QUESTIONS, embedder, params(tell=["source", "heading"]))
+        plain, _, _ = embed(CHUNKS, QUESTIONS, embedder, params())
+        texts = [f"Source: s\nHeading: H\n\n{chunk['text']}" for chunk in CHUNKS]
+        assert np.array_equal(told, embedder.encode_documents(texts)) and not np.allclose(told, plain)
+
+
+def test_a_template_with_a_place_for_it_gets_the_chunks_title(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMILL_CACHE", str(tmp_path))
+    entry = replace(load_model_entry("minilm-l6"), document_template="title: {title} | text: {text}")
+    with open_embedder("minilm-l6", entry) as embedder:
+        found, _, _ = embed([CHUNKS[0], CHUNKS[1] | {"heading": ""}], QUESTIONS, embedder, params())
+    with open_embedder("minilm-l6", load_model_entry("minilm-l6")) as embedder:
+        texts = [f"title: H | text: {CHUNKS[0]['text']}", f"title: s | text: {CHUNKS[1]['text']}"]
+        assert np.array_equal(found, embedder.encode_documents(texts))
+
+
+def test_instructions_speak_of_the_domain(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    first = run_main(monkeypatch, "minilm-l6")["minilm-l6_ml_query.npy"]
+    content["embed"]["instructions"]["ml"] = "Find passages about {domain}"
+    content["domain"] = "machine learning"
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    assert run_main(monkeypatch, "minilm-l6")["minilm-l6_ml_query.npy"] == first
+    content["domain"] = "German tenancy law"
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    assert run_main(monkeypatch, "minilm-l6")["minilm-l6_ml_query.npy"] != first
 
 
 def test_writes_arrays_with_their_ids(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from stages.judge import CRITIQUE_PROMPTS, Params, main, make_metrics
 from stages.lib.core.metrics import read_results
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.judging.judged import CRITERIA, Judged
-from stages.lib.judging.validity import PROBES, JudgedItem, Probe
+from stages.lib.judging.validity import PROBES, JudgedItem, Probe, wrong_answers
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry
 from tests.params_of import params_of
@@ -76,7 +76,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "params.yaml").write_text(
         "models:\n  j: {source: path:j, backend: transformers}\n"
         "judge:\n  judges: [j]\n  max_new_tokens: 99\n  expected_scores: true\n"
-        "  validity_pairs: 8\n  seed: 0\n"
+        "  validity_pairs: 8\n  seed: 0\nqa: {tell: []}\ndomain: colours\n"
     )
     colours = ["red", "blue", "green", "grey", "black", "white", "pink", "brown", "cyan", "teal", "gold", "lime"]
     chunks = [
@@ -132,6 +132,25 @@ def test_a_judge_that_sees_is_seen_to_see(method: str, project: Path, monkeypatc
             assert (record[f"{criterion}_expected"] is None) == (method == "likelihood")
     assert all(record["groundedness_score"] == 5 for record in records)
     assert read_jsonl(Path("data/qa/g_qa.jsonl"))[0].items() <= records[0].items()
+
+
+@pytest.mark.parametrize(("tell", "told"), [("[]", ""), ("[source]", "Source: lamps/red.md\n\n")])
+def test_a_judge_is_told_what_the_generator_was_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch, tell: str, told: str
+) -> None:
+    file = project / "params.yaml"
+    file.write_text(file.read_text().replace("qa: {tell: []}", f"qa: {{tell: {tell}}}"))
+    model = Reader("rating")
+    run(model, monkeypatch)
+    first = model.generated[0].prompt.text
+    assert f'"""\n{told}The redLamp burns 100 drops' in first and "documents about colours" in first
+
+
+def test_wrong_answers_are_none_of_what_is_told() -> None:
+    told = "Source: an old page about lamps.md\n\n"
+    item = JudgedItem(question="q", answer="The lamp burns oil.", context=told + "It burns.", document="d", told=told)
+    assert wrong_answers(item) == []
+    assert wrong_answers(replace(item, told=""))
 
 
 @pytest.mark.parametrize("method", ["rating", "likelihood"])
@@ -217,7 +236,7 @@ def test_the_params_and_prompts_of_the_project_are_valid() -> None:
     from stages.lib.judging.rating import FIELDS
 
     assert params_of(Params, "judge").judges
-    prompts = load_prompts(list(CRITIQUE_PROMPTS.values()), ROOT / "prompts.yaml")
+    prompts = load_prompts(list(CRITIQUE_PROMPTS.values()), ROOT / "prompts.yaml", domain="machine learning")
     for criterion, name in CRITIQUE_PROMPTS.items():
         filled = fill(prompts[name], **{part: f"<{part}>" for part in FIELDS[criterion]})
         assert all(f"<{part}>" in filled for part in FIELDS[criterion])

@@ -27,9 +27,12 @@ PARAMS = Params(
     facts_per_chunk=2,
     temperature=0.0,
     seed=0,
+    tell=[],
     duplicate_similarity=0.85,
 )
-PROMPTS = load_prompts(["QA_generation_prompt", "fact_first_question_prompt"], ROOT / "prompts.yaml")
+PROMPTS = load_prompts(
+    ["QA_generation_prompt", "fact_first_question_prompt"], ROOT / "prompts.yaml", domain="machine learning"
+)
 
 
 @dataclass
@@ -92,6 +95,17 @@ def test_direct_keeps_pairs_and_the_span_that_supports_them() -> None:
     }
     (request,) = model.requests
     assert text in request.prompt.text and request.schema == SCHEMA
+
+
+def test_direct_reads_what_is_told_of_a_chunk_and_finds_support_in_its_text_alone() -> None:
+    model = Scripted({"rank of LoRA": pair("What is the rank of LoRA?", "8")})
+    record = chunk(1, "The rank of LoRA is 8 by default.", told="Source: v8.md\nHeading: LoRA 8\n\n")
+    outcome = ask_directly([record], PROMPTS["QA_generation_prompt"], model, PARAMS, "tiny")
+    (request,) = model.requests
+    assert "Source: v8.md\nHeading: LoRA 8\n\nThe rank of LoRA is 8" in request.prompt.text
+    assert "documents about machine learning" in request.prompt.text
+    (kept,) = outcome.kept
+    assert kept["support"] == {"start": 20, "end": 21}
 
 
 def test_direct_counts_every_kind_of_garbage() -> None:
@@ -218,7 +232,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "models:\n  tiny: {source: path:tiny, backend: transformers}\n"
         "qa:\n  generators: [tiny]\n  max_new_tokens: 99\n  question_max_new_tokens: 20\n"
         "  facts_per_chunk: 2\n"
-        "  temperature: 0.0\n  seed: 0\n  duplicate_similarity: 0.85\n"
+        "  temperature: 0.0\n  seed: 0\n  tell: []\n  duplicate_similarity: 0.85\ndomain: cooking\n"
     )
     return tmp_path
 
@@ -263,6 +277,21 @@ def test_main_fails_clearly_where_nothing_is_usable(project: Path, monkeypatch: 
         main("tiny")
     assert [line["reply"] for line in read_jsonl(Path("data/qa/tiny_dropped.jsonl"))] == ["la la la"] * 2
     assert not Path("data/qa/tiny_qa.jsonl").exists()
+
+
+def test_main_says_what_to_do_with_other_languages(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    german = "Der Rang der Matrizen ist 8, und die Gewichte werden mit dem Modell gespeichert."
+    chunks = [chunk(1, FACTS), chunk(2, german), chunk(3, german)]
+    write_jsonl(Path("data/chunks/chunks_dedu.jsonl"), chunks)
+    opens(Scripted({"When is": " the replacement rolled back?"}, "fact_first"), monkeypatch)
+    main("tiny")
+    assert "Most chunks are not in English" in capsys.readouterr().out
+    assert read_results("qa_tiny")["chunks"] == {"in": 3, "kept": 1, "dropped": {"not_english": 2}}
+    write_jsonl(Path("data/chunks/chunks_dedu.jsonl"), chunks[1:])
+    with pytest.raises(ValueError, match=r"none of 2 chunks .*not_english.*qa_strategy 'direct'"):
+        main("tiny")
 
 
 def test_main_names_what_is_wrong(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

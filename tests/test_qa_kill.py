@@ -89,7 +89,7 @@ def project(tmp_path: Path) -> Path:
     (project / "params.yaml").write_text(
         "models:\n  slow:\n    source: server:slow\n    backend: openai\n    concurrency: 2\n"
         "qa:\n  generators: [slow]\n  max_new_tokens: 99\n  question_max_new_tokens: 9\n  facts_per_chunk: 1\n"
-        "  temperature: 0.0\n  seed: 0\n  duplicate_similarity: 1.0\n"
+        "  temperature: 0.0\n  seed: 0\n  tell: []\n  duplicate_similarity: 1.0\ndomain: lakes\n"
         "judge:\n  judges: [slow]\n  max_new_tokens: 99\n  expected_scores: false\n"
         f"  validity_pairs: {VALIDITY_PAIRS}\n  seed: 0\n"
     )

@@ -54,7 +54,13 @@ def write_inputs() -> None:
 
 
 def write_params(**changes: Any) -> None:
-    sections = {"rag": SECTION | changes, "chat": CHAT, "gguf": {"base": "tiny"}, "embed": section("embed")}
+    sections = {
+        "rag": SECTION | changes,
+        "chat": CHAT,
+        "gguf": {"base": "tiny"},
+        "embed": section("embed"),
+        "domain": "harbours",
+    }
     tiny = {"source": "path:tiny", "backend": "transformers"}
     entries = {"tiny": tiny, "minilm-l6": models()["minilm-l6"]}
     Path("params.yaml").write_text(yaml.safe_dump({"models": entries} | sections))

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,23 @@ def test_the_stage_with_the_real_model_twice_gives_the_same_bytes(
     run(monkeypatch, "minilm-l6", "minilm-l6", "base")
     assert Path(OUT).read_text() == lines
     assert Path("metrics/full/rerank_minilm-l6_minilm-l6_base.json").read_text() == metrics
+
+
+def test_a_reranker_reads_a_chunk_as_it_was_embedded(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    class Reading(ByText):
+        def score(self, pairs: Sequence[QueryDocument], progress: str | None = None) -> PairScores:
+            read.extend(pair.document for pair in pairs)
+            return PairScores(np.zeros(len(pairs)), truncated=0)
+
+    monkeypatch.setattr(rerank, "open_encoder_reranker", lambda entry, corpus: nullcontext(Reading({})))
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump(params | {"embed": params["embed"] | {"tell": ["heading"]}}))
+    chunks = [json.loads(line) for line in Path("data/chunks/chunks.jsonl").read_text().splitlines()]
+    write_lines("data/chunks/chunks.jsonl", [chunk | {"heading": f"H{i}"} for i, chunk in enumerate(chunks)])
+    run(monkeypatch, "minilm-l6", "minilm-l6", "base")
+    assert "Heading: H0\n\nThe Eiffel Tower stands in Paris." in read
 
 
 @pytest.mark.parametrize(

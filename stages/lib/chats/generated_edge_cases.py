@@ -137,7 +137,12 @@ def _parts(reply: Reply, keys: Sequence[str]) -> dict[str, str] | str:
 
 def _request(text: str, schema: dict[str, Any], settings: Settings) -> GenerateRequest:
     sampling = Sampling(max_tokens=settings.max_new_tokens, temperature=settings.temperature, seed=settings.seed)
-    return GenerateRequest(prompt=Prompt(text=text), sampling=sampling, schema=schema)
+    return GenerateRequest(
+        prompt=Prompt(text=text),
+        sampling=sampling,
+        schema=schema,
+        readable=lambda reply: not isinstance(_parts(reply, schema["required"]), str),
+    )
 
 
 def _schema(*keys: str) -> dict[str, Any]:

@@ -132,11 +132,11 @@ def announce(path: Path, keys: Iterable[str]) -> None:
         sys.audit("llmill.read", str(path), key)
 
 
-def load_prompts(names: list[str], path: Path = PROMPTS_FILE) -> dict[str, str]:
-    """Reads the named prompts from prompts.yaml.
+def load_prompts(names: list[str], path: Path = PROMPTS_FILE, *, domain: Any = None) -> dict[str, str]:
+    """Reads the named prompts from prompts.yaml; `domain`, the param of that name, stands for {domain} in them.
 
     Raises:
-        ValueError: a prompt is absent or not a text.
+        ValueError: a prompt is absent or not a text, or the domain is no text.
     """
     content = read_yaml(path)
     for name in names:
@@ -145,7 +145,20 @@ def load_prompts(names: list[str], path: Path = PROMPTS_FILE) -> dict[str, str]:
         if not isinstance(content[name], str):
             raise ValueError(f"{path}: {name} must be a text, found {content[name]!r}")
     announce(path, names)
-    return {name: content[name] for name in names}
+    return in_domain({name: content[name] for name in names}, domain)
+
+
+def in_domain(texts: dict[str, str], domain: Any) -> dict[str, str]:
+    """Texts by name, with the field that the documents are of (the param `domain`) in place of {domain}.
+
+    Raises:
+        ValueError: a text has {domain}, and the domain is no text, or a blank one.
+    """
+    if not any("{domain}" in text for text in texts.values()):
+        return texts
+    if not isinstance(domain, str) or not domain.strip():
+        raise ValueError(f"{PARAMS_FILE}: domain: expected the field of the documents in words, found {domain!r}")
+    return {name: text.replace("{domain}", domain.strip()) for name, text in texts.items()}
 
 
 def fill(template: str, **values: str) -> str:

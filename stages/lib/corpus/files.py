@@ -1,10 +1,12 @@
 """Documents from files: text and markdown whole, JSONL and JSON record by record, PDF by PyMuPDF."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from stages.lib.core.records import Record
+from stages.lib.corpus.markup import MARKDOWN_SUFFIXES, as_shown
 from stages.lib.corpus.pdf import pdf_text
 from stages.lib.reading.documents import (
     Advance,
@@ -15,10 +17,10 @@ from stages.lib.reading.documents import (
     as_document,
     decode_utf8,
 )
-from stages.lib.reading.json_records import json_records
+from stages.lib.reading.json_records import json_records, unreadable
 from stages.lib.reading.patterns import matched_files
 
-TEXT_SUFFIXES = (".txt", ".md", ".mdx", ".markdown", ".rst")
+TEXT_SUFFIXES = (".txt", *MARKDOWN_SUFFIXES, ".rst")
 RECORD_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
@@ -61,16 +63,27 @@ def _read(source: FilesSource, paths: list[Path], max_chars: int, advance: Advan
             for found in json_records(path, 12 * max_chars + 1_000_000, advance):
                 yield found if isinstance(found, Drop) else _record_item(source, *found, max_chars)
         else:
-            item = _whole_file(path, max_chars)
-            advance(path.stat().st_size)
-            yield item
+            try:
+                advance(path.stat().st_size)
+                yield from _whole_file(path, max_chars)
+            except OSError as error:
+                yield unreadable(path, error)
 
 
-def _whole_file(path: Path, max_chars: int) -> DocumentOrDrop:
+def _whole_file(path: Path, max_chars: int) -> list[DocumentOrDrop]:
+    """The document, or why there is none; and of a PDF a drop for each page that cannot be read."""
+    broken: list[DocumentOrDrop] = []
+    item = _document_of(
+        path, max_chars, lambda page: broken.append(Drop(f"{path} {page.detail}", page.reason, "the others are read"))
+    )
+    return [item, *broken]
+
+
+def _document_of(path: Path, max_chars: int, on_broken: Callable[[BrokenInputError], object]) -> DocumentOrDrop:
     suffix = path.suffix.lower()
     try:
         if suffix == ".pdf":
-            text = pdf_text(path, max_chars)
+            text = pdf_text(path, max_chars, on_broken)
         elif suffix not in TEXT_SUFFIXES:
             known = " ".join((*TEXT_SUFFIXES, *RECORD_SUFFIXES, ".pdf"))
             return Drop(str(path), "unknown_file_type", f"{suffix or 'no suffix'}; read are {known}")
@@ -78,6 +91,8 @@ def _whole_file(path: Path, max_chars: int) -> DocumentOrDrop:
             return Drop(str(path), "too_long", f"{size} bytes, max_document_chars is {max_chars}")
         else:
             text = decode_utf8(path.read_bytes())
+            if suffix in MARKDOWN_SUFFIXES:
+                text = as_shown(text.replace("\r\n", "\n").replace("\r", "\n"), suffix)
     except BrokenInputError as error:
         return Drop(str(path), error.reason, error.detail)
     return as_document(str(path), text, str(path), max_chars)

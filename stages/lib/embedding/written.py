@@ -29,6 +29,11 @@ class Templates:
     plain_query: str  # for a query without an instruction
     document: str  # with {text}, and {title} if it has a place for one
 
+    @property
+    def titled(self) -> bool:
+        """Whether a document's title is written."""
+        return "{title}" in self.document
+
     def write_query(self, query: str, instruction: str) -> Written:
         """A query, with an instruction or without (""). Where there is no place for one: "instruction: query"."""
         template = self.query if instruction else self.plain_query

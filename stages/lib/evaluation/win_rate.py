@@ -98,7 +98,9 @@ def _request(pair: AnswerPair, prompt: str, max_tokens: int, swapped: bool) -> G
         answer_a=first.strip(),
         answer_b=second.strip(),
     )
-    return GenerateRequest(prompt=Prompt(text=text), sampling=Sampling(max_tokens=max_tokens), schema=SCHEMA)
+    return GenerateRequest(
+        prompt=Prompt(text=text), sampling=Sampling(max_tokens=max_tokens), schema=SCHEMA, readable=is_verdict
+    )
 
 
 def _verdict(plain: JudgeReply, swapped: JudgeReply) -> Preference:
@@ -112,6 +114,11 @@ def _verdict(plain: JudgeReply, swapped: JudgeReply) -> Preference:
     one, other = outcomes[str(named[0])][0], outcomes[str(named[1])][1]
     why = writable(" | ".join(str((_found(reply) or {}).get("rationale", "")) for reply in (plain, swapped)))
     return Preference(outcome=one if one == other else "tie", disagreed=one != other, why=why)
+
+
+def is_verdict(reply: JudgeReply) -> bool:
+    """Whether a reply names a winner."""
+    return _winner(reply) is not None
 
 
 def _winner(reply: JudgeReply) -> str | None:

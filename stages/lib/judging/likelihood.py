@@ -95,12 +95,15 @@ def standalone(question: str, rarity: Mapping[str, float]) -> float:
 
 
 def word_rarity(texts: Sequence[str]) -> dict[str, float]:
-    """ln(N / df) of each content word of N texts; df is the number of texts that hold it."""
+    """ln(N / df) of each content word of N texts; df is the number of texts that hold it.
+
+    One text counts as one of two: else all that it says would be worth nothing.
+    """
     counts: dict[str, int] = {}
     for text in texts:
         for word in content_words(text):
             counts[word] = counts.get(word, 0) + 1
-    return {word: math.log(len(texts) / count) for word, count in counts.items()}
+    return {word: math.log(max(len(texts), 2) / count) for word, count in counts.items()}
 
 
 def calibrated(measures: Sequence[float | None], null: Sequence[float]) -> list[float | None]:

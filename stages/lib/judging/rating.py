@@ -15,7 +15,7 @@ from typing import Any
 from stages.lib.core.params import fill
 from stages.lib.judging.validity import JudgedItem
 from stages.lib.llm.in_flight import top_reasons
-from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Sampling, ScoreRequest
+from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling, ScoreRequest
 from stages.lib.replies.json_objects import writable
 from stages.lib.replies.pairs_and_ratings import parse_rating
 
@@ -65,7 +65,10 @@ def rate(
         fill(prompts[criterion], **{field: getattr(item, field) for field in FIELDS[criterion]})
         for criterion, item in asked
     ]
-    requests = [GenerateRequest(prompt=Prompt(text=text), sampling=sampling, schema=SCHEMA) for text in texts]
+    requests = [
+        GenerateRequest(prompt=Prompt(text=text), sampling=sampling, schema=SCHEMA, readable=is_rating)
+        for text in texts
+    ]
     ratings = []
     for reply in model.generate(requests, progress=progress):
         parsed = parse_rating(reply.text, complete=reply.finish_reason != "length")
@@ -95,6 +98,11 @@ def rate(
         told = f"{progress}: {len(errors)} of {len(places)} ratings stay without an expected score"
         print(f"{told}: {top_reasons(errors)}", file=sys.stderr)
     return ratings
+
+
+def is_rating(reply: Reply) -> bool:
+    """Whether a reply states a score."""
+    return parse_rating(reply.text, complete=reply.finish_reason != "length") is not None
 
 
 def score_prefix(rationale: str) -> str:

@@ -34,8 +34,9 @@ class JudgedItem:
 
     question: str
     answer: str
-    context: str  # the chunk's text
+    context: str  # the chunk's text, what is told of the chunk before it
     document: str  # id of the chunk's document
+    told: str = ""  # how the context begins where something is told of the chunk: no fact of its text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +108,9 @@ def _asks_else(other: JudgedItem, item: JudgedItem) -> bool:
 def wrong_answers(item: JudgedItem) -> list[str]:
     """Other facts of the chunk (other sentences, if it has none) that share less than half of the answer's words."""
     answer = content_words(item.answer)
-    facts = [fact.text for fact in pick_facts(item.context, limit=100)]
-    pieces = [readable(item.context[start:end]) for start, end in sentences(item.context)]
+    chunk = item.context.removeprefix(item.told)
+    facts = [fact.text for fact in pick_facts(chunk, limit=100)]
+    pieces = [readable(chunk[start:end]) for start, end in sentences(chunk)]
     for candidates in (facts, pieces):
         wrong = [
             text

@@ -13,6 +13,7 @@ from stages.lib.languages.words import words
 Guess = Literal["english", "other", "unknown"]
 
 LATIN_SHARE = 0.5  # of the letters, below which a text is in another script
+FOREIGN_SHARE = 0.1  # of the words that are function words of another language, at the least
 MOST_CHARS = 20_000  # of a text that are looked at
 
 _ENGLISH = frozenset(
@@ -52,13 +53,14 @@ _OTHERS = (
     """.split()
     )
     - _ENGLISH
+    - frozenset("abcdefghijklmnopqrstuvwxyz")  # variables of code
 )
 
 
 def guess(text: str) -> Guess:
     """Whether the text is English.
 
-    "other": most letters are of another script, or words of another language outnumber the English ones; "unknown":
+    "other": most letters are of another script, or words of other languages outnumber the English ones; "unknown":
     too little tells, as in code, or nothing decides.
     """
     return guess_by_words(words(text[:MOST_CHARS]))
@@ -71,9 +73,10 @@ def guess_by_words(found: Sequence[str]) -> Guess:
         return "other"
     english = sum(word in _ENGLISH for word in found)
     other = sum(word in _OTHERS for word in found)
-    if other == english:
-        return "unknown"
-    return "other" if other > english else "english"
+    if english > other:
+        return "english"
+    # Names in code are short words of some language: what is foreign has every tenth word from the table.
+    return "other" if other > english and other >= FOREIGN_SHARE * len(found) else "unknown"
 
 
 def is_english_function_word(word: str) -> bool:

@@ -15,10 +15,11 @@ _MARKS = "".join(chr(code) for code in range(0x20000) if unicodedata.category(ch
 LETTER = rf"(?:[^\W_][{re.escape(_MARKS)}\u200c\u200d]*)"  # with its marks; a regular expression without groups
 _WORD = re.compile(rf"{LETTER}+")
 # Thai and Lao, Burmese, Khmer, kana, Han (with the extensions beyond the basic plane)
-_UNSPACED = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-    r"\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
+UNSPACED = (  # what stands between the brackets of a class of a regular expression
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    r"\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def words(text: str) -> list[str]:

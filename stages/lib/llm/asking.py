@@ -75,6 +75,7 @@ class AskedModel:
         self._backend = backend
         self._ledger = ledger
         self._identity = weights_identity(entry)
+        self._name = kept_name(entry)
         self.asked = 0  # requests that the backend answered
         self.reused = 0  # distinct requests that the ledger answered
 
@@ -84,7 +85,7 @@ class AskedModel:
         return self._entry
 
     def generate(self, requests: Sequence[GenerateRequest], progress: str | None = None) -> list[Reply]:
-        """Replies to the requests, in their order. One with finish_reason "error", or without a word, is not kept.
+        """Replies to the requests, in their order. One that failed, is empty, or cannot be read is not kept.
 
         Raises:
             RuntimeError: the engine or server failed; what was answered before is kept.
@@ -120,8 +121,8 @@ class AskedModel:
         keys = [self._key(request) for request in requests]
         distinct = dict(zip(reversed(keys), reversed(requests), strict=True))  # key -> its first request
         order = list(dict.fromkeys(keys))
-        answers = {key: _read(kind, value) for key, value in self._ledger.get(order).items()}
-        blank = [key for key, answer in answers.items() if not _is_kept(answer)]  # of an older version
+        answers = self._known(order, kind)
+        blank = [key for key, answer in answers.items() if not _is_kept(answer, distinct[key])]  # of an older version
         self._ledger.drop(blank)
         for key in blank:
             del answers[key]
@@ -139,13 +140,14 @@ class AskedModel:
                 start = time.perf_counter()
                 for batch in ask([distinct[key] for key in order], missing) if missing else ():
                     seconds = (time.perf_counter() - start) / len(batch)
-                    self._keep([(order[i], _written(answer, seconds)) for i, answer in batch if _is_kept(answer)])
+                    kept = [(order[i], answer) for i, answer in batch if _is_kept(answer, distinct[order[i]])]
+                    self._keep([(key, self._written(answer, seconds)) for key, answer in kept])
                     answers.update((order[i], answer) for i, answer in batch)
                     self.asked += len(batch)
                     bar.update(len(batch))
                     start = time.perf_counter()
         except (RuntimeError, KeyboardInterrupt) as error:
-            done = sum(order[i] in answers and _is_kept(answers[order[i]]) for i in missing)
+            done = sum(key in answers and _is_kept(answers[key], distinct[key]) for key in (order[i] for i in missing))
             told = f"{done} of {len(missing)} requests were answered before, and are kept"
             if isinstance(error, KeyboardInterrupt):
                 print(f"interrupted: {told}", file=sys.stderr)
@@ -155,6 +157,18 @@ class AskedModel:
         assert not absent, f"the backend left {len(absent)} requests unanswered, the first is {absent[:1]}"
         return [answers[key] for key in keys]
 
+    def _known(self, keys: Sequence[str], kind: type[A]) -> dict[str, A]:
+        """What the ledger holds; what it holds of an older version is given the name of its model."""
+        found = {key: json.loads(value) for key, value in self._ledger.get(keys).items()}
+        named = [(key, content | {"model": self._name}) for key, content in found.items() if "model" not in content]
+        if named:
+            self._ledger.put((key, json.dumps(content, ensure_ascii=False).encode()) for key, content in named)
+        return {key: _read(kind, content["answer"]) for key, content in found.items()}
+
+    def _written(self, answer: Reply | Score, seconds: float) -> bytes:
+        content = {"answer": dataclasses.asdict(answer), "seconds": round(seconds, 4), "model": self._name}
+        return json.dumps(content, ensure_ascii=False).encode()
+
     def _keep(self, answers: list[tuple[str, bytes]]) -> None:
         try:
             self._ledger.put(answers)
@@ -163,16 +177,18 @@ class AskedModel:
             raise
 
 
-def _is_kept(answer: Reply | Score) -> bool:
-    """Whether the ledger keeps an answer: no failed one, and no reply without a word."""
-    return not answer.error and (isinstance(answer, Score) or bool(answer.text.strip()))
+def kept_name(entry: ModelEntry) -> str:
+    """The name that the ledger keeps beside a model's answers, by which they can be dropped: source and revision."""
+    return f"{entry.source}@{entry.revision}" if entry.revision else entry.source
 
 
-def _read(kind: type[A], value: bytes) -> A:
-    content: dict[str, Any] = json.loads(value)["answer"]
+def _is_kept(answer: Reply | Score, request: GenerateRequest | ScoreRequest) -> bool:
+    """Whether the ledger keeps an answer: no failed one, and no reply that is empty or that its asker cannot read."""
+    if answer.error or isinstance(answer, Score) or isinstance(request, ScoreRequest):
+        return not answer.error
+    return bool(answer.text.strip()) and (request.readable is None or request.readable(answer))
+
+
+def _read(kind: type[A], content: dict[str, Any]) -> A:
     fields: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in content.items()}
     return kind(**fields)
-
-
-def _written(answer: Reply | Score, seconds: float) -> bytes:
-    return json.dumps({"answer": dataclasses.asdict(answer), "seconds": round(seconds, 4)}, ensure_ascii=False).encode()

@@ -5,7 +5,7 @@ class with the four members of `Backend`. Everything here is plain frozen data, 
 requests are equal and a request can be a key of the ledger.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -45,6 +45,8 @@ class GenerateRequest:
     prompt: Prompt
     sampling: Sampling = field(default_factory=Sampling)
     schema: dict[str, Any] | None = None  # JSON schema of answer_prefix + reply; see each backend for how far it binds
+    # Whether the asker can read a reply; one that it cannot is returned, but not kept in the ledger. None: any text.
+    readable: "Callable[[Reply], bool] | None" = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Checks that schema and answer_prefix do not meet."""

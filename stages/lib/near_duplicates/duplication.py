@@ -72,6 +72,7 @@ def judge_pairs(
                     prompt=Prompt(text=fill(prompt, first_document=first, second_document=second)),
                     sampling=Sampling(max_tokens=max_tokens),
                     schema=SCHEMA,
+                    readable=lambda reply: read_verdict(reply).duplicate is not None,
                 )
                 for first, second in pairs
             ]

@@ -121,12 +121,11 @@ def read_pdf(
     """
     pages: list[Page] = []
     unread: dict[int, str] = {}
-    for number, page in enumerate(read_pages(content, password), start=1):
+    for number, page in enumerate(read_pages(content, password, on_page), start=1):
         if isinstance(page, Page):
             pages.append(page)
         else:
             unread[number] = page.detail
-        on_page(number)
     if not any(page.text for page in pages):
         detail = f"none of its {len(pages) + len(unread)} pages holds text; scans need OCR first, as by `ocrmypdf`"
         raise BrokenInputError("no_text", detail)

@@ -1,12 +1,14 @@
 """Questions and answers on texts, by a generator: the strategies `direct` and `fact_first` of a model's entry.
 
 - `direct`: a prompt with the text; the reply is JSON with question and answer.
-- `fact_first`, for models too small for that: a rule picks a sentence of the text that states a fact (facts.py) and
-  the words that a question about it begins with (openings.py), the model finishes the question after the shots of a
-  prompt, and the sentence is the answer. Where the question is rejected, the text's next fact is tried.
+- `fact_first`, for models too small for that, and for English texts alone: a rule picks a sentence of the text that
+  states a fact (facts.py) and the words that a question about it begins with (openings.py), the model finishes the
+  question after the shots of a prompt, and the sentence is the answer. Where the question is rejected, the text's next
+  fact is tried.
 
 A text is a record with `id`, `source`, `start` (characters into its document) and `text`; with `topic`, that is what
-the questions name (empty: they need not name it), else what the source's name says.
+the questions name (empty: they need not name it), else what the source's name says. With `told`, `direct` reads that
+before the text (core/telling.py); `fact_first` names the source by its topic.
 """
 
 import re
@@ -17,6 +19,7 @@ from typing import Any, Literal, Protocol, assert_never
 from stages.lib.core.params import fill
 from stages.lib.core.records import Record
 from stages.lib.english.facts import Fact, pick_facts
+from stages.lib.languages.english_or_not import guess
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling
 from stages.lib.qa.openings import Opening, openings
 from stages.lib.qa.questions import answer_fault, finish_fault, repeats
@@ -92,9 +95,10 @@ def ask_directly(
     """One request per chunk; the reply holds question and answer."""
     requests = [
         GenerateRequest(
-            prompt=Prompt(text=fill(prompt, context=chunk["text"])),
+            prompt=Prompt(text=fill(prompt, context=_context(chunk))),
             sampling=Sampling(max_tokens=params.max_new_tokens, temperature=params.temperature, seed=params.seed),
             schema=SCHEMA,
+            readable=is_pair,
         )
         for chunk in chunks
     ]
@@ -110,21 +114,37 @@ def ask_directly(
             rejected.append({"chunk": chunk["id"], "final": True, "reason": fault, "reply": reply.text} | _error(reply))
         else:
             question, answer = pair
-            support = find_support(answer, chunk["text"])
+            support = find_support(answer, chunk["text"], question)
             kept.append(_record(name, chunk, strategy="direct", question=question, answer=answer, support=support))
     return QuestionOutcome(kept, rejected, len(requests))
+
+
+def is_pair(reply: Reply) -> bool:
+    """Whether a reply holds a question and an answer, and was not cut off."""
+    return reply.finish_reason != "length" and parse_question_answer(reply.text) is not None
 
 
 def ask_fact_first(
     chunks: Sequence[Record], prompt: str, model: LanguageModel, params: Settings, name: str
 ) -> QuestionOutcome:
-    """Round by round: the best fact of each chunk, then the next fact of those without a question yet."""
+    """Round by round: the best fact of each chunk, then the next fact of those without a question yet.
+
+    The rules are English: a chunk in another language is rejected as `not_english`, unasked.
+    """
     kept: dict[str, Record] = {}
     rejected: list[Record] = []
-    plans = {chunk["id"]: plan_questions(chunk, params.facts_per_chunk) for chunk in chunks}
+    foreign = {chunk["id"] for chunk in chunks if guess(chunk["text"]) == "other"}
+    plans = {
+        chunk["id"]: [] if chunk["id"] in foreign else plan_questions(chunk, params.facts_per_chunk) for chunk in chunks
+    }
     open_chunks = [chunk for chunk in chunks if plans[chunk["id"]]]
     rejected += [
-        {"chunk": chunk["id"], "final": True, "reason": "no_fact", "reply": None}
+        {
+            "chunk": chunk["id"],
+            "final": True,
+            "reason": "not_english" if chunk["id"] in foreign else "no_fact",
+            "reply": None,
+        }
         for chunk in chunks
         if not plans[chunk["id"]]
     ]
@@ -180,6 +200,10 @@ def read_fact_question(
 def topic_of(chunk: Record) -> str:
     """How questions on a text name what it is about; "" if they need not."""
     return str(chunk["topic"]) if "topic" in chunk else topic_phrase(chunk["source"])
+
+
+def _context(chunk: Record) -> str:
+    return str(chunk["told"]) + str(chunk["text"]) if "told" in chunk else str(chunk["text"])
 
 
 def _fact_request(prompt: str, chunk: Record, fact: Fact, opening: Opening, params: Settings) -> GenerateRequest:

@@ -5,10 +5,16 @@ from collections.abc import Sequence
 
 from stages.lib.english.facts import Fact
 from stages.lib.english.words import content_words, normalised
+from stages.lib.languages.words import is_unspaced
 from stages.lib.qa.openings import Opening
 
 LEAK_COVERAGE = 0.85  # a question that holds this share of the answer's content words gives the answer away
 
+# Answers that a question may hold: it asks which of them is right
+_CHOICES = frozenset(
+    "true false none yes no ja nein sí oui non sim não sì нет да 是 否 不是 对 不对 はい いいえ 예 아니요 نعم لا हाँ "
+    "नहीं".split()
+)
 # Words that the end of a question may add to the fact that it asks about
 _ADDED = content_words("do done give given make made happen work mean need have use get set")
 
@@ -37,7 +43,12 @@ def answer_fault(question: str, answer: str) -> str | None:
     """Reason gives_answer_away: the question holds the answer word by word, or all of a longer one."""
     held = f" {normalised(question)} "
     wording = normalised(answer)
-    if wording and f" {wording} " in held and wording not in ("true", "false", "none", "yes", "no"):
+    if wording in _CHOICES:
+        return None
+    if wording and f" {wording} " in held:
+        return "gives_answer_away"
+    # Without blanks the same letters may be cut into other words in another sentence.
+    if len(wording) > 1 and is_unspaced(wording) and wording.replace(" ", "") in held.replace(" ", ""):
         return "gives_answer_away"
     words = content_words(answer)
     return "gives_answer_away" if len(words) >= 6 and _share(words, content_words(question)) >= LEAK_COVERAGE else None

@@ -5,31 +5,57 @@ from pathlib import PurePosixPath
 
 from stages.lib.english.words import normalised
 
+# A source that is a record's place: in a file, or in a split of a data set.
+_RECORD = re.compile(r"\.(?:jsonl|ndjson|json|csv|tsv|parquet)(?::\d+|\[[^\[\]]*\])?$|:[\w.-]+\[\d+\]$", re.IGNORECASE)
+_GENERIC = frozenset(
+    """article articles book chapter chunk content contents corpus data dataset default doc docs document documents
+    download downloads dump eval example examples export file files final image input item items main new note notes
+    output page pages paper papers part pdf print record records sample samples scan scans section sheet source split
+    temp test text texts tmp train training txt unknown unnamed untitled val valid validation version
+    datei dateien dokument dokumente kapitel seite seiten teil unbenannt documento pagina fichier""".split()
+)
+_NUMBER = re.compile(r"v?\d+(?:v\d+)?|(?=.*\d)[0-9a-f]{8,}")  # also of hexadecimal digits: a hash
+
+
+def _tells_nothing(name: str) -> bool:
+    """Whether a file's name is made of numbers and words that any file could have."""
+    words = [word for word in re.split(r"[\s()\[\].,#]+", name.casefold()) if word]
+    if len(words) == 5 and re.fullmatch(r"[0-9a-f]{32}", "".join(words)):  # a UUID
+        return True
+    return all(word in _GENERIC or _NUMBER.fullmatch(word) or re.sub(r"\d+$", "", word) in _GENERIC for word in words)
+
 
 def topic_name(source: str) -> tuple[str, str]:
     """(library, name) of what a document is about; either may be empty.
 
+    Of a record in a file of many (`corpus.jsonl:12`, `pages.json[3]`, a data set's), and of a file whose name tells
+    nothing (`page_1`, `document (2)`, `train`, a number, a hash), both are.
+
     `peft==0.21.2:peft.tuners.lora.config.LoraConfig` -> ("peft", "LoraConfig"), a method keeps its
     class, `ORG/REPO/blob/main/docs/source/en/PAGE.md` -> ("REPO", "PAGE"), `DIR/some_page.txt` -> ("", "some page").
     """
-    place = re.sub(r"^[a-z]+://[^/]+/", "", source)
+    if _RECORD.search(source):
+        return "", ""
+    place = re.sub(r"^[a-z]+://[^/]+/", "", re.sub(r"[?#].*", "", source) if "://" in source else source)
     if re.fullmatch(r"[\w.\-]+==[^:]+:[\w.]+", place):
         package, _, inside = place.partition("==")
         parts = inside.partition(":")[2].split(".")
         if len(parts) < 2:  # the README, or the package itself
             return package, ""
         return package, ".".join(parts[-2:] if parts[-2][:1].isupper() else parts[-1:])
-    path = PurePosixPath(place)
+    path = PurePosixPath(place.replace("\\", "/"))
     library = path.parts[1] if "blob" in path.parts[2:3] else ""
     page = path.parent.name if path.stem.lower() in ("index", "readme", "overview") else path.stem
-    return library, re.sub(r"[_\-]+", " ", page).strip()
+    name = re.sub(r"[_\-]+", " ", page).strip()
+    return library, "" if not library and _tells_nothing(name) else name
 
 
 def topic_phrase(source: str) -> str:
     """How a question names its topic: `peft's LoraConfig`, `the transformers page "quicktour"`; may be empty."""
     library, name = topic_name(source)
     if not library or not name:
-        return library or (f'the page "{name}"' if name else "")
+        kind = "document" if source.lower().endswith(".pdf") else "page"
+        return library or (f'the {kind} "{name}"' if name else "")
     if "==" not in source:
         return f'the {library} page "{name}"'
     return f"{library}'{'' if library.endswith('s') else 's'} {name}"
@@ -39,6 +65,6 @@ def name_topic(question: str, source: str) -> str:
     """The question with its topic named: "... in TOPIC?" where the question does not name it."""
     library, name = topic_name(source)
     held = f" {normalised(question)} "
-    if not question.endswith("?") or f" {normalised(name or library)} " in held:
+    if not (library or name) or not question.endswith("?") or f" {normalised(name or library)} " in held:
         return question
     return f"{question[:-1].rstrip()} in {topic_phrase(source)}?"

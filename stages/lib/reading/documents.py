@@ -1,5 +1,6 @@
 """What every source yields: documents, and what was dropped and why."""
 
+import codecs
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,19 +44,21 @@ class BrokenInputError(ValueError):
 
 
 def decode_utf8(raw: bytes) -> str:
-    """Strict UTF-8; a byte order mark at the beginning is left out.
+    """Strict UTF-8; a byte order mark at the beginning is left out. With the mark of UTF-16, that.
 
     Raises:
         BrokenInputError: reason `invalid_utf8`, naming the byte.
     """
+    encoding = "utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode(encoding)
     except UnicodeDecodeError as error:
-        raise BrokenInputError("invalid_utf8", f"byte {error.start}: {error.reason}") from error
+        advice = "of an older Windows or Latin-1 file, `iconv -f CP1252 -t UTF-8` makes it"
+        raise BrokenInputError("invalid_utf8", f"byte {error.start}: {error.reason}; {advice}") from error
 
 
 def as_document(source: str, text: object, where: str, max_chars: int) -> DocumentOrDrop:
-    """A document with its line ends made `\\n`, or the drop that an unusable text is.
+    """A document with its line ends made `\\n` and without NULs, or the drop that an unusable text is.
 
     Reasons: `no_text` (absent or not a string), `empty` (nothing but whitespace), `invalid_unicode` (a lone
     surrogate, which JSON can spell and UTF-8 cannot), `too_long` (more than `max_chars` characters).
@@ -64,6 +67,8 @@ def as_document(source: str, text: object, where: str, max_chars: int) -> Docume
         return Drop(where, "no_text", f"expected a string, found {type(text).__name__}")
     if len(text) > max_chars:
         return Drop(where, "too_long", f"{len(text)} characters, max_document_chars is {max_chars}")
+    if "\0" in text:
+        text = text.replace("\0", "")
     if not text or text.isspace():
         return Drop(where, "empty")
     try:
@@ -73,7 +78,7 @@ def as_document(source: str, text: object, where: str, max_chars: int) -> Docume
         return Drop(where, "invalid_unicode", f"character {error.start}: {error.reason}")
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return Document(source, text)
+    return Document(source.replace("\0", ""), text)
 
 
 def duplicate_key(text: str) -> bytes:

@@ -15,11 +15,21 @@ def json_records(path: Path, max_bytes: int, advance: Advance = lambda _: None) 
     """Yields (`file:line`, record) of a JSONL file, or (`file[index]`, record) of a JSON file that holds one list.
 
     What is no JSON object becomes a drop: `invalid_utf8`, `broken_json`, `not_an_object`, `too_long` (a line, or a
-    JSON file, of over `max_bytes`). Blank lines are nothing. A JSONL file is never held in memory as a whole.
-
-    Raises:
-        ValueError: a .json file holds no list.
+    JSON file, of over `max_bytes`), `not_a_list` (what a JSON file holds), `unreadable_file` (what the system says).
+    Blank lines are nothing. A JSONL file is never held in memory as a whole.
     """
+    try:
+        yield from _records(path, max_bytes, advance)
+    except OSError as error:
+        yield unreadable(path, error)
+
+
+def unreadable(path: Path, error: OSError) -> Drop:
+    """The drop of a file that the system does not read: no permission, gone, a broken disk."""
+    return Drop(str(path), "unreadable_file", error.strerror or type(error).__name__)
+
+
+def _records(path: Path, max_bytes: int, advance: Advance) -> Iterator[tuple[str, Record] | Drop]:
     if path.suffix.lower() == ".json":
         yield from _listed_records(path, max_bytes, advance)
         return
@@ -57,8 +67,20 @@ def _listed_records(path: Path, max_bytes: int, advance: Advance) -> Iterator[tu
         yield content
         return
     if not isinstance(content, list):
-        raise ValueError(f"{path}: expected a list of records, found {type(content).__name__}")
+        yield Drop(str(path), "not_a_list", _instead_of_a_list(content))
+        return
     yield from named_records(path, enumerate(content))
+
+
+def _instead_of_a_list(content: Any) -> str:
+    """What was found, and what to do with it."""
+    if not isinstance(content, dict):
+        return f"expected a list of records, found {type(content).__name__}"
+    lists = [repr(key) for key, value in content.items() if isinstance(value, list)]
+    found = f"expected a list of records, found an object with {', '.join(map(repr, list(content)[:5])) or 'no key'}"
+    if lists:
+        return f"{found}; give the list of {' or '.join(lists[:3])} a file of its own, as .json or one a line as .jsonl"
+    return f"{found}; a single record goes into a .jsonl file, in one line"
 
 
 def whole_json(path: Path, max_bytes: int) -> Any | Drop:

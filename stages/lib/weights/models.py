@@ -45,7 +45,7 @@ class ModelEntry:
     timeout: float = 600.0  # seconds that one answer of the server may take in all (openai)
     max_failed: float = 0.5  # share of a stage's requests that may fail before the run stops, 0..1 (openai)
     thinking: bool = False  # let a hybrid reasoning model think before it answers
-    qa_strategy: Literal["direct", "fact_first"] = "direct"  # how it writes questions (stages/qa.py)
+    qa_strategy: Literal["direct", "fact_first"] = "direct"  # how it writes questions (fact_first: English alone)
     judge_method: Literal["rating", "likelihood"] = "rating"  # how it judges (stages/judge.py)
     rerank_method: Literal["cross_encoder", "yes_no", "late_interaction", "likelihood"] = "cross_encoder"
     pooling: Literal["model", "last_token"] = "model"  # the embedding model's own pooling, or its last token

@@ -17,7 +17,9 @@ def test_people_search_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("LLMILL_CACHE", str(tmp_path / ".cache"))
     chat = section("chat", system="fused", passages=2, chunk_chars=100)
     entries = {"minilm-l6": models()["minilm-l6"]}
-    Path("params.yaml").write_text(yaml.safe_dump({"models": entries, "chat": chat, "embed": section("embed")}))
+    Path("params.yaml").write_text(
+        yaml.safe_dump({"models": entries, "chat": chat, "embed": section("embed"), "domain": "tides"})
+    )
     facts = ["The lamp burns oil of whales.", "The bell weighs nine tons.", "The mill grinds the barley."]
     documents = [
         read_text(f"{i}.txt", f"{fact} It is {i} years old, and few people know it.".encode())

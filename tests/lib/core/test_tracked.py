@@ -217,8 +217,8 @@ def test_outputs_named_by_params_are_declared(tmp_path: Path, monkeypatch: pytes
 def test_embed_refuses_an_instruction_that_dvc_does_not_know(tmp_path: Path) -> None:
     outs = ["data/embeddings/${item.model}_base_query.npy"]
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"embed": {"cmd": "x", "outs": outs}}}))
-    section = {"models": ["m"], "instructions": {"base": "", "law": "Find statutes"}, "corpus": "all"}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"embed": section}))
+    section = {"models": ["m"], "instructions": {"base": "", "law": "Find {domain}"}, "corpus": "all", "tell": []}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"embed": section, "domain": "statutes"}))
     done = subprocess.run(
         [sys.executable, "-m", "stages.embed", "m"],
         cwd=tmp_path,

@@ -65,7 +65,7 @@ def test_few_short_lines_side_by_side_are_no_columns() -> None:
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_every_word_has_its_box_on_the_page_as_it_is_shown(rotation: int) -> None:
     content = lined_pdf(rows([72, 320], 6), rotation=rotation)
-    page = next(read_pages(content))
+    page = read_pages(content)[0]
     assert isinstance(page, Page)
     with pymupdf.open(stream=content) as document:
         shown = document[0]

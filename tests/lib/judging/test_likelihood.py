@@ -77,3 +77,8 @@ def test_a_score_is_one_plus_four_times_the_share_of_wrong_items_below() -> None
 def test_nothing_to_calibrate_by() -> None:
     with pytest.raises(ValueError, match="validity_pairs"):
         calibrated([1.0], [])
+
+
+def test_the_words_of_one_text_alone_are_worth_something() -> None:
+    assert word_rarity(["The lamp burns."])["lamp"] == pytest.approx(math.log(2))
+    assert word_rarity(["The lamp burns.", "The lamp."])["lamp"] == 0.0

@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.metadata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -93,6 +94,39 @@ def test_an_error_reply_is_returned_and_asked_again(tmp_path: Path) -> None:
     again = Echo()
     asked(again, tmp_path).generate(requests_for("a", "bad"))
     assert again.seen == ["bad"]
+
+
+def test_a_reply_without_a_word_is_asked_again(tmp_path: Path) -> None:
+    assert [reply.text for reply in asked(Echo(), tmp_path).generate(requests_for("a", " "))] == ["a", " "]
+    again = Echo()
+    asked(again, tmp_path).generate(requests_for("a", " "))
+    assert again.seen == [" "]
+
+
+def test_a_reply_that_its_asker_cannot_read_is_returned_and_asked_again(tmp_path: Path) -> None:
+    def asking(*texts: str) -> list[GenerateRequest]:
+        return [
+            GenerateRequest(prompt=Prompt(text=text), readable=lambda reply: reply.text.startswith("{"))
+            for text in texts
+        ]
+
+    assert [reply.text for reply in asked(Echo(), tmp_path).generate(asking("{}", "hm"))] == ["{}", "hm"]
+    again = Echo()
+    model = asked(again, tmp_path)
+    model.generate(asking("{}", "hm"))
+    assert again.seen == ["hm"]
+    assert (model.asked, model.reused) == (1, 1)
+
+
+def test_an_unreadable_reply_of_an_older_ledger_is_dropped(tmp_path: Path) -> None:
+    asked(Echo(), tmp_path).generate(requests_for("hm"))
+    again = Echo()
+    strict = [dataclasses.replace(request, readable=lambda _: False) for request in requests_for("hm")]
+    asked(again, tmp_path).generate(strict)
+    assert again.seen == ["hm"]
+    once_more = Echo()
+    asked(once_more, tmp_path).generate(requests_for("hm"))
+    assert once_more.seen == ["hm"]
 
 
 def test_the_key_holds_what_decides_the_answer_and_no_more(tmp_path: Path) -> None:

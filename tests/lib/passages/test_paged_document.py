@@ -50,11 +50,15 @@ def test_every_quote_is_verbatim_and_a_page_break_parts_it(document: PagedDocume
     assert {"The second one goes on in another line.", "A third begins and", "ends on the next page."} <= texts
 
 
-def test_a_word_that_a_line_end_broke_is_whole_for_search_and_verbatim_in_the_quote() -> None:
+def test_a_word_that_a_line_end_broke_is_whole_and_both_its_parts_are_marked() -> None:
     document = read_pdf("a.pdf", paragraphs_pdf("We sampled from the distri-\nbution of DeepSeek-\nR1 and others."))
     (quote,) = quotes(cut(document, 200, 0.0)[0])
-    assert quote.text == "We sampled from the distri-\nbution of DeepSeek-\nR1 and others."
-    assert readable(quote.text) == "We sampled from the distribution of DeepSeek- R1 and others."
+    assert quote.text == "We sampled from the distribution\nof DeepSeek-R1\nand others."
+    assert readable(quote.text) == "We sampled from the distribution of DeepSeek-R1 and others."
+    start = quote.text.index("distribution")
+    first, second = document.rectangles(PageSpan(1, start, start + len("distribution")))
+    assert first[1] < second[1] and first[0] > second[0]  # the end of a line, and the beginning of the next
+    assert len(document.rectangles(quote.span)) == 3
 
 
 def test_pages_without_text_are_named_and_the_rest_is_read() -> None:

@@ -93,3 +93,21 @@ def test_a_duplicate_is_at_the_threshold_and_never_of_a_duplicate() -> None:
     chain = ["adapter bias cache decay?", "bias cache decay epoch?", "cache decay epoch frozen?"]  # neighbours: 3 of 5
     assert mark_duplicates(chain, threshold=0.6) == [None, 0, None]
     assert mark_duplicates(chain, threshold=0.61) == [None, None, None]
+
+
+def test_answers_and_duplicates_are_seen_without_blanks_between_words() -> None:
+    assert answer_fault("r 的默认值8是多少？", "默认值") == "gives_answer_away"
+    assert answer_fault("检查点是否每一千步保存一次？", "一千步") == "gives_answer_away"  # 每一, 千步
+    assert answer_fault("LoRA 是不是更快？", "是") is None
+    assert answer_fault("r 的默认值是多少？", "8") is None
+    assert answer_fault("rの既定値は8ですか。", "8") == "gives_answer_away"
+    questions = [
+        "LoraConfig 中 r 的默认值是多少？",
+        "检查点多久保存一次？",
+        "「LoraConfig」中r的默认值是多少",
+        "检查点多久会被保存一次？",
+        "चेकपॉइंट की संख्या क्या है?",
+        "चेकपॉइंट का संख्या क्या है?",
+    ]
+    assert mark_duplicates(questions, threshold=0.7) == [None, None, 0, 1, None, None]
+    assert mark_duplicates(questions, threshold=1.0) == [None, None, 0, None, None, None]

@@ -29,3 +29,41 @@ def test_a_question_that_does_not_name_its_topic_gets_it() -> None:
     assert name_topic("What is r?", source) == "What is r in peft's LoraConfig?"
     assert name_topic("What is r of `LoraConfig`?", source) == "What is r of `LoraConfig`?"
     assert name_topic("It is not finished", source) == "It is not finished"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("corpus.jsonl:1", "data/pages.json[3]", "json@x:train[0]", "org/set@0123456789ab:train[7]"),
+        *(
+            "documents/page_1.txt",
+            "document (2).pdf",
+            "Untitled 3.md",
+            "2405.12345v1.pdf",
+            "0001.txt",
+            "corpus",
+            "train",
+        ),
+        *("d41d8cd98f00b204e9800998ecf8427e.txt", "550e8400-e29b-41d4-a716-446655440000.md", "part-00001.txt"),
+        *("documents/index.md", "scan0001.pdf", "http://example.org/"),
+    ],
+)
+def test_a_name_that_tells_nothing_is_no_topic(source: str) -> None:
+    assert topic_phrase(source) == ""
+    assert name_topic("What is r?", source) == "What is r?"
+
+
+@pytest.mark.parametrize(
+    ("source", "phrase"),
+    [
+        ("papers/DeepSeek_R1.pdf", 'the document "DeepSeek R1"'),
+        ("C:\\notes\\guide.md", 'the page "guide"'),
+        ("https://example.org/a/guide.html?v=1#top", 'the page "guide"'),
+        ("docs/install/index.md", 'the page "install"'),
+        ("facade.md", 'the page "facade"'),
+        ("huggingface/transformers/blob/main/docs/source/en/training.md", 'the transformers page "training"'),
+        ("chapter_2_pumps.md", 'the page "chapter 2 pumps"'),
+    ],
+)
+def test_a_name_that_tells_something_is_one(source: str, phrase: str) -> None:
+    assert topic_phrase(source) == phrase

@@ -1,6 +1,5 @@
 import pytest
 
-from stages.lib.qa.support import find_support
 from stages.lib.replies.pairs_and_ratings import parse_question_answer, parse_rating
 
 
@@ -99,32 +98,3 @@ def test_a_reply_that_was_cut_off_is_not_repaired() -> None:
     assert parse_question_answer(reply, complete=False) is None
     assert parse_rating('{"rationale": "Good.", "score": 4') == ("Good.", 4)
     assert parse_rating('{"rationale": "Good.", "score": 4', complete=False) is None
-
-
-CONTEXT = "LoRA adds\n  low-rank matrices. The rank `r` is 8 by default, and the\nalpha is 16.\n\nOther text here."
-
-
-@pytest.mark.parametrize(
-    ("answer", "support"),
-    [
-        ("lora adds low-rank matrices", "LoRA adds\n  low-rank matrices"),
-        ("16", "16"),
-        ("By default the rank r is 8", "The rank `r` is 8 by default, and the\nalpha is 16."),
-        ("The learning rate decays to zero", None),
-        ("6", None),
-        ("...", None),
-    ],
-)
-def test_the_span_that_supports_an_answer(answer: str, support: str | None) -> None:
-    span = find_support(answer, CONTEXT)
-    assert (CONTEXT[span["start"] : span["end"]] if span else None) == support
-
-
-def test_the_first_of_the_best_sentences_supports() -> None:
-    words = ["adapter", "bias", "cache", "decay", "epoch", "frozen", "gradient", "hidden", "init", "kernel"]
-    seven, six = " ".join(words[:7]).capitalize(), " ".join(words[:6]).capitalize()
-    text = f"{six}. {seven} once. {seven} twice."
-    span = find_support(" ".join(reversed(words)), text)  # 7 of 10 words are just enough
-    assert span is not None
-    assert text[span["start"] : span["end"]] == f"{seven} once."
-    assert find_support(" ".join(reversed(words)), f"{six}. Other words.") is None
