@@ -171,7 +171,8 @@ def check_sides(chats: dict[ChatSplit, list[QAItem]], params: Params) -> None:
         sizes = {split: len(chats[split]) for split in SPLITS}
         raise ValueError(
             f"instruct: no question fell to {', '.join(empty)}, {sizes}: sides are drawn by document, and there are "
-            "too few; give more questions, raise val_fraction or test_fraction, or change the seed"
+            "too few; give more documents (the questions of one are all on one side), raise val_fraction or "
+            "test_fraction, or change the seed"
         )
 
 

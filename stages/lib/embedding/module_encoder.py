@@ -68,7 +68,8 @@ class ModuleEncoder:
         """What besides weights, text, prompt and task decides a vector: part of the ledger's key."""
         names = ("sentence-transformers", "torch", "tokenizers", "transformers")
         versions = [f"{name} {version(name)}" for name in names]
-        return [self.device, self.dtype, f"max_length={self._asked_length} batch={self.batch_size}", *versions]
+        shape = f"{self.pooling} max_length={self._asked_length} batch={self.batch_size}"
+        return [self.device, self.dtype, shape, *versions]
 
     def key(self, written: Written) -> list[str]:
         """What of a text decides its vector: a router goes by the task, a pooling may leave the prompt out."""

@@ -40,8 +40,8 @@ class HuggingFacePrompts:
     @cached_property
     def marks_are_special(self) -> bool:
         """Whether the model marks its thinking by special tokens: then these belong to its text."""
-        special = self.tokenizer.all_special_tokens
-        return "<|channel|>" in self.template or any(has_closing_mark(token) for token in special)
+        special = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+        return "<|channel|>" in self.template or any(map(has_closing_mark, special))
 
     def render(self, request: GenerateRequest | ScoreRequest) -> str:
         """The text that the model reads."""

@@ -24,7 +24,7 @@ from stages.lib.llm import chat_text
 from stages.lib.llm.in_flight import answers_in_flight
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Score, ScoreRequest
 from stages.lib.replies.json_objects import on_one_line
-from stages.lib.replies.thinking import FINAL_CHANNEL
+from stages.lib.replies.thinking import FINAL_CHANNEL, marks_in
 from stages.lib.weights.models import ModelEntry, locate
 
 FORCED = 1000.0  # added to a logit: above any that a model gives
@@ -137,6 +137,9 @@ class LlamaCppBackend:
             "seed": sampling.seed,
             "stop": list(sampling.stop),
             "cache_prompt": True,
+            "preserved_tokens": marks_in(self.template)
+            if request.prompt.chat
+            else [],  # else the end of thinking is ""
         }
         if request.schema is not None:
             body["json_schema"] = on_one_line(request.schema)

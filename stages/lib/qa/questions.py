@@ -12,8 +12,8 @@ LEAK_COVERAGE = 0.85  # a question that holds this share of the answer's content
 
 # Answers that a question may hold: it asks which of them is right
 _CHOICES = frozenset(
-    "true false none yes no ja nein sí oui non sim não sì нет да 是 否 不是 对 不对 はい いいえ 예 아니요 نعم لا हाँ "
-    "नहीं".split()
+    "true false none yes no ja nein sí oui non sim não sì да нет "
+    "是 否 不是 对 不对 はい いいえ 예 아니요 نعم لا हाँ नहीं".split()
 )
 # Words that the end of a question may add to the fact that it asks about
 _ADDED = content_words("do done give given make made happen work mean need have use get set")

@@ -89,6 +89,9 @@ _TAKEN_BACK = re.compile(
 _MARKUP = re.compile(r"[*_`#]+|</?\w+>")
 
 
+CLAUSE = 300  # characters of a clause that are looked at
+
+
 class _Statement(NamedTuple):
     start: int  # of its words
     score: int | None  # None: not of the scale of 1 to 5
@@ -133,7 +136,7 @@ def _statements(text: str) -> list[_Statement]:
                 continue
             groups = match.groupdict()
             start = match.start("name") if groups.get("name") else match.start()
-            is_range = _RANGE.match(text, match.end()) or _FIRST_OF_RANGE.search(text[:place])
+            is_range = _RANGE.match(text, match.end()) or _FIRST_OF_RANGE.search(text[max(0, place - 40) : place])
             score = None if is_range or (other and not groups.get("scale")) else _score(match)
             found[place] = _Statement(start, score, bool(groups.get("total")) or pattern is _BOXED)
     return [found[place] for place in sorted(found)]
@@ -141,8 +144,9 @@ def _statements(text: str) -> list[_Statement]:
 
 def _is_void(text: str, match: re.Match[str]) -> bool:
     """Whether the clause takes the statement back, supposes it, or explains the scale."""
-    begins = [part.end() for part in _BREAK.finditer(text, 0, match.start())]
-    before = text[begins[-1] if begins else 0 : match.start("value")]
+    nearest = max(0, match.start() - CLAUSE)
+    begins = [part.end() for part in _BREAK.finditer(text, nearest, match.start())]
+    before = text[begins[-1] if begins else nearest : match.start("value")]
     return bool(_NEGATION.search(before) or _SUPPOSED.search(before) or _TAKEN_BACK.match(text, match.end()))
 
 

@@ -72,6 +72,11 @@ def has_closing_mark(text: str) -> bool:
     return _CLOSING.search(text) is not None
 
 
+def marks_in(template: str) -> list[str]:
+    """The marks of thinking that a chat template holds."""
+    return [mark for pair in MARKS for mark in pair if mark in template]
+
+
 def final_channel(text: str) -> str:
     """The last final message of a harmony reply, without the marks of its end; empty if there is none."""
     begins = list(_FINAL.finditer(text))

@@ -1,7 +1,7 @@
 """BM25 (Lucene's variant, through bm25s): the baseline that any embedding model has to beat.
 
-Plain on purpose, so that the row means the same everywhere: lower case, the 33 English stop words of Lucene, no
-stemming. Words are runs of letters, digits and underscores (so `num_workers` is one word), single letters too
+Plain on purpose, so that the row means the same everywhere: lower case, the 33 English stop words of Lucene and
+"I", no stemming. Words are runs of letters, digits and underscores (so `num_workers` is one word), single letters too
 (LoRA's `r`); `C++`, `C#` and `.NET` keep their signs; scripts without blanks between words are cut by ICU.
 """
 
@@ -15,7 +15,7 @@ from bm25s.stopwords import STOPWORDS_EN
 
 from stages.lib.languages.words import LETTER, one_form, segments
 
-_STOPPED = frozenset(STOPWORDS_EN)
+_STOPPED = frozenset((*STOPWORDS_EN, "i"))  # single letters count, but for the pronoun: "How should I ...?"
 _POSSESSIVE = re.compile(r"(?<=\w)['’](?:s|t|d|m|re|ve|ll)\b")  # what is cut off: "peft's", "don't"
 _WORD = re.compile(
     rf"(?<!\w)(?:[a-z]{{1,2}}\+\+|[a-z]\#)(?!\w)|(?:(?<!\S)|(?<=[(\"'`]))\.[a-z]\w+(?![\w/.])|_*{LETTER}(?:{LETTER}|_)*"

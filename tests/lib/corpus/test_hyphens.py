@@ -77,4 +77,4 @@ def test_over_a_paragraphs_end_only_known_words_go_on() -> None:
 def test_broken_words_are_no_evidence() -> None:
     words = Words([["the", "simul-"], ["taneous", "the"]] * 3)
     assert words.joint("simul-", "taneous") == ""
-    assert words.joint("x-", "taneous", apart=True) is None
+    assert Words([["the", "x-"], ["ab-cd", "the"]] * 3).joint("ab-", "cd") == ""

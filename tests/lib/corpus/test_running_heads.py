@@ -60,6 +60,7 @@ def test_text_at_the_edge_stays() -> None:
     stay = {
         "no gap": [page(body=[same, *BODY]) for _ in range(5)],
         "nothing else": [page(body=[same]) for _ in range(5)],
+        "head and foot alone": [page([(72, "A sheet")], "of paper", body=[]) for _ in range(5)],
         "different": [page([(72, f"The {name} chapter")]) for name in ("first", "second", "third", "fourth")],
         "twice in ten pages": [
             page([(72, "Example" if n in (2, 8) else f"Part {'abcdefghij'[n]}")]) for n in range(10)

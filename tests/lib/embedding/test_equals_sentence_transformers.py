@@ -62,6 +62,8 @@ FAMILIES: dict[str, tuple[type[Any], dict[str, Any], dict[str, Any], str, dict[s
         {"cls_token_id": 0, "sep_token_id": 2, "bos_token_id": 0, "eos_token_id": 2}, "mean", NOMIC,
     ),
     "max": (transformers.BertConfig, {}, {}, "max", {}),
+    "nomic": (transformers.NomicBertConfig, {}, {"head_dim": 16}, "mean", NOMIC),
+    "roberta": (transformers.RobertaConfig, ROBERTA, {"max_position_embeddings": 66}, "mean", {}),
     "qwen3": (
         transformers.Qwen3Config, QWEN_TOKENS,
         {"head_dim": 16, "num_key_value_heads": 2, "pad_token_id": 0}, "lasttoken", QWEN,

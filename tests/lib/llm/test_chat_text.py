@@ -2,8 +2,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tokenizers import AddedToken
 
 from stages.lib.llm import chat_text
+from stages.lib.llm.hf_prompts import HuggingFacePrompts
 from stages.lib.llm.protocol import GenerateRequest, Prompt, ScoreRequest
 from stages.lib.weights.models import ModelEntry
 
@@ -66,3 +68,15 @@ def test_new_tokens_are_decoded_behind_the_prompts_last_ones() -> None:
     assert chat_text.decode_after(DropsLeadingBlank(), [2, 2, 2, 1, 1], [2, 3]) == " b"
     assert chat_text.decode_after(DropsLeadingBlank(), [1], [2, 3], keep_special=True) == " b<end>"
     assert chat_text.decode_after(DropsLeadingBlank(), [], [2]) == "b"
+
+
+def test_special_tokens_are_kept_where_thinking_ends_with_one() -> None:
+    def prompts(template: str, *tokens: tuple[str, bool]) -> HuggingFacePrompts:
+        found = HuggingFacePrompts(ModelEntry(source="path:x", backend="transformers"))
+        added = dict(enumerate(AddedToken(text, special=special) for text, special in tokens))
+        found.__dict__["tokenizer"] = SimpleNamespace(chat_template=template, added_tokens_decoder=added)
+        return found
+
+    assert prompts("", ("[/THINK]", True)).marks_are_special  # Magistral
+    assert not prompts("", ("</think>", False), ("<eos>", True)).marks_are_special  # Qwen3
+    assert prompts("<|channel|>").marks_are_special  # gpt-oss

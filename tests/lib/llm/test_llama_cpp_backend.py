@@ -5,6 +5,7 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -144,3 +145,21 @@ def test_the_openai_backend_against_a_real_server(
     with open_model(load_model_entry("local", params)) as model:
         assert model.generate(asked[:6]) == replies[:6]
         assert (model.asked, model.reused) == (0, 6)
+
+
+def test_marks_that_are_control_tokens_are_written(backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark that is left out would join the thinking with its answer; here the end of a turn is taken for a mark."""
+    bodies = []
+    post = backend._post
+    (token,) = backend._encode("<|im_start|>", special=False)
+
+    def forced(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        bodies.append(body)
+        return post(path, body | ({"logit_bias": [[token, 1000.0]], "n_predict": 1} if path == "/completion" else {}))
+
+    monkeypatch.setattr(backend, "_post", forced)
+    request = GenerateRequest(prompt=Prompt(text=TEXTS[0]))
+    assert backend._reply(request).text == ""
+    monkeypatch.setattr("stages.lib.replies.thinking.MARKS", (("<|im_start|>", "</none>"),))
+    assert backend._reply(request).text == "<|im_start|>"
+    assert [body["preserved_tokens"] for body in bodies if "n_predict" in body] == [[], ["<|im_start|>"]]

@@ -49,6 +49,7 @@ def test_nothing_to_index_is_an_error() -> None:
         ("LoRA's `r` is 8, in C++ and C#", ["lora", "r", "8", "c++", "c#"]),
         ("the .NET runtime, num_workers of F#", [".net", "runtime", "num_workers", "f#"]),
         ("node.js reads config.json; `.json`", ["node", "js", "reads", "config", "json", ".json"]),
+        ("How should I prompt it?", ["how", "should", "prompt"]),
         ("issue #12, a ++ b, __init__", ["issue", "12", "b", "__init__"]),
         ("LoraConfig 中 r 的默认值", ["loraconfig", "中", "r", "的", "默认", "值"]),
         ("ＬｏＲＡ Größe", ["lora", "größe"]),
