@@ -54,7 +54,9 @@ def write_params(project: Path, servers: dict[str, tuple[str, FakeServer]], **fi
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     qa = params["qa"] | {"generators": list(models)}
     judge = params["judge"] | {"judges": list(models), "expected_scores": True, "validity_pairs": 2}
-    (project / "params.yaml").write_text(yaml.safe_dump({"models": models, "qa": qa, "judge": judge}))
+    (project / "params.yaml").write_text(
+        yaml.safe_dump({"domain": params["domain"], "models": models, "qa": qa, "judge": judge})
+    )
 
 
 def start(project: Path, *command: str) -> "subprocess.Popen[str]":
