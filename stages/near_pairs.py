@@ -118,12 +118,12 @@ def main() -> None:
     watch.lap("write")
     watch.write(chunks=len(chunks), pairs=pairs["found"])
     made = f"{len(found.cosines):,} of {pairs['found']:,} near pairs"
-    print(ending(f"near_pairs {model}", counts, "chunks", made, DIRECTORY / f"{model}.jsonl"))
     if pairs["beyond_neighbours"]:
         print(
             f"near_pairs {model}: chunks have more than dedup.neighbours = {params.neighbours} near ones (pages from "
             f"one template?); the {pairs['beyond_neighbours']:,} pairs beyond are not looked at, so both chunks stay"
         )
+    print(ending(f"near_pairs {model}", counts, "chunks", made, DIRECTORY / f"{model}.jsonl"))
 
 
 if __name__ == "__main__":
