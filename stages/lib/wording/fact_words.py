@@ -74,7 +74,18 @@ _RUSSIAN = """
 """
 
 FACT_WORDS = frozenset(" ".join((_ENGLISH, _GERMAN, _FRENCH, _SPANISH, _ITALIAN_PORTUGUESE_DUTCH, _RUSSIAN)).split())
+# Those that say another thing whatever stands in their place, also nothing.
+NEGATIONS = frozenset(
+    """
+    not no never none nothing nobody nor neither without cannot except unless only excluding including unlike
+    nicht kein keine keinen keiner keinem nie niemals nichts niemand weder ohne außer nur
+    pas non jamais rien aucun aucune sans sauf seulement ni nunca jamás nada ningún ninguna sin salvo solo sólo
+    mai niente nessuno nessuna senza tranne não nenhum nenhuma sem niet geen nooit zonder
+    не нет ни никогда без кроме только
+    """.split()
+)
 # Chinese and Japanese: what negates or turns over, and units of time. Numerals are known by Unicode.
-FACT_CHARACTERS = frozenset("不没沒無无未非否别勿上下前后後左右内外大小多少高低长短長短日天周週月年时時分秒元")
+NEGATING_CHARACTERS = frozenset("不没沒無无未非否别勿")
+FACT_CHARACTERS = NEGATING_CHARACTERS | frozenset("上下前后後左右内外大小多少高低长短長短日天周週月年时時分秒元")
 NUMBER_ENDINGS = ("zig", "ßig", "zehn", "hundert", "tausend")  # German numbers in one word
 OPPOSITE_PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non", "de", "mis", "anti", "über", "unter", "a", "des")

@@ -1,9 +1,10 @@
 """Whether two texts differ in a fact, by rules that need no language model: its words tell them apart for sure.
 
-A changed word is a fact where it holds a digit or is a number in words, negates, is a name or identifier,
-consists of signs, or stands on the list of words that turn a statement over (before and after, minimum
-and maximum, days and weeks). The list knows a few languages; digits, numerals, capitals and signs are known in all.
-What is left, such as "method" for "function", is for a judge.
+A changed word is a fact by itself where it holds a digit, negates or consists of signs. A number in words, a name or
+identifier, and a word of the list of those that turn a statement over (before and after, minimum and maximum, days and
+weeks) is one where the other text has such a word, too: "Alice" for "Bob", not "the GPU" for "it". The list knows a few
+languages; digits, numerals, capitals and signs are known in all. What is left, such as "method" for "function", is for
+a judge.
 """
 
 import unicodedata
@@ -12,7 +13,14 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
 
-from stages.lib.wording.fact_words import FACT_CHARACTERS, FACT_WORDS, NUMBER_ENDINGS, OPPOSITE_PREFIXES
+from stages.lib.wording.fact_words import (
+    FACT_CHARACTERS,
+    FACT_WORDS,
+    NEGATING_CHARACTERS,
+    NEGATIONS,
+    NUMBER_ENDINGS,
+    OPPOSITE_PREFIXES,
+)
 from stages.lib.wording.form import Word, words_of
 
 SHOWN = 6  # changed words of a side that a reason names
@@ -32,19 +40,31 @@ def other_fact(one: str, other: str) -> str | None:
     only_right = {form for form, count in count_right.items() if count > count_left[form]}
     facts_left = [word for word, form in zip(left, forms_left, strict=True) if form in only_left and is_fact(word)]
     facts_right = [word for word, form in zip(right, forms_right, strict=True) if form in only_right and is_fact(word)]
-    if not (facts_left or facts_right):
+    if not _told_apart(facts_left, facts_right):
         if turned := opposites(only_left, only_right):
             return _told(*turned)
         moved = list(_changed(left, right, forms_left, forms_right))
         facts_left = [word for part, _ in moved for word in part if is_fact(word)]
         facts_right = [word for _, part in moved for word in part if is_fact(word)]
-    if not (facts_left or facts_right):
+    if not _told_apart(facts_left, facts_right):
         return None
     return _told([word.written for word in facts_left], [word.written for word in facts_right])
 
 
+def _told_apart(left: Sequence[Word], right: Sequence[Word]) -> bool:
+    return bool(left and right) or any(map(is_fact_alone, (*left, *right)))
+
+
+def is_fact_alone(word: Word) -> bool:
+    """Whether a text without the word states another fact, whatever it has in its place."""
+    form = word.form
+    if form in NEGATIONS or form.endswith("n't") or not any(map(str.isalpha, word.written)):
+        return True
+    return any(character in NEGATING_CHARACTERS or _is_numeral(character) for character in form)
+
+
 def is_fact(word: Word) -> bool:
-    """Whether another word in its place states another fact, whatever the other is."""
+    """Whether another such word in its place states another fact."""
     form, written = word.form, word.written
     if form in FACT_WORDS or form.endswith("n't") or any(map(_is_fact_character, form)):
         return True
@@ -108,8 +128,12 @@ def _has_digit(form: str) -> bool:
 
 
 def _is_fact_character(character: str) -> bool:
-    """A digit or numeral of any script (三, ½, Ⅳ), or a character that negates (不)."""
-    return character in FACT_CHARACTERS or unicodedata.numeric(character, None) is not None
+    return character in FACT_CHARACTERS or _is_numeral(character)
+
+
+def _is_numeral(character: str) -> bool:
+    """A digit or numeral of any script: 三, ½, Ⅳ."""
+    return unicodedata.numeric(character, None) is not None
 
 
 def _is_mark(character: str) -> bool:

@@ -60,6 +60,9 @@ def test_the_order_of_facts_is_a_fact(one: str, other: str) -> None:
         ("the rank (8) is large-ish", "the rank, 8, is large-ish too"),
         ("Gives a lamp. Returns a lamp.", "Gives a lamp. Hands you a lamp."),
         ("ein kaltes Haus", "ein kühles Haus"),
+        ("runs on the GPU", "runs on it"),
+        ("the value in the table", "the value within the table"),
+        ("zeigt den Ordner", "zeigt ihn"),
     ],
 )
 def test_what_may_be_wording_is_for_the_judge(one: str, other: str) -> None:
