@@ -78,7 +78,7 @@ def test_a_files_name_is_for_showing_and_never_becomes_a_path(
         ("a.exe", b"MZ\x00\x01", "unknown_file_type"),
         ("a.pdf", b"%PDF-1.7 nothing of the kind", "broken_pdf"),
         ("a.pdf", PDF[: len(PDF) // 3], "broken_pdf"),
-        ("a.txt", b"\xff\xfe", "invalid_utf8"),
+        ("a.txt", b"\xff\xfd", "invalid_utf8"),
         ("a.pdf", paragraphs_pdf("", ""), "no_text"),
         ("a.pdf", paragraphs_pdf(*"abcdef"), "too_many_pages"),
         ("a.pdf", b"%PDF-" + b"x" * 200_000, "too_large"),
