@@ -1,6 +1,6 @@
 """Other people's documents from chunk to benchmark, questions and judgments by an OpenAI-compatible server.
 
-Run: python -m bench.corpora german='/path/**/*.de.txt' paper=/path/paper.pdf [--sample 40] [--gguf FILE] [--keep DIR]
+Run: python -m bench.corpora german='/path/**/*.de.txt' paper=/path/paper.pdf [--domain TEXT] [--gguf FILE]
 
 Each NAME=GLOB becomes a project of its own: a clone of the last commit in a scratch folder, the files copied to
 documents/, params.yaml set to them, and `dvc repro benchmark` run in it; NAME=GLOB+GLOB mixes. The server is
@@ -62,6 +62,8 @@ def set_params(project: Path, patterns: Sequence[str], arguments: argparse.Names
         "qa_strategy": "direct" if arguments.gguf else "fact_first",
         "judge_method": "rating",
     }
+    if arguments.domain:
+        params["domain"] = arguments.domain
     params["chunk"]["sources"] = [{"kind": "files", "patterns": list(patterns), "limit": arguments.documents}]
     params["dedup"].update({"judge": SERVED, "sample": arguments.sample})
     params["qa"]["generators"] = params["judge"]["judges"] = [SERVED]
@@ -128,6 +130,9 @@ def main() -> None:
     parser.add_argument("corpora", nargs="+", metavar="NAME=GLOB", help="files of a corpus; + joins globs")
     parser.add_argument("--documents", type=int, default=0, help="of each corpus at most; 0: all")
     parser.add_argument("--sample", type=int, default=30, help="chunks that are asked about")
+    parser.add_argument(
+        "--domain", help="the field of the documents, as the prompts name it; default: that of params.yaml"
+    )
     parser.add_argument("--gguf", type=Path, help="the served model; default: SmolLM2-135M-Instruct")
     parser.add_argument("--keep", type=Path, help="a folder where the projects stay")
     parser.add_argument("--pass-all", action="store_true", help="thresholds of select at 1")
