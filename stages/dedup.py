@@ -276,8 +276,9 @@ def main() -> None:
     found = {model: read_found(model, [chunks[i]["id"] for i in own]) for model in params.models}
     prompt = load_prompts([PROMPT], domain=read_param("domain"))[PROMPT]
     watch.lap("read")
+    entry = load_model_entry(params.judge)  # whether or not there is a pair to ask about
     with ExitStack() as stack:
-        judge = cache(lambda: stack.enter_context(open_model(load_model_entry(params.judge))))
+        judge = cache(lambda: stack.enter_context(open_model(entry)))
 
         def ask(pairs: list[ChunkPair]) -> list[Verdict]:
             watch.lap("group")
