@@ -24,7 +24,7 @@ import numpy.typing as npt
 from stages import dedup as stage
 from stages import near_pairs as search
 from stages.chunk import Params as ChunkParams
-from stages.lib.core.params import load, load_prompts
+from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl
 from stages.lib.embedding.embedders import open_embedder
 from stages.lib.llm.asking import open_model
@@ -92,7 +92,7 @@ def now(
     start = time.perf_counter()
     found, _ = search.find_pairs(own_texts, vectors[own], searched)
     seconds["search"] = time.perf_counter() - start
-    prompt = load_prompts([PROMPT])[PROMPT]
+    prompt = load_prompts([PROMPT], domain=read_param("domain"))[PROMPT]
     with ExitStack() as stack:
         judge = cache(lambda: stack.enter_context(open_model(load_model_entry(params.judge))))
 
