@@ -15,7 +15,7 @@ from tests.local_hub import BLOCK, TOKEN, LocalHub
 
 NAME = "org/small"
 WEIGHTS = hashlib.shake_256(b"weights").digest(1_500_000)
-MODEL = {
+MODEL: dict[str, bytes | str] = {
     "config.json": '{"model_type": "llama"}',
     "tokenizer.json": '{"version": "1.0"}',
     "model.safetensors": WEIGHTS,
