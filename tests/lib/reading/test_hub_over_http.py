@@ -85,7 +85,12 @@ def texts(result: "subprocess.CompletedProcess[str]") -> list[str]:
 def test_a_configuration_of_several_files_is_read_in_order(
     hub: LocalHub, edu: str, tmp_path: Path, streaming: bool
 ) -> None:
-    fields = {"name": "org/fineweb-edu", "revision": edu, "config": "sample-10BT", "streaming": streaming}
+    fields: dict[str, Any] = {
+        "name": "org/fineweb-edu",
+        "revision": edu,
+        "config": "sample-10BT",
+        "streaming": streaming,
+    }
     result = read(hub, tmp_path, **fields)
     assert texts(result) == [f"Page {i}" for i in range(12)]
     assert json.loads(result.stdout.splitlines()[5])[0] == f"org/fineweb-edu@{edu[:12]}:train[5]"
