@@ -91,8 +91,8 @@ class ThinkingSplitter:
         thought = thought_in(text, answer)
         if not self._answer and thought.strip() and thought.startswith(self._thought):
             more = thought[len(self._thought) :]
-            self._thought = thought
-            if more:
+            if more.strip():  # blanks come with what follows them
+                self._thought = thought
                 yield Thought(more)
         if more := answer[len(self._answer) :]:
             self._answer = answer
