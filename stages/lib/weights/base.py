@@ -46,8 +46,8 @@ def load_tokenizer(directory: Path) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
-                f"{directory}: no tokenizer.json, and its tokenizer cannot be read without running code that comes with "
-                f"the model, which we never do: {error}"
+                f"{directory}: no tokenizer.json, and its tokenizer cannot be read without running code that comes "
+                f"with the model, which we never do: {error}"
             ) from error
     tokenizer.clean_up_tokenization_spaces = False  # it would take blanks before punctuation away
     tokenizer.padding_side = "left"  # for generation in batches; trainers pad on the right by themselves

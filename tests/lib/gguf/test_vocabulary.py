@@ -17,8 +17,10 @@ from stages.lib.gguf.writing import write_gguf
 from tests.lib.gguf.tiny_families import LLAMA
 from tests.lib.lora.tiny_chat import CHATML, tiny_tokenizer
 
-LANGUAGES = "Über 1234567 Häuser; 我们在2024年发布。日本語のテキスト、カタカナ Привет, мир! 한국어 camelCase HTTPServer x/y/\n/z"
-TEXTS = [LANGUAGES, "the adapters of the model don't share 12345 weights, they'll ADD  them\n\n\tand  so on", UNICODE, "a", " b"]
+LANGUAGES = "Über 1234567 Häuser; 我们在2024年发布。日本語のテキスト、カタカナ Привет, мир! 한국어"
+CODE = "camelCase HTTPServer x/y/\n/z"
+TEXTS = ["the adapters of the model don't share 12345 weights, they'll ADD  them\n\n\tand  so on", UNICODE, "a", " b"]
+TEXTS += [LANGUAGES, CODE]
 WORDS = ["the adapters of the model don't share weights", "they'll ADD them and so on 12 34 123 345", " the  model"] * 4
 LLAMA2 = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
