@@ -41,6 +41,7 @@ class Faults:
     reset: dict[str, list[int]] = field(default_factory=dict)  # the same by a reset
     corrupt: dict[str, int] = field(default_factory=dict)  # so often a byte of the body is another one
     status: dict[str, list[int]] = field(default_factory=dict)  # answered instead, such as 503 or 429; "*": of any file
+    stall: dict[str, list[int]] = field(default_factory=dict)  # so many seconds before the body
     no_range: bool = False  # Range is ignored: always the whole file
     seconds_per_block: float = 0.0  # of BLOCK bytes
 
@@ -171,7 +172,9 @@ class _Handler(BaseHTTPRequestHandler):
                     self.server.server_address[1],
                 )
             )
-        if self.server is not hub._hub:
+        if self._token.startswith("hf_expired"):
+            self._error(401, "", "Invalid credentials in Authorization header")
+        elif self.server is not hub._hub:
             self._content(hub.root / path.lstrip("/"), path.split("/", 5)[5], {})
         elif match := _API.fullmatch(path):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -297,6 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
             content = content[:-1] + bytes([content[-1] ^ 1])
         cut = hub.take(hub.faults.cut, file)
         reset = hub.take(hub.faults.reset, file)
+        time.sleep(hub.take(hub.faults.stall, file) or 0)
         self._write(file, content[: cut if cut is not None else reset])
         if cut is not None or reset is not None:
             self.close_connection = True

@@ -67,7 +67,6 @@ def test_an_embedding_model(hub: LocalHub, tmp_path: Path) -> None:
     package = load_model_entry("minilm-l6", ROOT / "params.yaml")
     revision = served(hub, "st/all-MiniLM-L6-v2", locate(package), "onnx/model.onnx", "openvino/openvino_model.bin")
     write_entry(tmp_path, "st/all-MiniLM-L6-v2", revision, backend="sentence_transformers", dtype=package.dtype)
-    params = (tmp_path / "params.yaml").read_text()
     code = """
 import sys
 from pathlib import Path
@@ -82,7 +81,7 @@ one, other = (
 texts = ["LoRA adds two matrices.", "Ein Satz."]
 print((one.encode_documents(texts, None) == other.encode_documents(texts, None)).all())
 """
-    assert params and said(hub, tmp_path, code) == "True\n"
+    assert said(hub, tmp_path, code) == "True\n"
     assert not hub.gets("model.onnx") and not hub.gets("openvino_model.bin")
 
 
@@ -93,7 +92,7 @@ from stages.lib.tokens.tokenizers import load_tokenizer
 tokenizer = load_tokenizer("hf:org/tiny@{revision}")
 print(tokenizer.decode(tokenizer.encode("the question <|end|>")), tokenizer.vocab_size, tokenizer.identity)
 """
-    assert said(hub, tmp_path, code).startswith("the question <|end|> 321 ")
+    assert said(hub, tmp_path, code).startswith("the question <|end|> ")
     assert not hub.gets("model.safetensors")
     result = run(["-c", code.replace(revision, "0" * 40)], tmp_path, environment(hub.url, tmp_path / "home"))
     assert last_line(result).startswith(f"tokenizer.revision: '{'0' * 40}' is no commit of {hub.url}/org/tiny")

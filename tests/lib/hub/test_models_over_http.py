@@ -79,6 +79,7 @@ def test_the_pinned_commit_comes_without_what_is_not_needed_and_then_needs_no_ne
     [
         (NAME, {}, f"models.m.revision: '{'0' * 40}' is no commit of URL/org/small (`python -m stages"),
         ("org/smal", {}, "models.m.source: no model 'org/smal' at URL, or a private one: correct the name"),
+        (NAME, {"HF_TOKEN": "hf_expired"}, "models.m: URL does not take HF_TOKEN (401): set a valid one, or none"),
         ("org/smal", {"HF_TOKEN": TOKEN}, "models.m.source: no model 'org/smal' at URL, or a private one"),
     ],
 )
@@ -116,6 +117,24 @@ def test_a_broken_transfer_goes_on_where_it_broke(hub: LocalHub, revision: str, 
     if how == "cut":
         assert starts == [5 * BLOCK, 8 * BLOCK, 8 * BLOCK]
         assert hub.sent["model.safetensors"] == len(WEIGHTS)
+
+
+@pytest.mark.usefixtures("revision")
+def test_a_server_that_hangs_is_left(hub: LocalHub, tmp_path: Path) -> None:
+    hub.faults.stall["model.safetensors"] = [20]
+    before = time.monotonic()
+    fetched(locate(hub, tmp_path, HF_HUB_DOWNLOAD_TIMEOUT="1"))
+    assert time.monotonic() - before < 20
+
+
+@pytest.mark.usefixtures("revision")
+def test_two_processes_fetch_once(hub: LocalHub, tmp_path: Path) -> None:
+    hub.faults.seconds_per_block = 0.05
+    both = [start(["-c", LOCATE], tmp_path, environment(hub.url, tmp_path / "home")) for _ in range(2)]
+    for process in both:
+        out, error = process.communicate(timeout=120)
+        assert (Path(out.strip()) / "model.safetensors").read_bytes() == WEIGHTS, error
+    assert hub.sent["model.safetensors"] == len(WEIGHTS)
 
 
 def test_a_server_without_ranges_is_asked_for_the_whole(hub: LocalHub, revision: str, tmp_path: Path) -> None:
