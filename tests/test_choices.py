@@ -80,6 +80,7 @@ def chosen(**knobs: Any) -> Any:
     return SimpleNamespace(**knobs)
 
 
+NO_SHARES: dict[EdgeKind, float] = dict.fromkeys(EDGE_KINDS, 0.1)
 CONSUMERS: dict[str, Callable[[], Any]] = {
     "activation": lambda: MLP(changed(CONFIG, "activation"))(torch.zeros(1, 1, 4)),
     "activation's memory": lambda: training_memory(replace(LOAD, config=changed(CONFIG, "activation"))),
@@ -115,7 +116,6 @@ def test_a_choice_that_nobody_has_described_is_an_error(what: str) -> None:
         CONSUMERS[what]()
 
 
-NO_SHARES = dict.fromkeys(get_args(EdgeKind), 0.1)
 TABLES: dict[str, tuple[Any, Any]] = {
     "corpora": (embed.CORPORA, embed.Corpus),
     "bytes of a dtype": (BYTES, Dtype),
