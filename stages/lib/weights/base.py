@@ -24,11 +24,37 @@ def base_identity(entry: ModelEntry) -> str:
     return weights_identity(entry).replace(" transformers float32", "", 1)
 
 
-def load_tokenizer(directory: Path) -> Any:
-    """The tokenizer of a directory, padding on the left; no code that comes with a model is run."""
-    from transformers import AutoTokenizer
+def read_tokenizer(directory: Path) -> Any:
+    """The tokenizer of a directory; no code that comes with a model is run.
 
-    tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+    tokenizer.json is read as it stands. AutoTokenizer of transformers 5 builds some classes' steps anew, and with them
+    other tokens than the model has learned (a LlamaTokenizer's "  a" is one blank shorter than by Llama 2's
+    tokenizer.json, DeepSeek's file loses its splitting).
+
+    Raises:
+        ValueError: there is no tokenizer.json and no tokenizer that transformers knows.
+    """
+    if (directory / "tokenizer.json").is_file():
+        from transformers import PreTrainedTokenizerFast
+
+        tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(directory)
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    else:
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"{directory}: no tokenizer.json, and its tokenizer cannot be read without running code that comes "
+                f"with the model, which we never do: {error}"
+            ) from error
+    return tokenizer
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """`read_tokenizer`, padding on the left."""
+    tokenizer = read_tokenizer(directory)
     tokenizer.clean_up_tokenization_spaces = False  # it would take blanks before punctuation away
     tokenizer.padding_side = "left"  # for generation in batches; trainers pad on the right by themselves
     if tokenizer.pad_token is None:
