@@ -7,6 +7,7 @@ from stages.lib.chat.events import Stream
 from stages.lib.chat.gguf_stream import GgufStream
 from stages.lib.chat.server_stream import ServerStream
 from stages.lib.chat.streaming import TransformersStream
+from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.weights.base import load_base
 from stages.lib.weights.models import ModelEntry, resolved_dtype
 
@@ -19,6 +20,7 @@ def open_entry(
     seed: int,
     base_url: str = "",
     api_key_env: str = "",
+    gpu_layers: int = 0,
 ) -> Stream:
     """Loads or connects to the model.
 
@@ -29,15 +31,16 @@ def open_entry(
         seed: of sampling.
         base_url: of an `openai` entry's server; "": the entry's own, else from the environment.
         api_key_env: the environment variable with that server's key; "": the entry's own, else the usual ones.
+        gpu_layers: layers of a GGUF file that are computed on the GPU.
 
     Raises:
         ValueError: weights that are absent, damaged or not the pinned ones, or a backend that does not chat.
     """
     if isinstance(model, Path):
-        return GgufStream(model, max_new_tokens, temperature, seed)
+        return GgufStream(model, max_new_tokens, temperature, seed, gpu_layers=gpu_layers)
     match model.backend:
         case "llama_cpp":
-            return GgufStream(model, max_new_tokens, temperature, seed)
+            return GgufStream(model, max_new_tokens, temperature, seed, gpu_layers=gpu_layers)
         case "openai":
             return ServerStream(
                 model.source.partition(":")[2],
@@ -50,10 +53,12 @@ def open_entry(
                 thinking=model.thinking,
                 extra_body=model.extra_body,
                 timeout=model.timeout,
+                system_role=model.system_role,
             )
         case "transformers":
             loaded = load_base(model, resolved_dtype(model.dtype))
-            return TransformersStream(*loaded, max_new_tokens, temperature, seed)
+            fmt = ChatFormat.of(model)
+            return TransformersStream(*loaded, max_new_tokens, temperature, seed, fmt, context=model.max_length)
         case "vllm" | "sentence_transformers":
             raise ValueError(
                 f"{model.source}: backend {model.backend!r} does not chat; serve the model (vllm serve) and name it "
