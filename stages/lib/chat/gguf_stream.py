@@ -23,6 +23,7 @@ import secrets
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,12 +36,11 @@ from stages.lib.chat.thinking_stream import ThinkingSplitter, begun, split_event
 from stages.lib.evaluation.systems import check_gguf
 from stages.lib.llm.gguf_facts import GgufFacts, read_facts
 from stages.lib.llm.gguf_prompts import GgufPrompt, GgufPrompts
-from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
+from stages.lib.llm.llama_cpp_backend import LlamaCppBackend, layers_on_gpu
 from stages.lib.replies.json_objects import on_one_line
 from stages.lib.replies.thinking import marks_in
 from stages.lib.weights.models import ModelEntry
 
-ALL_LAYERS = 999  # more than any model has
 MOST_CONTEXT = 32_768  # tokens where nobody says how many: more than that takes gigabytes
 BATCH = 128  # tokens of a prompt that are read between two looks at `stop`: under a second on two cores at 135M
 
@@ -56,28 +56,22 @@ class GgufStream:
         max_new_tokens: int,
         temperature: float,
         seed: int,
-        *,
-        context: int = 0,
-        gpu_layers: int = 0,
     ) -> None:
         """Starts the server.
 
         Args:
-            model: a file, for one person at a time, or an entry of a GGUF file, whatever backend it names.
+            model: an entry of a GGUF file, whatever backend it names; or a file, for one person at a time with the
+                model's own context, up to MOST_CONTEXT. More than a model was made for is never kept.
             max_new_tokens: of a reply, at most.
             temperature: 0 is greedy.
             seed: of sampling.
-            context: tokens of prompt and reply together; 0: the entry's, and of a file the model's own, up to
-                MOST_CONTEXT. Never more than the model was made for.
-            gpu_layers: layers that are computed on the GPU; -1: all.
 
         Raises:
             ValueError: it is not one whole GGUF file, or not the pinned one, it has no chat template, or xllamacpp is
                 not installed.
         """
         if isinstance(model, Path):
-            context = context or MOST_CONTEXT
-            model = ModelEntry(source=f"path:{model}", backend="llama_cpp", concurrency=1)
+            model = ModelEntry(source=f"path:{model}", backend="llama_cpp", concurrency=1, context=MOST_CONTEXT)
         self._max_new_tokens, self._thinking = max_new_tokens, model.thinking
         self._sampling = {"temperature": temperature, "seed": seed, "samplers": ["temperature"]}
         file = LlamaCppBackend(model).file
@@ -88,10 +82,10 @@ class GgufStream:
                 "write the template of its family into a copy: python -m gguf.scripts.gguf_new_metadata "
                 f"--chat-template-file chat_template.jinja {file.name} NEW.gguf"
             )
-        context = min(context or model.context, self._facts.context or MOST_CONTEXT)
+        model = replace(model, context=min(model.context, self._facts.context or model.context))
         key = secrets.token_urlsafe(32)
         self._headers = {"Authorization": f"Bearer {key}"}
-        self._server = _start(file, self._facts, model.concurrency, context, gpu_layers, key)
+        self._server = _start(file, self._facts, model, key)
         self._url = str(self._server.listening_address)
         # Each request has a connection of its own: the server may close one that is kept alive (seen).
         self._client = httpx.Client(
@@ -204,8 +198,8 @@ class GgufStream:
                     if chunk.get("content"):
                         yield Piece(str(chunk["content"]))
                     if chunk.get("stop"):
-                        reason = "length" if chunk["stop_type"] == "limit" else "stop"
-                        yield Finished(reason, len(tokens), int(chunk["tokens_predicted"]))
+                        cut = chunk["stop_type"] == "limit"
+                        yield Finished("length" if cut else "stop", len(tokens), int(chunk["tokens_predicted"]))
         finally:
             place.tokens = tokens + written[:-1]  # the last one is not read
 
@@ -223,14 +217,14 @@ class GgufStream:
         return self._client.post(path, json=body) if body else self._client.get(path)
 
 
-def _start(file: Path, facts: GgufFacts, people: int, context: int, gpu_layers: int, key: str) -> Any:
+def _start(file: Path, facts: GgufFacts, entry: ModelEntry, key: str) -> Any:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = str(file)
-    params.n_parallel = people
-    params.n_ctx = context * people
-    params.n_gpu_layers = ALL_LAYERS if gpu_layers < 0 else gpu_layers
+    params.n_parallel = entry.concurrency
+    params.n_ctx = entry.context * entry.concurrency
+    params.n_gpu_layers = layers_on_gpu(entry)
     if facts.dated_template != facts.template:
         params.chat_template = facts.dated_template
     params.n_batch = params.n_ubatch = BATCH

@@ -23,8 +23,8 @@ def fitting(messages: Messages, stream: Stream, reply_tokens: int) -> Messages:
             return kept
     if room <= 0:
         raise StreamError(
-            f"the model takes {stream.context:,} tokens in all, and {reply_tokens:,} of reply leave none for a question: "
-            "allow fewer (--max-new-tokens)"
+            f"the model takes {stream.context:,} tokens in all, and {reply_tokens:,} of reply leave none for a "
+            "question: allow fewer (--max-new-tokens)"
         )
     raise StreamError(
         f"the question has {count:,} tokens with what stands around it; beside {reply_tokens:,} of reply there is room "

@@ -20,7 +20,6 @@ def open_entry(
     seed: int,
     base_url: str = "",
     api_key_env: str = "",
-    gpu_layers: int = 0,
 ) -> Stream:
     """Loads or connects to the model.
 
@@ -31,16 +30,15 @@ def open_entry(
         seed: of sampling.
         base_url: of an `openai` entry's server; "": the entry's own, else from the environment.
         api_key_env: the environment variable with that server's key; "": the entry's own, else the usual ones.
-        gpu_layers: layers of a GGUF file that are computed on the GPU.
 
     Raises:
         ValueError: weights that are absent, damaged or not the pinned ones, or a backend that does not chat.
     """
     if isinstance(model, Path):
-        return GgufStream(model, max_new_tokens, temperature, seed, gpu_layers=gpu_layers)
+        return GgufStream(model, max_new_tokens, temperature, seed)
     match model.backend:
         case "llama_cpp":
-            return GgufStream(model, max_new_tokens, temperature, seed, gpu_layers=gpu_layers)
+            return GgufStream(model, max_new_tokens, temperature, seed)
         case "openai":
             return ServerStream(
                 model.source.partition(":")[2],
@@ -58,7 +56,7 @@ def open_entry(
         case "transformers":
             loaded = load_base(model, resolved_dtype(model.dtype))
             fmt = ChatFormat.of(model)
-            return TransformersStream(*loaded, max_new_tokens, temperature, seed, fmt, context=model.max_length)
+            return TransformersStream(*loaded, max_new_tokens, temperature, seed, fmt=fmt, context=model.max_length)
         case "vllm" | "sentence_transformers":
             raise ValueError(
                 f"{model.source}: backend {model.backend!r} does not chat; serve the model (vllm serve) and name it "

@@ -35,8 +35,8 @@ class TransformersStream:
         max_new_tokens: int,
         temperature: float,
         seed: int,
-        fmt: ChatFormat = ChatFormat(),  # noqa: B008  # frozen
         *,
+        fmt: ChatFormat = ChatFormat(),  # noqa: B008  # frozen
         context: int = 0,
     ) -> None:
         """Takes a loaded model.

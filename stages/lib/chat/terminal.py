@@ -79,9 +79,16 @@ def open_stream(
     """
     place = Path(model)
     if place.suffix == ".gguf":
-        entry = ModelEntry(source=f"path:{place}", backend="llama_cpp", concurrency=1, thinking=thinking)
         context = context or MOST_CONTEXT
-        return GgufStream(entry, max_new_tokens, temperature, seed, context=context, gpu_layers=gpu_layers)
+        entry = ModelEntry(
+            source=f"path:{place}",
+            backend="llama_cpp",
+            concurrency=1,
+            context=context,
+            thinking=thinking,
+            gpu_layers=gpu_layers,
+        )
+        return GgufStream(entry, max_new_tokens, temperature, seed)
     fmt = ChatFormat(thinking=thinking)
     if base is None:
         loaded = _load_directory(place)
@@ -93,11 +100,11 @@ def open_stream(
         elif entry.backend == "transformers":
             loaded = load_base(entry)
         else:
-            entry = replace(entry, context=context or entry.context, concurrency=1)
-            sampling = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-            return open_entry(entry, **sampling, gpu_layers=gpu_layers)
+            layers = gpu_layers or entry.gpu_layers
+            entry = replace(entry, context=context or entry.context, concurrency=1, gpu_layers=layers)
+            return open_entry(entry, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
         context = context or entry.max_length
-    return TransformersStream(*loaded, max_new_tokens, temperature, seed, fmt, context=context)
+    return TransformersStream(*loaded, max_new_tokens, temperature, seed, fmt=fmt, context=context)
 
 
 def chat(stream: Stream, questions: Iterable[str], out: TextIO, system: str = "", max_new_tokens: int = 256) -> None:
@@ -181,11 +188,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of sampling")
     parser.add_argument("--thinking", action="store_true", help="let a reasoning model think before it answers")
     parser.add_argument("--context", type=int, default=0, help="tokens of prompt and reply; 0: the model's own")
-    parser.add_argument("--gpu-layers", type=int, default=0, help="layers of a GGUF file computed on the GPU")
+    parser.add_argument("--gpu-layers", type=int, default=0, help="of a GGUF file, that a GPU computes; -1: all")
     parser.add_argument("--paragraphs", action="store_true", help="blank lines, not line ends, part piped questions")
     options = parser.parse_args()
-    if min(options.temperature, options.context, options.gpu_layers) < 0 or options.max_new_tokens < 1:
-        parser.error("--temperature, --context and --gpu-layers must be >= 0 and --max-new-tokens >= 1")
+    if min(options.temperature, options.context, options.gpu_layers + 1) < 0 or options.max_new_tokens < 1:
+        parser.error("--temperature and --context must be >= 0, --gpu-layers >= -1 and --max-new-tokens >= 1")
     try:
         name = find_base(options.model, options.base)
         stream = open_stream(

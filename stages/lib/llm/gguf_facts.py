@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself that a conversation needs: its template, its context, and which strings are its markup."""
+"""What a GGUF file says of itself that a conversation needs: its template, its context, its markup."""
 
 import re
 from dataclasses import dataclass

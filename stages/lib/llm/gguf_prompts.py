@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -72,7 +73,7 @@ class GgufPrompts:
         quotes = {mark: markup for mark, markup in quotes.items() if mark in text}
         tokens = self._tokens(text, quotes)
         added = self._beginning if tokens[: len(self._beginning)] != self._beginning else []
-        read = text.translate(str.maketrans(dict(quotes)))
+        read = _unquoted(text, quotes)
         key = f"{text}\n{json.dumps([quotes, added], ensure_ascii=False)}" if quotes or added else read
         return GgufPrompt(read, added + tokens, key)
 
@@ -100,7 +101,7 @@ class GgufPrompts:
         found: list[int] = []
         done = 0
         for start, end in self._stretches(text, quotes):
-            said = text[start:end].translate(str.maketrans(dict(quotes)))
+            said = _unquoted(text[start:end], quotes)
             found += self._tokenized(text[done:start]) + self._as_text(said)
             done = end
         return found + self._tokenized(text[done:])
@@ -126,7 +127,7 @@ class GgufPrompts:
             places.append(match.start() + (ending.start() if ending else 1))
         places.append(len(text))
         found = []
-        for start, end in zip(places, places[1:], strict=False):
+        for start, end in pairwise(places):
             # In the middle of a text there is no blank to be put before; nothing joins a line break with what follows.
             before = "\n" if start and self._facts.space_prefix else ""
             tokens = self._tokenized(before + text[start:end], special=False)
@@ -150,3 +151,8 @@ class GgufPrompts:
         response = self._ask(path, body)
         response.raise_for_status()
         return response.json()
+
+
+def _unquoted(text: str, quotes: Mapping[str, str]) -> str:
+    """The text with the strings that its quotes stand for."""
+    return text.translate(str.maketrans(dict(quotes)))

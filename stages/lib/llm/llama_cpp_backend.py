@@ -29,6 +29,7 @@ from stages.lib.replies.json_objects import on_one_line
 from stages.lib.replies.thinking import marks_in
 from stages.lib.weights.models import ModelEntry, locate
 
+ALL_LAYERS = 999  # more than any model has
 FORCED = 1000.0  # added to a logit: above any that a model gives
 DIGITS = 5  # of a log-probability, after the point
 
@@ -82,6 +83,7 @@ class LlamaCppBackend:
         params.model.path = str(self.file)
         params.n_parallel = self.entry.concurrency
         params.n_ctx = self.entry.context * self.entry.concurrency
+        params.n_gpu_layers = layers_on_gpu(self.entry)
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
         if self.facts.dated_template != self.facts.template:
             params.chat_template = self.facts.dated_template
@@ -206,6 +208,11 @@ class LlamaCppBackend:
 
     def _ask(self, path: str, body: dict[str, Any]) -> httpx.Response:
         return self.client.post(path, json=body) if body else self.client.get(path)
+
+
+def layers_on_gpu(entry: ModelEntry) -> int:
+    """How many layers llama.cpp is told to compute on a GPU; none where it was built without."""
+    return ALL_LAYERS if entry.gpu_layers < 0 else entry.gpu_layers
 
 
 def _threads() -> int:

@@ -95,22 +95,22 @@ def test_a_question_that_is_too_long_by_itself_is_told_so_and_the_conversation_g
     assert [turn["content"].split()[0] for turn in parrot.seen[-1]] == ["one", "you", "three"]
 
 
+EVENTS: dict[str, list[Event]] = {  # question -> what the model does
+    "think": [Thought("hm "), Thought("hm"), Piece("\n\n4"), Piece("2"), Finished("stop", 1, 5)],
+    "recall": [Piece("hm"), Recalled(), Piece("42"), Finished("stop", 1, 5)],
+    "cut": [Thought("hm"), Finished("length", 1, 5)],
+    "nothing": [Thought("hm"), Finished("stop", 1, 5)],
+    "write": [Piece("4\x1b[2J2\x07"), Finished("length", 1, 5)],
+    "and now": [Finished("stop", 1, 0)],
+}
+
+
 class Thinker(Parrot):
     """Thinks before it answers, as its last question says."""
 
     def answer(self, messages: Messages, *_: Any, **__: Any) -> Generator[Event, None, None]:
         self.seen.append(messages)
-        match messages[-1]["content"]:
-            case "think":
-                yield from [Thought("hm "), Thought("hm"), Piece("\n\n4"), Piece("2"), Finished("stop", 1, 5)]
-            case "recall":
-                yield from [Piece("hm"), Recalled(), Piece("42"), Finished("stop", 1, 5)]
-            case "cut":
-                yield from [Thought("hm"), Finished("length", 1, 5)]
-            case "nothing":
-                yield from [Thought("hm"), Finished("stop", 1, 5)]
-            case _:
-                yield from [Piece("4\x1b[2J2\x07"), Finished("length", 1, 5)]
+        yield from EVENTS[messages[-1]["content"]]
 
 
 @pytest.mark.parametrize(
