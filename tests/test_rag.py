@@ -208,7 +208,7 @@ def test_a_base_in_a_gguf_file_is_run_by_the_engine_of_the_released_model(
     gguf = ModelEntry(
         source="package:x/base.gguf", sha256=pinned, backend="transformers", thinking=True, system_role="fold"
     )
-    safetensors = ModelEntry(source="hub:a/b", revision="c", backend="transformers")
+    safetensors = ModelEntry(source="hub:a/b", revision="c" * 40, backend="transformers")
     monkeypatch.setattr(stage, "load_model_entry", {"gguf": gguf, "safetensors": safetensors}.__getitem__)
     settings = from_mapping(ChatSettings, CHAT | {"gpu_layers": 7}, "chat")
     found = stage.asked_entries("gguf", Path("released.gguf"), settings)
