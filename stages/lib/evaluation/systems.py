@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from stages.lib.evaluation.conversation_replies import Conversation, ConversationReply, generate_replies
 from stages.lib.evaluation.forgetting import Floats, window_losses
@@ -128,8 +128,10 @@ def find_gguf(directory: Path) -> Path:
     return files[0]
 
 
-def check_gguf(file: Path) -> None:
+def check_gguf(file: Path) -> Any:
     """Checks that a file is a GGUF whose tensors all lie within it: llama.cpp's own complaint goes to its log.
+
+    Returns the `gguf.GGUFReader` on it.
 
     Raises:
         ValueError: it is not there, not a GGUF, or cut off.
@@ -139,7 +141,7 @@ def check_gguf(file: Path) -> None:
     if not file.is_file():
         raise ValueError(f"{file}: no such file")
     try:
-        gguf.GGUFReader(file)  # maps each tensor's bytes
+        return gguf.GGUFReader(file)  # maps each tensor's bytes
     except (ValueError, IndexError, KeyError, OverflowError, UnicodeDecodeError, struct.error) as error:
         raise ValueError(f"{file}: not a whole GGUF file (truncated?), write it again: {error}") from error
 
