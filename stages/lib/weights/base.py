@@ -24,8 +24,8 @@ def base_identity(entry: ModelEntry) -> str:
     return weights_identity(entry).replace(" transformers float32", "", 1)
 
 
-def load_tokenizer(directory: Path) -> Any:
-    """The tokenizer of a directory, padding on the left; no code that comes with a model is run.
+def read_tokenizer(directory: Path) -> Any:
+    """The tokenizer of a directory; no code that comes with a model is run.
 
     tokenizer.json is read as it stands. AutoTokenizer of transformers 5 builds some classes' steps anew, and with them
     other tokens than the model has learned (a LlamaTokenizer's "  a" is one blank shorter than by Llama 2's
@@ -49,6 +49,12 @@ def load_tokenizer(directory: Path) -> Any:
                 f"{directory}: no tokenizer.json, and its tokenizer cannot be read without running code that comes "
                 f"with the model, which we never do: {error}"
             ) from error
+    return tokenizer
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """`read_tokenizer`, padding on the left; raises as it does."""
+    tokenizer = read_tokenizer(directory)
     tokenizer.clean_up_tokenization_spaces = False  # it would take blanks before punctuation away
     tokenizer.padding_side = "left"  # for generation in batches; trainers pad on the right by themselves
     if tokenizer.pad_token is None:
@@ -146,10 +152,14 @@ def put_adapter(model: Any, directory: Path) -> Any:
         tuned = PeftModel.from_pretrained(model, directory)
     except (RuntimeError, SafetensorError, ValueError) as error:  # torch's size mismatch, peft's unknown target modules
         raise ValueError(f"{directory}: the adapter is damaged or of another base: {error}") from error
-    # "auto" would look for the base's name on the hub.
-    embeddings = any("embed_tokens" in name or "lm_head" in name for name in shapes)
-    own = get_peft_model_state_dict(tuned, save_embedding_layers=embeddings)
+    # "auto" would look for the base's name on the hub. What an adapter must hold is its own; it may hold the matrices
+    # of the base's embedding and output layer beside them.
+    own = get_peft_model_state_dict(tuned, save_embedding_layers=False)
     expected = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    beside = {name: shape for name, shape in shapes.items() if name not in expected}
+    if beside:
+        whole = get_peft_model_state_dict(tuned, save_embedding_layers=True)
+        expected |= {name: tuple(whole[name].shape) for name in beside.keys() & whole.keys()}
     # peft only warns of tensors that are missing or have no place.
     wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
     if wrong:
