@@ -14,8 +14,8 @@ from stages.lib.chat import terminal as program
 from stages.lib.chat.events import Event, Messages, Piece, PromptProgress, StreamError
 from stages.lib.chat.streaming import TransformersStream
 from stages.lib.chat.terminal import chat, open_stream
-from stages.lib.evaluation.conversation_replies import generate_replies
 from stages.lib.evaluation.systems import Asking, ask_gguf
+from stages.lib.replying.conversation_replies import generate_replies
 
 TURNS = [{"role": "user", "content": "the question about apples and oranges"}]
 
