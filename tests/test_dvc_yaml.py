@@ -34,7 +34,7 @@ MEANT_EDGES = {
     "search": {"rerank", "benchmark", "rag"},
     "llm": {"dedup", "qa", "judge", "rerank", "instruct", "eval", "grpo", "rag"},
     "english": {"qa", "judge", "instruct", "rag"},
-    "languages": {"qa", "judge", "benchmark", "instruct", "rag"},  # words of texts
+    "languages": {"qa", "judge", "benchmark", "instruct", "grpo", "eval", "rag"},  # words of texts
     "question_forms": {"qa", "judge", "instruct"},
     "qa": {"qa", "instruct"},
     "judging": {"judge"},

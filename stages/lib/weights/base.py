@@ -12,6 +12,10 @@ from stages.lib.weights.models import ModelEntry, config_size, weights_identity
 if TYPE_CHECKING:
     import torch
 
+# Blanks, digits, scripts, line breaks: what pre-tokenizers differ in.
+PROBE = (
+    "What is  this? \u4f60\u597d d\u00e9j\u00e0 1234567 x=10's\n\n  code()\t \u0928\u092e\u0938\u094d\u0924\u0947 END."
+)
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, FACTS = "adapter_config.json", "adapter_model.safetensors", "llmill.json"
 
 
@@ -25,11 +29,27 @@ def base_identity(entry: ModelEntry) -> str:
     return weights_identity(entry).replace(" transformers float32", "", 1)
 
 
-def load_tokenizer(directory: Path) -> Any:
-    """The tokenizer of a directory, padding on the left; no code that comes with a model is run."""
-    from transformers import AutoTokenizer
+def read_tokenizer(directory: Path) -> Any:
+    """The tokenizer of a directory as its tokenizer.json says; no code that comes with a model is run.
+
+    transformers 5 builds some by the class that tokenizer_config.json names, with another pre-tokenizer than the file's
+    (DeepSeek-V3: LlamaTokenizerFast, which loses the blanks).
+    """
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+    file = directory / "tokenizer.json"
+    if file.is_file():
+        own = Tokenizer.from_file(str(file)).encode(PROBE, add_special_tokens=False).ids
+        if tokenizer(PROBE, add_special_tokens=False)["input_ids"] != own:
+            return PreTrainedTokenizerFast.from_pretrained(directory)
+    return tokenizer
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """`read_tokenizer`, padding on the left."""
+    tokenizer = read_tokenizer(directory)
     tokenizer.clean_up_tokenization_spaces = False  # it would take blanks before punctuation away
     tokenizer.padding_side = "left"  # for generation in batches; trainers pad on the right by themselves
     if tokenizer.pad_token is None:

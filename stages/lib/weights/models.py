@@ -20,6 +20,7 @@ from stages.lib.core.records import read_json_object
 from stages.lib.core.tracked import check_tracked, files_below
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+SystemRole = Literal["auto", "template", "fold"]
 Backend = Literal["transformers", "llama_cpp", "vllm", "openai", "sentence_transformers"]
 _HASHED: dict[tuple[str, int, int, int, int], str] = {}
 SETTLED_NS = 1_000_000_000  # a file changed this recently may change again under the same time stamp
@@ -45,6 +46,7 @@ class ModelEntry:
     timeout: float = 600.0  # seconds that one answer of the server may take in all (openai)
     max_failed: float = 0.5  # share of a stage's requests that may fail before the run stops, 0..1 (openai)
     thinking: bool = False  # let a hybrid reasoning model think before it answers
+    system_role: SystemRole = "auto"  # fold: into the first user turn; auto: where the template has no system role
     qa_strategy: Literal["direct", "fact_first"] = "direct"  # how it writes questions (fact_first: English alone)
     judge_method: Literal["rating", "likelihood"] = "rating"  # how it judges (stages/judge.py)
     rerank_method: Literal["cross_encoder", "yes_no", "late_interaction", "likelihood"] = "cross_encoder"
