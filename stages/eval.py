@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.encoding import encode
+from stages.lib.conversations.rendering import fitted, render
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
 from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_csv
@@ -33,7 +36,6 @@ from stages.lib.evaluation.systems import (
 )
 from stages.lib.evaluation.win_rate import AnswerPair, Preference, judge_by_likelihood, judge_by_rating
 from stages.lib.llm.asking import open_model
-from stages.lib.llm.chat_text import prompt_tokens
 from stages.lib.llm.in_flight import top_reasons
 from stages.lib.weights.base import check_adapter, load_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
@@ -136,7 +138,7 @@ def ask_system(
             adapter = MODELS / f"{params.base}-{name}"
             return ask_transformers(params.base, base, adapter, conversations, windows, asking=params.asking)
         case "gguf":
-            return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking)
+            return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking, base.thinking)
         case _:
             assert_never(name)
 
@@ -157,6 +159,16 @@ def check_systems(params: Params, base: ModelEntry) -> None:
                 check_gguf(find_gguf(MODELS / "gguf"))
             case _:
                 assert_never(name)
+
+
+def prompt_lengths(tokenizer: Any, base: ModelEntry, records: Sequence[Record]) -> list[int]:
+    """Tokens of each question's prompt. Raises `ValueError` naming the record that the chat template refuses."""
+    fmt = ChatFormat.of(base)
+    prompts = [
+        render(tokenizer, prompt_of(record), fmt, generation_prompt=True, where=f"{TEST}: {record['id']}")
+        for record in records
+    ]
+    return [len(encode(tokenizer, prompt)) for prompt in prompts]
 
 
 def similarities(
@@ -215,14 +227,15 @@ def main() -> None:
     directory = huggingface_directory(base)
     tokenizer = load_tokenizer(directory)
     limit = context_length(directory) - params.max_new_tokens
-    lengths = [len(prompt_tokens(tokenizer, prompt_of(record))) for record in records]
+    lengths = prompt_lengths(tokenizer, base, records)
     chosen, counts = choose_questions(records, lengths, limit, params.questions, params.seed)
     if not chosen:
         raise ValueError(f"{TEST}: none of {len(records)} questions fits into {limit} tokens: {counts['dropped']}")
     source = read_source(params.general_text(), max_chars=10_000_000)
     windows = text_windows(tokenizer, source, params.forgetting_tokens, params.forgetting_texts)
     watch.lap("read")
-    conversations = [prompt_of(record) for record in chosen]
+    # A system turn that the template has no place for is folded here: llama.cpp would do it in a way of its own.
+    conversations = [fitted(tokenizer, prompt_of(record), ChatFormat.of(base), record["id"]) for record in chosen]
     answers: dict[str, Answers] = {}
     for system in params.systems:
         answers[system] = ask_system(system, params, base, conversations, windows)

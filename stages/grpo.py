@@ -18,6 +18,7 @@ from stages.lib.adapters.resuming import prune_finished
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load, pick
@@ -125,14 +126,14 @@ class Params:
         return pick(GRPOSettings, self)
 
 
-def read_splits(params: Params, tokenizer: Any) -> dict[str, PromptSplit]:
-    """The three splits of data/instruct/qar.
+def read_splits(params: Params, tokenizer: Any, fmt: ChatFormat) -> dict[str, PromptSplit]:
+    """The three splits of data/instruct/qar, written as `fmt` says.
 
     Raises:
         ValueError: a file is missing or broken, no record of a split fits, or all answers are the same.
     """
     files = {name: QAR / f"qar_{name}.jsonl" for name in ("train", "val", "test")}
-    return make_splits(files, tokenizer, shots=params.shots, max_tokens=params.max_prompt_length)
+    return make_splits(files, tokenizer, shots=params.shots, max_tokens=params.max_prompt_length, fmt=fmt)
 
 
 def kept_replies(directory: Path, asked: Sequence[Any], ask: Callable[[], list[str]]) -> list[str]:
@@ -146,7 +147,7 @@ def kept_replies(directory: Path, asked: Sequence[Any], ask: Callable[[], list[s
 def adapter_directory(params: Params, inputs: Sequence[str]) -> Path:
     """Where this training's checkpoints and the base's replies lie: a hash of what decides them.
 
-    `inputs`: fingerprints of the data, of the base and of the embedder.
+    `inputs`: fingerprints of the data, of the base and how its conversations are written, and of the embedder.
     """
     from stages.lib.grpo.run import train  # loads torch
 
@@ -190,7 +191,8 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
     base = load_model_entry(params.base)
     place = huggingface_directory(base)
     tokenizer = load_tokenizer(place)
-    splits = read_splits(params, tokenizer)
+    fmt = ChatFormat.of(base)
+    splits = read_splits(params, tokenizer, fmt)
     train_set, audit_set, test_set = (
         splits["train"].first(params.train_limit),
         splits["val"].first(params.audit_prompts),
@@ -198,13 +200,12 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
     )
     identity = base_identity(base)
     data = {name: file_sha256(QAR / f"qar_{name}.jsonl") for name in splits}
-    directory = adapter_directory(params, [identity, *embedder.identity, *data.values()])
+    directory = adapter_directory(params, [identity, ledger_key(fmt.facts), *embedder.identity, *data.values()])
 
     def encode(texts: Sequence[str]) -> Floats:
         return embedder.encode_documents(texts, progress=None).astype(np.float64)
 
-    low, high = params.length_words
-    rewards = build_rewards(params.reward_weights, encode, (low, high))
+    rewards = build_rewards(params.reward_weights, encode, (params.length_words[0], params.length_words[1]))
     model, tokenizer = load_base(base, dtype)
     watch.lap("load")
 
@@ -217,6 +218,7 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
             temperature=temperature,
             seed=params.seed,
             batch_size=params.eval_batch_size,
+            thinking=fmt.thinking,
         )
 
     def base_replies(asked: Sequence[Sequence[int]], temperature: float) -> list[str]:
@@ -254,6 +256,7 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
         schedule=params.schedule(),
         lora=lora,
         directory=directory,
+        fmt=fmt,
     )
     watch.lap("train")
     after = replies(trained.model, test_set.tokens, 0.0)

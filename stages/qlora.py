@@ -23,6 +23,7 @@ from stages.lib.adapters.resuming import last_whole_checkpoint, prune_finished
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_csv
@@ -107,6 +108,7 @@ def adapter_directory(params: Params, base: ModelEntry, data_hash: str) -> Path:
     decisive = deciding(params, DECIDE, DECIDE_NOT) | {
         "sequences": params.batching().sequences,
         "dtype": resolved_dtype(params.dtype),
+        "chat_format": ChatFormat.of(base).facts,
     }
     code = code_identity(huggingface_directory, load_tokenizer, encode, plan_steps, open_model, train)
     return training_directory("qlora", decisive, [data_hash, base_identity(base)], code, PACKAGES)
@@ -119,7 +121,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
         ValueError: data that cannot be learned from, too little memory, a diverging loss, a full disk.
     """
     base = load_model_entry(params.base)
-    data = read_chat_set(FILES, huggingface_directory(base), params.batching())
+    data = read_chat_set(FILES, huggingface_directory(base), params.batching(), ChatFormat.of(base))
     pad_id = data.tokenizer.pad_token_id
     watch.lap("data")
     shape = read_shape(data.place, params.lora())

@@ -12,9 +12,12 @@ from typing import Any
 
 import torch
 
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.encoding import encode
+from stages.lib.conversations.rendering import render
+from stages.lib.conversations.replies import reply_text
 from stages.lib.decoding import grouped_attention
 from stages.lib.decoding.roomy_cache import left_padded
-from stages.lib.llm.chat_text import decode_after, prompt_tokens
 from stages.lib.llm.protocol import Sampling
 from stages.lib.llm.transformers_generation import RunningReply, generate_rows, plan_batches
 from stages.lib.weights.base import end_tokens
@@ -27,7 +30,7 @@ Conversation = Sequence[Mapping[str, str]]  # {"role", "content"} turns, the las
 class ConversationReply:
     """What a model answered."""
 
-    text: str  # without special tokens
+    text: str  # without special tokens and without what was thought before it
     tokens: int  # that it wrote, without the end of its turn
     finished: bool  # it ended its turn itself; False: it was cut at max_new_tokens
 
@@ -41,6 +44,7 @@ def generate_replies(
     temperature: float,
     seed: int,
     batch_size: int,
+    fmt: ChatFormat = ChatFormat(),  # noqa: B008  # frozen
 ) -> list[ConversationReply]:
     """Answers each conversation by the tokenizer's chat template, in their order.
 
@@ -54,11 +58,15 @@ def generate_replies(
         temperature: 0 is greedy.
         seed: conversation i is sampled with seed + i.
         batch_size: conversations computed together.
+        fmt: how the model's conversations are written.
 
     Raises:
-        ValueError: no chat template, or a conversation that leaves no room for max_new_tokens.
+        ValueError: no chat template, one that refuses a conversation, or no room for max_new_tokens.
     """
-    prompts = [prompt_tokens(tokenizer, conversation) for conversation in conversations]
+    prompts = [
+        encode(tokenizer, render(tokenizer, turns, fmt, generation_prompt=True, where=f"conversation {i}"))
+        for i, turns in enumerate(conversations)
+    ]
     limit = size_in(model.config, "max_position_embeddings", model.name_or_path)
     for i, prompt in enumerate(prompts):
         if not 0 < len(prompt) <= limit - max_new_tokens:
@@ -75,7 +83,9 @@ def generate_replies(
     with evaluating(model):
         written = write(model, tokenizer, prompts, samplings, batch_size)
     return [
-        ConversationReply(text=decode_after(tokenizer, prompt, tokens), tokens=len(tokens), finished=finished)
+        ConversationReply(
+            text=reply_text(tokenizer, prompt, tokens, fmt.thinking), tokens=len(tokens), finished=finished
+        )
         for prompt, (tokens, finished) in zip(prompts, written, strict=True)
     ]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.evaluation.conversation_replies import Conversation, ConversationReply, generate_replies
 from stages.lib.evaluation.forgetting import Floats, window_losses
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Sampling
@@ -62,6 +63,7 @@ def ask_transformers(
         temperature=asking.temperature,
         seed=asking.seed,
         batch_size=asking.batch_size,
+        fmt=ChatFormat.of(entry),
     )
     losses = window_losses(model, windows, asking.batch_size)
     del model
@@ -69,8 +71,8 @@ def ask_transformers(
     return Answers(replies=replies, losses=losses)
 
 
-def ask_gguf(file: Path, conversations: Sequence[Conversation], asking: Asking) -> Answers:
-    """Lets a GGUF file answer through llama.cpp, its chat template included.
+def ask_gguf(file: Path, conversations: Sequence[Conversation], asking: Asking, thinking: bool = False) -> Answers:
+    """Lets a GGUF file answer through llama.cpp, its chat template included; `thinking`: it may think before.
 
     Raises:
         ValueError: the file is damaged, or a conversation is more than a system and a user's turn, or too long.
@@ -88,7 +90,7 @@ def ask_gguf(file: Path, conversations: Sequence[Conversation], asking: Asking) 
         for i, conversation in enumerate(conversations)
     ]
     # One at a time: what llama.cpp computes together depends on the clock, and with it the last digits and the replies.
-    entry = ModelEntry(source=f"path:{file}", backend="llama_cpp", context=4096, concurrency=1)
+    entry = ModelEntry(source=f"path:{file}", backend="llama_cpp", context=4096, concurrency=1, thinking=thinking)
     with closing(LlamaCppBackend(entry)) as backend:
         found = dict(pair for batch in backend.generate(requests, range(len(requests))) for pair in batch)
     replies = []

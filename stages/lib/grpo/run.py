@@ -16,8 +16,12 @@ import torch
 from stages.lib.adapters.lora import Lora, lora_config
 from stages.lib.adapters.resuming import train_on
 from stages.lib.adapters.schedule import Schedule
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.markup import template_text
+from stages.lib.conversations.replies import reply_text
 from stages.lib.core.records import Message
 from stages.lib.decoding import grouped_attention
+from stages.lib.grpo.prompt_tokens import with_our_prompts
 from stages.lib.grpo.rewards import Name, ReasoningSample, Reward
 from stages.lib.grpo.rollouts import sample_replies
 from stages.lib.grpo.settings import (
@@ -28,6 +32,7 @@ from stages.lib.grpo.settings import (
     trl_reward,
 )
 from stages.lib.grpo.temporary_merge import MergedLayers
+from stages.lib.replies.thinking import visible
 from stages.lib.weights.base import end_tokens
 
 
@@ -49,8 +54,12 @@ def ask(
     temperature: float,
     seed: int,
     batch_size: int,
+    thinking: bool = False,
 ) -> list[str]:
-    """The model's replies to token prompts, as texts; `batch_size` of them are computed together."""
+    """The model's replies to token prompts, as texts; `batch_size` of them are computed together.
+
+    `thinking`: whether the prompts let the model think before it answers; what it thought is left out.
+    """
     plain = getattr(model, "get_base_model", lambda: model)()
     attention = plain.config._attn_implementation
     plain.set_attn_implementation(grouped_attention.NAME)
@@ -67,7 +76,9 @@ def ask(
             )
     finally:
         plain.set_attn_implementation(attention)
-    return [text.strip() for text in tokenizer.batch_decode(replies, skip_special_tokens=True)]
+    return [
+        reply_text(tokenizer, prompt, reply, thinking).strip() for prompt, reply in zip(prompts, replies, strict=True)
+    ]
 
 
 def train(
@@ -82,10 +93,11 @@ def train(
     schedule: Schedule,
     lora: Lora | None,
     directory: Path,
+    fmt: ChatFormat = ChatFormat(),  # noqa: B008  # frozen
 ) -> Trained:
     """Trains a LoRA on the model to the end, from the last whole checkpoint in `directory` on.
 
-    `lora`: the adapter to put on; None: the model is unsloth's, which has one.
+    `lora`: the adapter to put on; None: the model is unsloth's, which has one. `fmt`: how the prompts are written.
 
     Raises:
         ValueError: a reward that is NaN, a loss that is not finite, a full disk.
@@ -98,10 +110,13 @@ def train(
         trainer_class = SharedPromptTrainer
     from transformers import PrinterCallback
 
+    def said(text: str) -> str:
+        return visible(text, fmt.thinking, template_text(tokenizer))
+
     order = prompt_order(len(prompts), settings.steps * settings.prompts_per_step, schedule.seed)
-    trainer = trainer_class(
+    trainer = with_our_prompts(trainer_class, fmt)(
         model=model,
-        reward_funcs=[trl_reward(name, reward) for name, reward in rewards.items()],
+        reward_funcs=[trl_reward(name, reward, said) for name, reward in rewards.items()],
         args=trl_config(
             settings,
             schedule,

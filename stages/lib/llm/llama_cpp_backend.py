@@ -20,11 +20,12 @@ from typing import Any, cast
 
 import httpx
 
+from stages.lib.conversations.chat_format import DATE_STRING
 from stages.lib.llm import chat_text
 from stages.lib.llm.in_flight import answers_in_flight
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Score, ScoreRequest
 from stages.lib.replies.json_objects import on_one_line
-from stages.lib.replies.thinking import FINAL_CHANNEL, marks_in
+from stages.lib.replies.thinking import FINAL_CHANNEL, marks_in, visible
 from stages.lib.weights.models import ModelEntry, locate
 
 FORCED = 1000.0  # added to a logit: above any that a model gives
@@ -114,7 +115,7 @@ class LlamaCppBackend:
         self.__dict__.pop("server", None)
 
     def _apply_template(self, prompt: Prompt, thinking: bool) -> str:
-        options = {"enable_thinking": thinking, "date_string": chat_text.TODAY.strftime("%d %b %Y")}
+        options = {"enable_thinking": thinking, "date_string": DATE_STRING}
         body = {"messages": chat_text.messages(prompt), "chat_template_kwargs": options}
         text = str(self._post("/apply-template", body)["prompt"])
         if "<|start|>assistant" in text and not thinking:
@@ -145,7 +146,7 @@ class LlamaCppBackend:
             body["json_schema"] = on_one_line(request.schema)
         answer = self._post("/completion", body)
         return Reply(
-            text=chat_text.visible(
+            text=visible(
                 str(answer["content"]),
                 chat_text.may_think(self.entry, request),
                 self.template if request.prompt.chat else "",
