@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.lib.llm.chat_text import plain
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.reranking.pair_scores import QueryDocument
 from stages.lib.reranking.yes_no import YesNoReranker
@@ -43,7 +44,7 @@ def test_the_prompt_is_that_of_the_model_card() -> None:
     assert request.choices == ("yes", "no")
     assert not request.prompt.chat
     assert request.prompt.system == request.prompt.answer_prefix == ""
-    assert request.prompt.text == (
+    assert plain(request.prompt) == (
         "<|im_start|>system\n"
         "Judge whether the Document meets the requirements based on the Query and the Instruct provided. "
         'Note that the answer can only be "yes" or "no".<|im_end|>\n'
