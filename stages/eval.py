@@ -24,7 +24,7 @@ from stages.lib.evaluation.evaluation_report import caption, report
 from stages.lib.evaluation.evaluation_tables import evaluation_rows
 from stages.lib.evaluation.forgetting import forgetting, text_windows
 from stages.lib.evaluation.held_out import choose_questions, context_length, make_pairs, prompt_of
-from stages.lib.evaluation.reply_scores import make_measures, reply_similarities, score_reply, win_row
+from stages.lib.evaluation.reply_scores import make_measures, not_scored, reply_similarities, score_reply, win_row
 from stages.lib.evaluation.systems import (
     Answers,
     Asking,
@@ -205,7 +205,7 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, dict[str, Any]] = {}
     for system, rows in results["systems"].items():
-        found[system] = {"f1": rows["token_f1"]["value"]}
+        found[system] = {"f1": rows["token_f1"]["value"]} if "token_f1" in rows else {}
         if "win_rate" in rows:
             found[system]["win_rate"] = rows["win_rate"]["value"]
         if "forgetting" in rows:
@@ -273,6 +273,7 @@ def main() -> None:
         "forgetting_texts": len(windows),
         "systems": table,
         "absent": absent,
+        "not_scored": not_scored(scores),
     }
     write_metrics("eval", metrics, headline)
     watch.lap("write")

@@ -32,7 +32,7 @@ from stages.lib.llm.chat_text import prompt_tokens
 from stages.lib.llm.protocol import GenerateRequest, Sampling
 from stages.lib.passages.passages import readable
 from stages.lib.rag.corpus_index import Corpus, make_corpus
-from stages.lib.rag.measures import Found, citation_rows, citation_table, floor_report, system_measures
+from stages.lib.rag.measures import Found, citation_rows, citation_table, floor_report, not_scored, system_measures
 from stages.lib.rag.questions import Asked, asked_questions, questions_for_models
 from stages.lib.rag.report import caption, reply_rows, report
 from stages.lib.ranking.qrels import same_words_groups
@@ -251,6 +251,7 @@ def main() -> None:
         "citations": citations,
         "floor": floor,
         "absent": absent,
+        "not_scored": not_scored(told),
     }
     write_csv(OUT / "rag.csv", reply_rows(told, known, replies, similarities, ["base", "tuned"]))
     draw(OUT / "rag.png", table | {"quotes": table["quotes"] | citations}, NAMES, title)

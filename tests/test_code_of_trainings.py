@@ -27,7 +27,7 @@ DECIDE_NOT: dict[str, set[str]] = {
     "qlora": {"statistics.bootstrap", "lora.validation_losses", "lora.memory", "adapters.model_card"}
     | {"adapters.one_answer", "lora.preflight"},
     "grpo": {"statistics.bootstrap", "grpo.format_gain", "adapters.model_card", "grpo.reward_audit"}
-    | {"grpo.reward_curve"},
+    | {"grpo.reward_curve", "languages.english_or_not"},
 }
 
 

@@ -204,7 +204,7 @@ def test_a_base_in_a_gguf_file_is_run_by_the_engine_of_the_released_model(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gguf = ModelEntry(source="package:x/base.gguf", sha256={"base.gguf": "0"}, backend="transformers")
-    safetensors = ModelEntry(source="hub:a/b", revision="c", backend="transformers")
+    safetensors = ModelEntry(source="hub:a/b", revision="c" * 40, backend="transformers")
     monkeypatch.setattr(stage, "load_model_entry", {"gguf": gguf, "safetensors": safetensors}.__getitem__)
     found = stage.base_entry("gguf", 512)
     assert (found.backend, found.context, found.concurrency) == ("llama_cpp", 512, 1)

@@ -126,7 +126,7 @@ def load_unsloth(
     if not torch.cuda.is_available():
         raise ValueError("backend: unsloth needs a CUDA GPU, and torch sees none; use backend: hf")
     if importlib.util.find_spec("unsloth") is None:
-        raise ValueError("backend: unsloth is not installed: pip install -c constraints.txt -e .[gpu], or backend: hf")
+        raise ValueError("backend: unsloth is not installed: pip install -c constraints.txt '.[gpu]', or backend: hf")
     match checkpointing:
         case "none":
             full: str | bool = False

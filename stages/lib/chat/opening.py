@@ -49,6 +49,7 @@ def open_entry(
                 context=model.context,
                 thinking=model.thinking,
                 extra_body=model.extra_body,
+                timeout=model.timeout,
             )
         case "transformers":
             loaded = load_base(model, resolved_dtype(model.dtype))

@@ -32,7 +32,10 @@ def parse_source(content: Any, where: str) -> DocumentSource:
     kind = content.get("kind")
     if kind not in _KINDS:
         raise ValueError(f"{where}.kind: {kind!r} is not allowed; one of {sorted(_KINDS)}")
-    return from_mapping(_KINDS[kind], content, where)
+    source = from_mapping(_KINDS[kind], content, where)
+    if isinstance(source, HubSource):
+        object.__setattr__(source, "key", where)
+    return source
 
 
 def read_source(source: DocumentSource, max_chars: int, advance: Advance = lambda _: None) -> DocumentStream:

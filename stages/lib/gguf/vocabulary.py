@@ -11,18 +11,8 @@ from typing import Any
 
 import gguf
 
-SUFFIX = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
-TEKKEN = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|"
-    r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-PATTERNS = {  # a Split's pattern -> llama.cpp's name
-    CONTRACTIONS + r"|\p{N}{1,3}" + SUFFIX: "llama-bpe",
-    CONTRACTIONS + r"|\p{N}" + SUFFIX: "qwen2",
-    TEKKEN: "tekken",
-}
+from stages.lib.gguf.pre_tokenizers import pre_tokenizer_name, steps
+
 # llama.cpp refuses a BPE vocabulary without merges. No byte is spelled with these letters, so this one never happens.
 NO_MERGE = "\u4e00 \u4e01"
 SPACE = "\u2581"  # SentencePiece's blank
@@ -86,37 +76,6 @@ def read_vocabulary(tokenizer: Any, rows: int) -> Vocabulary:
     )
 
 
-def pre_tokenizer_name(content: dict[str, Any]) -> str:
-    """llama.cpp's name of how a byte-level tokenizer.json cuts text before BPE.
-
-    Raises:
-        ValueError: no name is known for it.
-    """
-    steps = _steps(content["pre_tokenizer"], "pretokenizers")
-    normalizers = [step["type"] for step in _steps(content["normalizer"], "normalizers")]
-    # llama.cpp has no NFC; texts that are in it already, as nearly all are, are cut alike.
-    if set(normalizers) - {"NFC"}:
-        raise ValueError(f"tokenizer.json: normalizer {normalizers}: llama.cpp reads text as it stands")
-    if not steps or steps[-1]["type"] != "ByteLevel":
-        raise ValueError(f"tokenizer.json: pre_tokenizer {[step['type'] for step in steps]} is not byte-level BPE")
-    if steps[-1].get("add_prefix_space"):
-        raise ValueError("tokenizer.json: add_prefix_space: llama.cpp puts no blank before byte-level BPE")
-    before, regex = steps[:-1], steps[-1].get("use_regex", True)
-    # Without merges every byte is a token, wherever the text is cut.
-    if not content["model"]["merges"] or (not before and regex):
-        return "gpt-2"
-    if regex and [(step["type"], step.get("individual_digits")) for step in before] == [("Digits", True)]:
-        return "smollm"
-    if not regex and len(before) == 1 and before[0]["type"] == "Split" and before[0]["behavior"] == "Isolated":
-        pattern = before[0]["pattern"].get("Regex", "")
-        if pattern in PATTERNS and not before[0]["invert"]:
-            return PATTERNS[pattern]
-    raise ValueError(
-        f"tokenizer.json: pre_tokenizer {json.dumps(steps)}: no name of llama.cpp's is known for it; known are gpt-2, "
-        f"smollm and {', '.join(PATTERNS.values())} (lib/gguf/vocabulary.py)"
-    )
-
-
 def template_text(tokenizer: Any) -> str:
     """The chat template, the one named `default` where there are several; empty: none."""
     template = tokenizer.chat_template or ""
@@ -132,12 +91,6 @@ def end_of_turn(tokenizer: Any) -> int | None:
     after = tokenizer(text.rpartition("qqq")[2], add_special_tokens=False)["input_ids"]
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     return next((token for token in after if token in special), None)
-
-
-def _steps(content: dict[str, Any] | None, inside: str) -> list[dict[str, Any]]:
-    if content is None:
-        return []
-    return list(content[inside]) if content["type"] == "Sequence" else [content]
 
 
 def _type(token: str, added: dict[str, Any] | None, unknown: bool, sentencepiece: bool) -> gguf.TokenType:
@@ -179,8 +132,8 @@ def _adds(tokenizer: Any, place: int, token: int | None) -> bool:
 
 def _prefixes(content: dict[str, Any]) -> bool:
     """Whether a blank is put before a text."""
-    for step in _steps(content["normalizer"], "normalizers"):
+    for step in steps(content["normalizer"], "normalizers"):
         if step["type"] == "Prepend" and step["prepend"] == SPACE:
             return True
-    metaspace = [step for step in _steps(content["pre_tokenizer"], "pretokenizers") if step["type"] == "Metaspace"]
+    metaspace = [step for step in steps(content["pre_tokenizer"], "pretokenizers") if step["type"] == "Metaspace"]
     return any(step.get("prepend_scheme", "always") != "never" for step in metaspace)

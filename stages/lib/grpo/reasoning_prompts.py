@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib.adapters.one_answer import check_classes
+from stages.lib.answers.likeness import squad_words
 from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.conversations.encoding import encode
 from stages.lib.conversations.rendering import render
@@ -76,7 +77,8 @@ def make_split(
 ) -> PromptSplit:
     """Samples and prompts of the records that can be asked.
 
-    Drop reasons: `prompt_too_long`, `worked_example`, and those of conversations that the template does not take.
+    Drop reasons: `prompt_too_long`, `worked_example`, `answer_without_words` (nothing could be compared with it), and
+    those of conversations that the template does not take.
     """
     split, dropped = PromptSplit(), Counter[str]()
     shown = {shot["id"] for shot in shots}
@@ -92,6 +94,8 @@ def make_split(
         tokens = encode(tokenizer, asked)
         if record["id"] in shown:
             dropped["worked_example"] += 1
+        elif not squad_words(record["answer"]):
+            dropped["answer_without_words"] += 1
         elif len(tokens) > max_tokens:
             dropped["prompt_too_long"] += 1
         else:

@@ -103,8 +103,8 @@ def encode(
                 samples.append(sample)
     if told and sum(dropped[reason] for reason in told) == len(records):
         raise ValueError(f"none of {len(records)} chats can be learned from: {'; '.join(told.values())}")
-    for reason, error in told.items():
-        print(f"dropped {dropped[reason]} {reason}, the first: {error}", file=sys.stderr)
+    for reason, first in told.items():
+        print(f"dropped {dropped[reason]} {reason}, the first: {first}", file=sys.stderr)
     counts = check_counts(len(records) + split, len(samples), dict(dropped))
     return samples, counts | ({"split": split} if split else {})
 

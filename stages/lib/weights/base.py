@@ -11,10 +11,6 @@ from stages.lib.weights.models import ModelEntry, weights_identity
 if TYPE_CHECKING:
     import torch
 
-# Blanks, digits, scripts, line breaks: what pre-tokenizers differ in.
-PROBE = (
-    "What is  this? \u4f60\u597d d\u00e9j\u00e0 1234567 x=10's\n\n  code()\t \u0928\u092e\u0938\u094d\u0924\u0947 END."
-)
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, FACTS = "adapter_config.json", "adapter_model.safetensors", "llmill.json"
 
 
@@ -29,20 +25,30 @@ def base_identity(entry: ModelEntry) -> str:
 
 
 def read_tokenizer(directory: Path) -> Any:
-    """The tokenizer of a directory as its tokenizer.json says; no code that comes with a model is run.
+    """The tokenizer of a directory; no code that comes with a model is run.
 
-    transformers 5 builds some by the class that tokenizer_config.json names, with another pre-tokenizer than the file's
-    (DeepSeek-V3: LlamaTokenizerFast, which loses the blanks).
+    tokenizer.json is read as it stands. AutoTokenizer of transformers 5 builds some classes' steps anew, and with them
+    other tokens than the model has learned (a LlamaTokenizer's "  a" is one blank shorter than by Llama 2's
+    tokenizer.json, DeepSeek's file loses its splitting).
+
+    Raises:
+        ValueError: there is no tokenizer.json and no tokenizer that transformers knows.
     """
-    from tokenizers import Tokenizer
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    if (directory / "tokenizer.json").is_file():
+        from transformers import PreTrainedTokenizerFast
 
-    tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
-    file = directory / "tokenizer.json"
-    if file.is_file():
-        own = Tokenizer.from_file(str(file)).encode(PROBE, add_special_tokens=False).ids
-        if tokenizer(PROBE, add_special_tokens=False)["input_ids"] != own:
-            return PreTrainedTokenizerFast.from_pretrained(directory)
+        tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(directory)
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    else:
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"{directory}: no tokenizer.json, and its tokenizer cannot be read without running code that comes "
+                f"with the model, which we never do: {error}"
+            ) from error
     return tokenizer
 
 

@@ -82,3 +82,8 @@ def test_prompts_are_what_a_model_of_the_family_is_asked(name: str) -> None:
     )
     assert tokens.count(tokenizer.eos_token_id) == usual.tokens[0].count(tokenizer.eos_token_id)
     assert "Be brief." in tokenizer.decode(tokens)
+
+
+def test_an_answer_without_words_cannot_be_rewarded() -> None:
+    split = make_split([record(1), record(2, answer="……")], [], tiny_tokenizer(), max_tokens=100_000)
+    assert split.counts == {"in": 2, "kept": 1, "dropped": {"answer_without_words": 1}}
