@@ -32,6 +32,7 @@ from stages.lib.adapters.resuming import last_whole_checkpoint, logged, prune_fi
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.core.hashes import file_sha256
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load, pick
@@ -119,6 +120,7 @@ def adapter_directory(params: Params, base: ModelEntry, data_hash: str) -> Path:
     decisive = deciding(params, DECIDE, DECIDE_NOT) | {
         "sequences": params.batching().sequences,
         "dtype": resolved_dtype(params.dtype),
+        "chat_format": ChatFormat.of(base).facts,
     }
     code = code_identity(
         huggingface_directory, load_tokenizer, encode, plan_steps, train_adapter, without=[check_packing]
@@ -149,7 +151,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
         ValueError: data that cannot be learned from, too little memory, a diverging loss, a full disk.
     """
     base = load_model_entry(params.base)
-    data = read_chat_set(FILES, huggingface_directory(base), params.batching())
+    data = read_chat_set(FILES, huggingface_directory(base), params.batching(), ChatFormat.of(base))
     watch.lap("data")
     shape = read_shape(data.place, params.lora())
     directory = adapter_directory(params, base, data.data_hash)
