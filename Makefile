@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro results chat install-app test test-slow check format timings install clean clean-cache
+.PHONY: repro results chat install-app test test-slow check pins format timings install clean clean-cache
 
 install: $(VENV)/.installed
 
@@ -41,6 +41,9 @@ check: install  ## style and types over all code
 	ruff check .
 	ruff format --check .
 	mypy
+
+pins: install  ## constraints.txt resolves the core and every extra, on each Python that we name; installs nothing
+	python -m profiles.pins
 
 format: install
 	ruff check --fix .

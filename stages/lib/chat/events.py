@@ -25,7 +25,7 @@ class PromptProgress:
 
 @dataclass(frozen=True)
 class Thought:
-    """A piece of what a reasoning model writes before its reply, where the engine tells the two apart."""
+    """A piece of what a reasoning model writes before its reply."""
 
     text: str
 
@@ -38,6 +38,11 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Recalled:
+    """The pieces so far were thinking, as a mark behind them shows: the reply begins with the next one."""
+
+
+@dataclass(frozen=True)
 class Finished:
     """The last event of a reply that was not stopped; the counts are 0 where a server does not tell."""
 
@@ -46,7 +51,7 @@ class Finished:
     completion_tokens: int
 
 
-Event = Queued | PromptProgress | Thought | Piece | Finished
+Event = Queued | PromptProgress | Thought | Piece | Recalled | Finished
 
 
 class StreamError(ValueError):

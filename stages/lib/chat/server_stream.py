@@ -14,16 +14,17 @@ import httpx
 
 from stages.lib.chat.events import Event, Finished, Messages, PromptProgress, StreamError, check_room
 from stages.lib.chat.reply_events import reply_events
-from stages.lib.chat.sse import EventError, StatusError, post_events
+from stages.lib.chat.sse import EventError, LateError, StatusError, post_events
+from stages.lib.chat.thinking_stream import ThinkingSplitter, split_events
+from stages.lib.conversations.turns import folded
 from stages.lib.llm.openai_client import CONNECT_SECONDS, REFUSED, RefusedError, api_key, key_names
 from stages.lib.llm.openai_client import base_url as server_url
 from stages.lib.llm.server_limits import ServerLimits
-from stages.lib.weights.models import ModelEntry
+from stages.lib.weights.models import ModelEntry, SystemRole
 
 CHARACTERS_A_TOKEN = 3  # English has about 4; a history that is cut too early is better than one that overflows
 Chunk = dict[str, Any]
 TOKENS_A_TURN = 4  # its role and its marks
-TIMEOUT = httpx.Timeout(600.0, connect=CONNECT_SECONDS)  # seconds between two pieces of a reply
 
 
 class ServerStream:
@@ -43,6 +44,8 @@ class ServerStream:
         context: int = 4096,
         thinking: bool | None = None,
         extra_body: dict[str, Any] | None = None,
+        timeout: float = 600.0,
+        system_role: SystemRole = "auto",
     ) -> None:
         """Connects to nothing yet.
 
@@ -57,11 +60,15 @@ class ServerStream:
             context: tokens that the model takes, prompt and reply together.
             thinking: whether a hybrid reasoning model thinks first; None: as the server's chat template has it.
             extra_body: merged into each request last.
+            timeout: seconds that a reply may take in all, from the request to its end.
+            system_role: fold puts a system turn at the head of the first user turn; else it is sent, and a server that
+                refuses it is asked otherwise (docs/servers.md).
 
         Raises:
             StreamError: nothing says where the server is, or not as a URL, or the variable is not set.
         """
-        self._model, self._max_new_tokens, self.context = model, max_new_tokens, context
+        self._model, self._max_new_tokens, self.context, self._timeout = model, max_new_tokens, context, timeout
+        self._folds = system_role == "fold"
         self._sampling: dict[str, Any] = {"temperature": temperature}
         if temperature > 0:
             self._sampling["seed"] = seed
@@ -101,13 +108,15 @@ class ServerStream:
         estimate = self.count_tokens(messages)
         check_room(estimate, limit, self.context)
         yield PromptProgress(0, estimate)
+        if self._folds:
+            messages = folded(messages)
         body = self._sampling | {"model": self._model, "messages": messages, "max_tokens": limit, "stream": True}
         if schema is not None:
             named = {"name": "reply", "strict": True, "schema": schema}
             body["response_format"] = {"type": "json_schema", "json_schema": named}
         finished = False
         try:
-            for event in self._events(body, stop):
+            for event in split_events(self._events(body, stop), ThinkingSplitter("reply")):
                 finished = isinstance(event, Finished)
                 yield event
         except httpx.ConnectError as error:
@@ -116,6 +125,8 @@ class ServerStream:
             ) from error
         except httpx.TransportError as error:
             raise StreamError(f"{self._base_url}: {type(error).__name__}: {error}; ask again") from error
+        except LateError as error:
+            raise StreamError(f"{self._base_url}: {error}; `timeout` of the model's entry allows more") from error
         except EventError as error:
             raise StreamError(self._hidden(f"{self._base_url}: {error}")) from error
         except StatusError as error:
@@ -156,7 +167,8 @@ class ServerStream:
     def _post(self, body: dict[str, Any], stop: threading.Event) -> Generator[dict[str, Any], None, None]:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         url = f"{self._base_url}/chat/completions"
-        return post_events(url, body, headers=headers, timeout=TIMEOUT, stop=stop)
+        pause = httpx.Timeout(self._timeout, connect=CONNECT_SECONDS)  # seconds between two pieces of a reply
+        return post_events(url, body, headers=headers, timeout=pause, stop=stop, within=self._timeout)
 
     def _said(self, error: StatusError) -> str:
         """What a status means, and what to do."""

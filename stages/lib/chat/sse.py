@@ -4,6 +4,7 @@ import asyncio
 import json
 import queue
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import suppress
 from typing import Any
@@ -26,6 +27,10 @@ class EventError(Exception):
     """The server sends an error among the events, or something that is no event."""
 
 
+class LateError(EventError):
+    """The reply did not end in time."""
+
+
 def post_events(
     url: str,
     body: dict[str, Any],
@@ -33,17 +38,21 @@ def post_events(
     headers: dict[str, str],
     timeout: httpx.Timeout | None,
     stop: threading.Event,
+    within: float | None = None,
 ) -> Generator[dict[str, Any], None, None]:
     """Posts the body and yields the JSON of each event as it comes, until `[DONE]` or the end.
 
     A thread of its own reads, so that closing the generator or setting `stop` drops the connection at once, whatever
-    the server does: while connecting, before the headers, between two events.
+    the server does: while connecting, before the headers, between two events. So does the end of `within` seconds in
+    all, however many events came.
 
     Raises:
         httpx.TransportError: no connection, or a broken one.
         StatusError: another status than 200.
         EventError: an error event, or no events at all.
+        LateError: they did not end in time.
     """
+    latest = None if within is None else time.monotonic() + within
     inbox: queue.SimpleQueue[dict[str, Any] | Exception | None] = queue.SimpleQueue()
 
     async def read() -> None:
@@ -78,6 +87,8 @@ def post_events(
     thread.start()
     try:
         while not stop.is_set():
+            if latest is not None and time.monotonic() >= latest:
+                raise LateError(f"no whole reply within {within:g} s")
             try:
                 item = inbox.get(timeout=CHECK_SECONDS)
             except queue.Empty:

@@ -24,6 +24,8 @@ def report(metrics: Mapping[str, Any], floor: int) -> str:
                 line += f"{_digits(row.get('difference')):>12}{_interval(row, 'difference_'):>18}{row['p']:>8.3f}"
             lines.append(line)
     lines += [f"absent: {name}: {why}" for name, why in metrics["absent"].items()]
+    for name, count in metrics["not_scored"].items():
+        lines.append(f"{name}: without {count} questions whose reference has no word")
     asked = metrics["questions"]["kept"]
     if asked < floor:
         lines.append(f"only {asked} questions: fewer than {floor} tell little; the test split has no more")

@@ -10,9 +10,9 @@ from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Record
 from stages.lib.embedding.embedders import Embedder
 from stages.lib.evaluation.comparison import Measure, against
-from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.reply_kinds import corrects, declines
 from stages.lib.evaluation.win_rate import WORTH, Preference
+from stages.lib.replying.conversation_replies import ConversationReply
 
 EDGE_KINDS = ("unanswerable", "false_premise")
 
@@ -26,7 +26,7 @@ def reply_similarities(embedder: Embedder, replies: Sequence[str], references: S
 
 
 def score_reply(record: Record, reply: ConversationReply, similarity: float) -> Record:
-    """The scores of one reply."""
+    """The scores of one reply; None where the reference has no word to be compared with."""
     return {
         "token_f1": token_f1(reply.text, record["answer"]),
         "rouge_l": rouge_l(reply.text, record["answer"]),
@@ -52,12 +52,19 @@ def make_measures(
     def mean(name: str, score: str, chosen: Sequence[int]) -> Measure:
         return Measure(name=name, parts={system: [rows[i][score] for i in chosen] for system, rows in scores.items()})
 
-    measures = [mean(name, name, everything) for name in ("token_f1", "rouge_l", "embedding_similarity")]
     absent: dict[str, str] = {}
-    if places["answerable"]:
-        measures.append(mean("token_f1_answerable", "token_f1", places["answerable"]))
-    else:
-        absent["token_f1_answerable"] = "no answerable question was asked"
+    measures = []
+    for name, score, chosen in (
+        ("token_f1", "token_f1", everything),
+        ("rouge_l", "rouge_l", everything),
+        ("embedding_similarity", "embedding_similarity", everything),
+        ("token_f1_answerable", "token_f1", places["answerable"]),
+    ):
+        measured = [i for i in chosen if all(rows[i][score] is not None for rows in scores.values())]
+        if measured:
+            measures.append(mean(name, score, measured))
+        else:
+            absent[name] = "no reference has a word" if chosen else "no answerable question was asked"
     if places["unanswerable"]:
         measures.append(mean("refusal_recall", "declined", places["unanswerable"]))
     else:
@@ -81,6 +88,16 @@ def make_measures(
     else:
         absent["correction_rate"] = "no question with a false premise was asked"
     return measures, absent
+
+
+def not_scored(scores: Mapping[str, Sequence[Record]]) -> dict[str, int]:
+    """Measure -> how many questions it could not score, because their reference has no word; a mean is without them."""
+    counts: dict[str, int] = {}
+    for name in ("token_f1", "rouge_l"):
+        nulls = {i for rows in scores.values() for i, row in enumerate(rows) if row[name] is None}
+        if nulls:
+            counts[name] = len(nulls)
+    return counts
 
 
 def win_row(verdicts: Sequence[Preference], samples: int, seed: int) -> dict[str, Any] | None:

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.answers.likeness import token_f1
-from stages.lib.grpo.rewards import AnswerSimilarity, Floats, ReasoningSample, format_reward, lenient_answer
+from stages.lib.grpo.rewards import AnswerSimilarity, Floats, ReasoningSample, answer_f1, format_reward, lenient_answer
 from stages.lib.statistics.bootstrap import compare
 
 FORM, CONTENT = ("format",), ("answer_f1", "answer_similarity")
@@ -25,7 +24,7 @@ def measure_replies(
     answers = [lenient_answer(reply) for reply in replies]
     return {
         "format": np.array([format_reward(sample, reply) for sample, reply in pairs]),
-        "answer_f1": np.array([token_f1(a, s.answer) for s, a in zip(samples, answers, strict=True)]),
+        "answer_f1": np.array([answer_f1(s, a) for s, a in zip(samples, answers, strict=True)]),
         "answer_similarity": np.array(similarity.answers(samples, answers)),
     }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib.adapters.one_answer import check_classes
+from stages.lib.answers.likeness import squad_words
 from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Message, Record, read_jsonl
 from stages.lib.grpo.rewards import ReasoningSample
@@ -63,7 +64,8 @@ def instruction_of(record: Record) -> str:
 
 
 def make_split(records: Sequence[Record], shots: Sequence[Record], tokenizer: Any, max_tokens: int) -> PromptSplit:
-    """Samples and prompts of the records that can be asked; drop reasons `prompt_too_long`, `worked_example`."""
+    """Samples and prompts of the records that can be asked; drop reasons `prompt_too_long`, `worked_example`,
+    `answer_without_words` (nothing could be compared with it)."""
     split, dropped = PromptSplit(), Counter[str]()
     shown = {shot["id"] for shot in shots}
     for record in records:
@@ -71,6 +73,8 @@ def make_split(records: Sequence[Record], shots: Sequence[Record], tokenizer: An
         tokens = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
         if record["id"] in shown:
             dropped["worked_example"] += 1
+        elif not squad_words(record["answer"]):
+            dropped["answer_without_words"] += 1
         elif len(tokens) > max_tokens:
             dropped["prompt_too_long"] += 1
         else:

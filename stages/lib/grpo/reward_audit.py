@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from stages.lib.answers.likeness import token_f1
 from stages.lib.answers.reasoned_answers import SEPARATOR, joined
 from stages.lib.grpo.reasoning_prompts import PromptSplit
 from stages.lib.grpo.rewards import (
@@ -26,6 +25,7 @@ from stages.lib.grpo.rewards import (
     Name,
     ReasoningSample,
     Reward,
+    answer_f1,
     lenient_answer,
     score,
     total,
@@ -116,7 +116,7 @@ def audit_rewards(
     """
     base = _scores(rewards, weights, samples, replies)
     honest = _scores(rewards, weights, references, [sample.reference for sample in references])
-    f1 = np.array([token_f1(lenient_answer(r), s.answer) for s, r in zip(samples, replies, strict=True)])
+    f1 = np.array([answer_f1(s, lenient_answer(r)) for s, r in zip(samples, replies, strict=True)])
     high = float(np.quantile(base[TOTAL], UPPER_QUANTILE))
     kinds = [adversarial_replies(sample) for sample in references]
     adversarial: dict[str, Any] = {}

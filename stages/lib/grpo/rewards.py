@@ -18,9 +18,11 @@ import numpy.typing as npt
 
 from stages.lib.answers.likeness import token_f1
 from stages.lib.answers.reasoned_answers import SEPARATOR, joined, separated
+from stages.lib.languages.words import LETTER, count_words, is_unspaced, one_form, segments
 
 FREE_COVERAGE = 0.5  # share of the context's n-grams that a reasoning may repeat before it counts as copying
-WORD = r"\w+(?:[.'-]\w+)*"
+_SIGN = f"(?:{LETTER}|_)"
+WORD = rf"{_SIGN}+(?:[.'-]{_SIGN}+)*"
 NGRAM = 3  # words in a row: keywords without their grammar have few of the context's
 _STOP_WORDS = """
     a about all am an and any are as at be been being both but by can could did do does each for from had has have
@@ -76,7 +78,12 @@ def format_reward(sample: ReasoningSample, reply: str) -> float:
 def overlap_reward(sample: ReasoningSample, reply: str) -> float:
     """Token F1 of the answer against the reference's."""
     parts = parsed(sample, reply)
-    return token_f1(parts[1], sample.answer) if parts else 0.0
+    return answer_f1(sample, parts[1]) if parts else 0.0
+
+
+def answer_f1(sample: ReasoningSample, answer: str) -> float:
+    """Token F1 of an answer and the reference's; 0 where the reference has no word (make_split drops such samples)."""
+    return token_f1(answer, sample.answer) or 0.0
 
 
 def grounded_reward(sample: ReasoningSample, reply: str) -> float:
@@ -100,7 +107,7 @@ def grounded_reward(sample: ReasoningSample, reply: str) -> float:
 
 def length_reward(sample: ReasoningSample, reply: str, low: int, high: int) -> float:
     """1 for a reply of `low` to `high` words; below, its share of `low`; above, falling to 0 at twice `high`."""
-    words = len(reply.replace(SEPARATOR, " ").split())
+    words = count_words(reply.replace(SEPARATOR, " "))
     if words < low:
         return words / low
     return max(0.0, 1 - max(0, words - high) / high)
@@ -171,8 +178,9 @@ def unstopped_words(text: str) -> list[str]:
     return [word for word in _words(text) if word not in _STOPPED]
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(WORD, text.lower())
+def _words(text: str, pattern: str = WORD) -> list[str]:
+    found = re.findall(pattern, one_form(text))
+    return [part for word in found for part in (segments(word) if is_unspaced(word) else [word])]
 
 
 def _ngrams(text: str) -> list[tuple[str, ...]]:
@@ -187,7 +195,7 @@ def _seams(text: str) -> set[tuple[str, ...]]:
     """The n-grams that have a separator among their words."""
     if SEPARATOR not in text:
         return set()
-    return {gram for gram in _in_a_row(re.findall(f"{SEPARATOR}|{WORD}", text.lower())) if SEPARATOR in gram}
+    return {gram for gram in _in_a_row(_words(text, f"{SEPARATOR}|{WORD}")) if SEPARATOR in gram}
 
 
 def _each(reward: Callable[[ReasoningSample, str], float]) -> Reward:

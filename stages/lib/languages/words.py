@@ -27,6 +27,11 @@ def words(text: str) -> list[str]:
     return [word for run in _WORD.findall(one_form(text)) for word in segments(run)]
 
 
+def count_words(text: str) -> int:
+    """How many words a text has for its reader: what blanks part, and in scripts without blanks its words."""
+    return sum(len(segments(piece)) if is_unspaced(piece) else 1 for piece in text.split())
+
+
 def one_form(text: str) -> str:
     """Lower case, and one code for what looks the same (NFKC)."""
     return (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower()

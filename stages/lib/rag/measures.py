@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stages.lib.answering.evidence import Evidence
-from stages.lib.answers.likeness import token_f1
+from stages.lib.answers.likeness import squad_words, token_f1
 from stages.lib.evaluation.comparison import Measure, compare_systems
 from stages.lib.evaluation.reply_kinds import corrects
 from stages.lib.passages.passages import Quote
@@ -89,8 +89,9 @@ def system_measures(
         name: [q.record is not None and corrects(q.record, t) for q, t in zip(asked, replies[name], strict=True)]
         for name in models
     }
-    means: list[tuple[str, Mapping[str, Sequence[float]], list[int], str]] = [
-        ("token_f1", f1, answerable, "answerable"),
+    scored = [i for i in answerable if all(values[i] is not None for values in f1.values())]
+    means: list[tuple[str, Mapping[str, Sequence[Any]], list[int], str]] = [
+        ("token_f1", f1, scored, "answerable" if not answerable else "answerable, scorable"),
         ("embedding_similarity", similarities, answerable, "answerable"),
         ("answered", answered, answerable, "answerable"),
         ("refusal_recall", refused, untold, "unanswerable"),
@@ -109,6 +110,12 @@ def system_measures(
         else:
             absent[name] = "the questions asked are all answerable or all unanswerable"
     return measures, absent
+
+
+def not_scored(asked: Sequence[Asked]) -> dict[str, int]:
+    """Measure -> how many answerable questions it could not score, because their reference has no word."""
+    count = sum(one.kind == "answerable" and not squad_words(one.reference) for one in asked)
+    return {"token_f1": count} if count else {}
 
 
 def _precision(

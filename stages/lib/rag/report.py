@@ -30,6 +30,7 @@ def reply_rows(
             right = any(not question.relevant.isdisjoint(names) for names in one.cited[:1])
             refused = not one.evidence.answerable or (system in models and refuses(question, said[i]))
             known = question.kind in ("answerable", "false_premise")
+            f1 = token_f1(said[i], question.reference) if known else None
             rows.append(
                 {
                     "id": question.id,
@@ -44,7 +45,7 @@ def reply_rows(
                     "relevance": round(one.evidence.relevance.passage, 4),
                     "above_floor": int(one.evidence.answerable),
                     "refused": int(refused),
-                    "token_f1": round(token_f1(said[i], question.reference), 6) if known else None,
+                    "token_f1": None if f1 is None else round(f1, 6),
                     "embedding_similarity": similarities[system][i] if known else None,
                 }
             )
@@ -70,6 +71,8 @@ def report(metrics: Mapping[str, Any]) -> str:
             told += f"; AUC {row['auc']:.3f}; {share:.2f} declined at {level:.3f}, which 90% of the answerable pass"
         lines.append(told)
     lines += [f"absent: {name}: {why}" for name, why in metrics["absent"].items()]
+    for name, count in metrics["not_scored"].items():
+        lines.append(f"{name}: without {count} questions whose reference has no word")
     return "\n".join(lines)
 
 

@@ -32,7 +32,8 @@ def truncate(vectors: npt.NDArray[np.float32], dimension: int) -> npt.NDArray[np
         return vectors
     head = vectors[:, :dimension].astype(np.float64)
     norms = np.linalg.norm(head, axis=1, keepdims=True)
-    return (head / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+    shortened: npt.NDArray[np.float32] = (head / np.where(norms > 0, norms, 1.0)).astype(np.float32)
+    return shortened
 
 
 def rank_dense(
@@ -77,7 +78,8 @@ def put_first(candidates: Ranking, dense: Ranking) -> Ranking:
     A reranker sees only its candidates; with the dense order kept below them its row is
     measured over the same depth as the dense row.
     """
-    return np.concatenate([candidates, dense[~np.isin(dense, candidates)]])[: len(dense)]
+    order: Ranking = np.concatenate([candidates, dense[~np.isin(dense, candidates)]])[: len(dense)]
+    return order
 
 
 def fuse_rankings(

@@ -9,6 +9,7 @@ import json
 import re
 
 FINAL_CHANNEL = "<|channel|>final<|message|>"
+HARMONY = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|constrain|>")
 
 MARKS = (
     ("<think>", "</think>"),
@@ -39,6 +40,17 @@ _IN_WORDS = re.compile(  # Granite
     r"\s*Here(?:'s| is) my thought process:.*?(?P<answer>Here(?:'s| is) my response:(?P<said>.*))?", re.DOTALL
 )
 _BARE_CHANNELS = re.compile(r"\s*analysis\S.*assistant(?:\s*<\|channel\|>)?final(?P<said>.*)", re.DOTALL)
+_BARE_BEGINS = re.compile(r"\s*analysis[^\s\W]")
+_BEGINNINGS = ("Here is my thought process:", "Here's my thought process:", "analysis")
+_UNFINISHED = re.compile(  # a mark that may go on, and one behind a quotation mark, which the next character decides
+    r"(?:(?<=[\"'`“„«])(?:" + _CLOSING.pattern + r")|[<◁\[](?!\s)[^<>\[\]◁▷\n]{0,30}|<\|channel\|>[^<>]{0,40}"
+    r"|<\|channel>[a-z]{0,6}|(?:<\|(?:end|return|call)\|>)+\s*(?:<\|start\|>\w{0,10})?)\Z"
+)
+_ANY_MARK = re.compile(
+    "|".join(re.escape(mark) for pair in MARKS for mark in pair)
+    + r"|<\|start\|>\w*|<\|channel\|>\s*(?:analysis|commentary|final)\b[^<]*"
+    + r"|<\|(?:message|end|return|call|constrain)\|>"
+)
 _FINAL = re.compile(r"<\|channel\|>\s*final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
 _HARMONY_BEGINS = re.compile(r"\s*<\|(?:channel|start)\|>")
 _HARMONY_ENDS = re.compile(
@@ -67,14 +79,46 @@ def after_thinking(text: str, opened: bool = False) -> str:
     return (wrapped["said"] or wrapped["part"] or "").strip() if wrapped else answer
 
 
+def answer_so_far(text: str, opened: bool = False) -> str:
+    """The answer of a reply that is still being written, as far as it can be told; `opened` as in `after_thinking`."""
+    begun = _IN_WORDS.fullmatch(text)
+    if (begun and begun["answer"] is None) or (_BARE_BEGINS.match(text) and not _BARE_CHANNELS.fullmatch(text)):
+        return ""
+    thinks = opened or _OPENING.match(text) or _HARMONY_BEGINS.match(text)
+    if not thinks and text.lstrip().startswith("{"):  # a mark in JSON is the answer's own; its end will tell
+        return text
+    return after_thinking(text, opened)
+
+
+def undecided(text: str) -> int:
+    """How many of the last characters of a reply that is being written may become a mark with what follows them."""
+    tail = _UNFINISHED.search(text)
+    begins = text.lstrip()
+    if begins and any(words.startswith(begins) for words in _BEGINNINGS):
+        return len(text)
+    return len(text) - tail.start() if tail else 0
+
+
+def thought_in(text: str, answer: str) -> str:
+    """What of a reply is not its answer, without the marks."""
+    before = text[: text.rindex(answer)] if answer else text
+    return _ANY_MARK.sub("", before).lstrip()
+
+
+def opened_by(prompt: str) -> bool:
+    """Whether a prompt ends within a thinking that it began, as templates of models do that always think."""
+    return any(prompt.rstrip().endswith(opening) for opening, _ in MARKS)
+
+
 def has_closing_mark(text: str) -> bool:
     """Whether a chat template or a reply holds the end of a thinking."""
     return _CLOSING.search(text) is not None
 
 
 def marks_in(template: str) -> list[str]:
-    """The marks of thinking that a chat template holds."""
-    return [mark for pair in MARKS for mark in pair if mark in template]
+    """The marks of thinking that a chat template holds; all of harmony's where it is one of its kind."""
+    harmony = HARMONY if HARMONY[0] in template else ()
+    return [*(mark for pair in MARKS for mark in pair if mark in template), *harmony]
 
 
 def final_channel(text: str) -> str:

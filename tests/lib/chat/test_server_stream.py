@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stages.lib.chat.events import Event, Finished, Messages, Piece, PromptProgress, StreamError, Thought
+from stages.lib.chat.events import Event, Finished, Messages, Piece, PromptProgress, Recalled, StreamError, Thought
 from stages.lib.chat.opening import open_entry
 from stages.lib.chat.server_stream import ServerStream
 from stages.lib.weights.models import ModelEntry
@@ -74,6 +74,9 @@ class Handler(BaseHTTPRequestHandler):
                 server.go_on.wait(60)
             elif part == "hang":
                 self.wait_for_hang_up()
+            elif part == "drip":
+                while not server.go_on.wait(0.05):
+                    self.wfile.write(chunk("x").encode())
             else:
                 self.wfile.write(part.encode())
                 self.wfile.flush()
@@ -265,3 +268,43 @@ def test_a_history_that_does_not_fit_is_not_sent(server: TellingServer) -> None:
     with pytest.raises(StreamError, match="has 104 tokens; beside 7 of reply there is room for 93"):
         list(stream.answer(long))
     assert server.bodies == []
+
+
+THINKING: dict[
+    str, tuple[list[str], list[Event]]
+] = {  # what a server streams of a model that thinks -> what is told apart
+    "in its own field": ([chunk(delta={"reasoning_content": "hm"}), chunk("42")], [Thought("hm"), Piece("42")]),
+    "in marks": ([chunk("<th"), chunk("ink>hm"), chunk("</think>\n\n42")], [Thought("hm"), Piece("42")]),
+    "the template opened it": ([chunk("hm"), chunk("</think>42")], [Piece("hm"), Recalled(), Piece("42")]),
+    "harmony": (
+        [chunk("<|channel|>analysis<|message|>hm"), chunk("<|end|><|start|>assistant<|channel|>final<|message|>42")],
+        [Thought("hm"), Piece("42")],
+    ),
+    "quoted": ([chunk("`<think>` begins it")], [Piece("`<think>` begins it")]),
+}
+
+
+@pytest.mark.parametrize("how", THINKING)
+def test_thinking_is_told_apart(server: TellingServer, how: str) -> None:
+    parts, expected = THINKING[how]
+    server.parts = [*parts, chunk(finish_reason="stop"), DONE]
+    events = list(opened(server).answer(TURNS))[1:]
+    assert events == [*expected, Finished("stop", 0, 0)]
+
+
+def test_a_reply_that_breaks_off_in_a_thought_is_no_reply(server: TellingServer) -> None:
+    server.parts = [chunk("<think>hm"), chunk(" and <", finish_reason="length"), DONE]
+    events = list(opened(server).answer(TURNS))[1:]
+    assert events == [Thought("hm"), Thought(" and "), Thought("<"), Finished("length", 0, 0)]
+
+
+def test_a_reply_has_an_end_however_often_something_comes(server: TellingServer) -> None:
+    server.parts = ["drip"]
+    begin, said = time.monotonic(), 0
+    with pytest.raises(StreamError, match=r"no whole reply within 0\.6 s; `timeout` of the model's entry"):
+        for event in opened(server, timeout=0.6).answer(TURNS):
+            said += isinstance(event, Piece)
+    assert said and time.monotonic() - begin < 20
+    server.go_on.set()
+    entry = ModelEntry(source="server:m", backend="openai", base_url="http://127.0.0.1:9/v1", timeout=0.6)
+    assert vars(open_entry(entry, max_new_tokens=7, temperature=0.0, seed=0))["_timeout"] == 0.6

@@ -6,9 +6,9 @@ import pytest
 
 from stages.lib.core.records import Record
 from stages.lib.evaluation.comparison import compare_systems
-from stages.lib.evaluation.conversation_replies import ConversationReply
-from stages.lib.evaluation.reply_scores import make_measures, score_reply, win_row
+from stages.lib.evaluation.reply_scores import make_measures, not_scored, score_reply, win_row
 from stages.lib.evaluation.win_rate import Outcome, Preference
+from stages.lib.replying.conversation_replies import ConversationReply
 
 NOT_TOLD = "The text does not say that."
 RECORDS: list[Record] = [
@@ -63,6 +63,25 @@ def test_the_scores_of_one_reply() -> None:
         "tokens": 7,
         "finished": 0,
     }
+
+
+def test_what_cannot_be_scored_is_null_and_left_out_of_the_means() -> None:
+    records: list[Record] = [
+        {"kind": "selected", "answer": "……"},
+        {"kind": "selected", "answer": "默认值是8"},
+        {"kind": "selected", "answer": "默认值是4"},
+    ]
+    said = [ConversationReply(text="默认值是8", tokens=5, finished=True)] * 3
+    rows = {"base": [score_reply(record, reply, 0.5) for record, reply in zip(records, said, strict=True)]}
+    assert rows["base"][0]["token_f1"] is rows["base"][0]["rouge_l"] is None
+    measures, _ = make_measures(records, rows)
+    parts = {measure.name: measure.parts["base"] for measure in measures}
+    assert parts["token_f1"] == parts["rouge_l"] == parts["token_f1_answerable"] == [1.0, 0.75]
+    assert len(parts["embedding_similarity"]) == 3
+    assert not_scored(rows) == {"token_f1": 1, "rouge_l": 1}
+    measures, absent = make_measures(records[:1], {"base": rows["base"][:1]})
+    assert absent["token_f1"] == absent["token_f1_answerable"] == "no reference has a word"
+    assert not_scored({"base": rows["base"][1:]}) == {}
 
 
 def verdicts(*outcomes: Outcome | None) -> list[Preference]:

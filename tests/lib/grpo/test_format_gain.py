@@ -22,7 +22,7 @@ def test_one_line_tells_it() -> None:
 
 
 def test_gains_are_paired() -> None:
-    base, tuned = np.arange(50.0), np.arange(50.0) + 1
+    base, tuned = np.arange(50, dtype=np.float64), np.arange(50, dtype=np.float64) + 1
     found = gains({"f": base}, {"f": tuned}, 200, 0)["f"]
     assert (found["gain"], found["low"], found["high"]) == (1, 1, 1)  # unpaired, the interval would be wide
     assert found["p"] < 0.01

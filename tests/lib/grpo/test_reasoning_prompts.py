@@ -64,3 +64,8 @@ def test_a_prompt_that_just_fits_is_asked() -> None:
     one = record(1, messages=[{"role": "user", "content": "three words here"}])
     assert make_split([one], [], Words(), max_tokens=5).tokens == [[0, 1, 2, 3, 4]]  # role, words, generation prompt
     assert make_split([one], [], Words(), max_tokens=4).counts["dropped"] == {"prompt_too_long": 1}
+
+
+def test_an_answer_without_words_cannot_be_rewarded() -> None:
+    split = make_split([record(1), record(2, answer="……")], [], Words(), max_tokens=10_000)
+    assert split.counts == {"in": 2, "kept": 1, "dropped": {"answer_without_words": 1}}

@@ -195,3 +195,28 @@ def test_unlike_answers_have_no_similarity_below_0() -> None:
         return np.array([[1.0 if text == SAMPLE.answer else -1.0] for text in texts])
 
     assert AnswerSimilarity(opposite).answers([SAMPLE], ["anything else"]) == [0]
+
+
+CHINESE = ReasoningSample(
+    id="s2",
+    question="北桥什么时候关闭？",
+    context="北桥于1932年开放，有两条车道。工程师在1988年3月关闭大桥进行维修。渡轮代替它运行了十一个月。",
+    reasoning="工程师在1988年3月关闭大桥进行维修。",
+    answer="在1988年3月",
+)
+
+
+def test_rewards_read_the_words_of_scripts_without_blanks() -> None:
+    assert overlap_reward(CHINESE, CHINESE.reference) == 1
+    assert overlap_reward(CHINESE, "因为 ##### 1988") < overlap_reward(CHINESE, "因为 ##### 1988年5月") < 1
+    grounded = grounded_reward(CHINESE, CHINESE.reference)
+    assert grounded > grounded_reward(CHINESE, "渡轮上的人都很高兴地唱歌跳舞。 ##### 在1988年3月") == 0
+    assert length_reward(CHINESE, CHINESE.reference, 10, 60) == 1  # three pieces between blanks, some fifteen words
+    hindi = replace(SAMPLE, context="यह मॉडल केवल हिंदी में लिखे पाठ पढ़ता है और उत्तर देता है।")
+    assert grounded_reward(hindi, "मॉडल केवल हिंदी में लिखे पाठ पढ़ता है ##### हाँ") > 0
+
+
+def test_a_separator_quoted_from_an_instruction_without_blanks_is_none() -> None:
+    told = replace(CHINESE, instruction="先写推理，然后写 #####，最后写答案。")
+    assert format_reward(told, "先写推理，然后写 #####，最后写答案。") == 0
+    assert format_reward(told, CHINESE.reference) == 1

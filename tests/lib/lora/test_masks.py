@@ -48,11 +48,11 @@ def test_token_ids_are_those_of_the_chat_template() -> None:
         (None, "no chat template"),
         (
             "{% for m in messages %}{% if m['role'] != 'assistant' %}{{ m['content'] }}{% endif %}{% endfor %}",
-            "no assist",
+            "leaves out or changes turn 3, of the role assistant",
         ),
         (CHATML.replace("assistant\n' }}{% endif", "bot\n' }}{% endif"), "generation prompt does not begin"),
         ("{{ messages | length }}" + CHATML, "rewrites turn|generation prompt"),
-        ("{{ raise_exception('only users') }}", "refuses the conversation: only users"),
+        ("{{ raise_exception('only users') }}", r"refuses the conversation .*only users"),
     ],
 )
 def test_templates_that_cannot_be_masked_are_refused(template: str | None, message: str) -> None:

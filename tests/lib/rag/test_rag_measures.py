@@ -1,5 +1,6 @@
 """What is asked of the corpus, and the numbers that come of it, on three documents without a model."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from stages.lib.rag.measures import (
     citation_table,
     floor_report,
     lets_through,
+    not_scored,
     system_measures,
 )
 from stages.lib.rag.questions import Asked, asked_questions, questions_for_models
@@ -169,6 +171,17 @@ def test_what_was_not_asked_is_absent_with_its_reason(asked: list[Asked], corpus
     assert {measure.name for measure in measures} == {"token_f1", "embedding_similarity", "answered"}
     assert absent["refusal_recall"] == "no unanswerable question was asked"
     assert absent["refusal_precision"] == "the questions asked are all answerable or all unanswerable"
+
+
+def test_a_reference_without_a_word_is_left_out_and_counted(asked: list[Asked], corpus: Corpus) -> None:
+    answerable = [one for one in asked if one.kind == "answerable"]
+    mute = [replace(answerable[0], reference="……"), *answerable[1:]]
+    said = {"base": [one.reference for one in answerable]}
+    measures, _ = system_measures(mute, [found(corpus)] * 3, said, {"base": [0.0] * 3}, ["base"])
+    assert {measure.name: measure.parts["base"] for measure in measures}["token_f1"] == [1.0, 1.0]
+    assert not_scored(mute) == {"token_f1": 1} and not_scored(answerable) == {}
+    measures, absent = system_measures(mute[:1], [found(corpus)], {"base": ["x"]}, {"base": [0.0]}, ["base"])
+    assert absent["token_f1"] == "no answerable, scorable question was asked"
 
 
 def test_the_floor_is_told_by_kind(asked: list[Asked], corpus: Corpus) -> None:

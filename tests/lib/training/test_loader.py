@@ -116,7 +116,7 @@ def test_the_cost_does_not_grow_with_the_split(tmp_path: Path) -> None:
     """100M tokens in 200,000 documents, on the disk: a batch far into an epoch takes milliseconds."""
     total = 100_000_000
     file = tmp_path / "tokens.npy"
-    array = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint16, shape=(total,))  # sparse: no bytes on the disk
+    array = np.memmap(file, mode="w+", dtype=np.uint16, shape=(total,))  # sparse: no bytes on the disk
     big = Shards(total, "", np.arange(0, total, 500), np.array([total]), (array,))
     windows = Windows(big, 1024, seed=0)
     windows.batch(0, 1)  # draws the epoch

@@ -23,7 +23,8 @@ def adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("params.yaml").write_text(params_text(first, "first") + second_entry)
     model, tokenizer = load_base(load_model_entry("first"))
     tuned = add_lora(model, Lora(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=["q_proj"]), seed=0)
-    publish(tmp_path / "adapter", tuned, tokenizer, facts(), "# card")
+    tuned.save_pretrained(tmp_path / "checkpoint")
+    publish(tmp_path / "adapter", tmp_path / "checkpoint", tokenizer, facts(), "# card")
     return tmp_path / "adapter"
 
 
@@ -64,16 +65,15 @@ def test_a_damaged_adapter_is_refused(adapter: Path) -> None:
 
 def test_a_failed_publication_leaves_nothing(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(adapter)
-    model, tokenizer = load_base(load_model_entry("first"))
-    tuned = add_lora(model, Lora(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=["q_proj"]), seed=0)
+    _, tokenizer = load_base(load_model_entry("first"))
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("stages.lib.adapters.model_card.write_text", full)
     with pytest.raises(ValueError, match=r"No space left on device.*make room"):
-        publish(adapter, tuned, tokenizer, facts(), "# card")
-    assert sorted(path.name for path in adapter.parent.iterdir()) == ["a", "b", "params.yaml"]
+        publish(adapter, adapter.parent / "checkpoint", tokenizer, facts(), "# card")
+    assert sorted(path.name for path in adapter.parent.iterdir()) == ["a", "b", "checkpoint", "params.yaml"]
 
 
 TOKENIZER = SimpleNamespace(eos_token_id=2)
@@ -99,3 +99,34 @@ def test_each_place_that_names_an_end_counts(
 def test_a_tokenizer_without_an_end_leaves_it_to_the_config() -> None:
     assert end_tokens(SimpleNamespace(eos_token_id=None), SimpleNamespace(eos_token_id=5)) == {5}
     assert end_tokens(SimpleNamespace(eos_token_id=None)) == set()
+
+
+@pytest.mark.parametrize("name", ["LlamaTokenizer", "LlamaTokenizerFast", "GPT2Tokenizer", "Qwen2Tokenizer", "Custom"])
+def test_tokenizer_json_is_read_as_it_stands(tmp_path: Path, name: str) -> None:
+    """Whatever class the config names: AutoTokenizer builds the steps of some anew, which gives other tokens."""
+    from tokenizers import Tokenizer
+
+    from stages.lib.weights.base import load_tokenizer
+    from tests.lib.gguf.test_vocabulary import sentencepiece, splits, trained
+
+    for made in (sentencepiece(prepend=True), trained(splits("deepseek-v3"), False)):
+        made.save_pretrained(tmp_path)
+        config = json.loads((tmp_path / "tokenizer_config.json").read_text()) | {"tokenizer_class": name}
+        if name == "Custom":
+            config["auto_map"] = {"AutoTokenizer": ["code.Custom", None]}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+        expected = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+        tokenizer = load_tokenizer(tmp_path)
+        for text in (" the  adapters", "  12345 weights", "\n x漢字y"):
+            assert tokenizer(text)["input_ids"] == expected.encode(text).ids
+        assert sorted(tokenizer("a")) == ["attention_mask", "input_ids"]
+        assert tokenizer.pad_token == made.eos_token and tokenizer.chat_template
+
+
+def test_a_tokenizer_of_foreign_code_alone_is_refused(tmp_path: Path) -> None:
+    from stages.lib.weights.base import load_tokenizer
+
+    config = {"tokenizer_class": "Custom", "auto_map": {"AutoTokenizer": ["code.Custom", None]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"no tokenizer\.json, .* without running code"):
+        load_tokenizer(tmp_path)

@@ -1,0 +1,1 @@
+"""How a conversation becomes text and token ids, for training, asking, evaluating and exporting alike."""
