@@ -14,7 +14,7 @@ import pytest
 import stages.instruct
 from stages.instruct import Params, main
 from stages.lib.answers.reasoned_answers import separated
-from stages.lib.answers.statements import says_not_told
+from stages.lib.answers.refusing import says_not_told
 from stages.lib.chats.splits import shingles
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping

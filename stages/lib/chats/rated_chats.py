@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 
-from stages.lib.answers.statements import says_not_told
+from stages.lib.answers.refusing import says_not_told
 from stages.lib.chats.qa_items import QAItem
 from stages.lib.chats.qar import chosen_evidence
 from stages.lib.chats.qasa import clean, first_text
@@ -36,7 +36,7 @@ def read_rated_chats(patterns: list[str]) -> Iterator[QAItem | Drop]:
             yield Drop(where, fault, question[:80])
             continue
         seen.add((source, question.lower()))
-        refuses = says_not_told(answer)
+        refuses = says_not_told(answer, question)
         digest = hashlib.sha256("\0".join((source, question)).encode(errors="replace")).hexdigest()
         yield QAItem(
             id=f"rated:{digest[:12]}",
