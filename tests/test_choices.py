@@ -14,7 +14,7 @@ from stages import embed, eval, qlora
 from stages.lib.adapters.device import check_attention
 from stages.lib.adapters.lora import check_unsloth, set_checkpointing
 from stages.lib.adapters.schedule import Schedule
-from stages.lib.chats.edge_cases import EDGE_KINDS, EdgeKind, by_rules, wanted_counts
+from stages.lib.chats.edge_cases import EDGE_KINDS, EdgeKind, wanted_counts, write_edge_cases
 from stages.lib.evaluation.win_rate import WORTH, Outcome
 from stages.lib.gguf.quantization import DEFAULTS, FileType, choose_types
 from stages.lib.gpt.model import GPT, MLP, GPTConfig, PositionEncoding
@@ -92,6 +92,7 @@ def chosen(**knobs: Any) -> Any:
     return SimpleNamespace(**knobs)
 
 
+NO_SHARES: dict[EdgeKind, float] = dict.fromkeys(EDGE_KINDS, 0.1)
 CONSUMERS: dict[str, Callable[[], Any]] = {
     "activation": lambda: MLP(changed(CONFIG, "activation"))(torch.zeros(1, 1, 4)),
     "activation's memory": lambda: training_memory(replace(LOAD, config=changed(CONFIG, "activation"))),
@@ -113,6 +114,7 @@ CONSUMERS: dict[str, Callable[[], Any]] = {
     "criterion": lambda: measure(
         [(NEW, ITEM)], UNASKED, prompts={"answer_without_context_prompt": "{question}"}, rarity={}, progress=""
     ),
+    "writer of edge cases": lambda: write_edge_cases([], {}, {}, None, chosen(edge_cases=[NEW], shares=NO_SHARES)),
     "qlora's backend": lambda: qlora.open_model(chosen(backend=NEW), Path("x"), "float32"),
     "qlora's trainer": lambda: qlora.train_adapter(chosen(backend=NEW), chosen(), "float32", Path("x")),
     "grpo's backend": lambda: train_adapter(chosen(), NEW, {}),
@@ -133,8 +135,8 @@ TABLES: dict[str, tuple[Any, Any]] = {
     "bytes of a dtype": (BYTES, Dtype),
     "GGUF types": (DEFAULTS, FileType),
     "edge cases": (EDGE_KINDS, EdgeKind),
-    "edge cases by rules": (by_rules([], {}, {}), EdgeKind),
-    "wanted edge cases": (wanted_counts([], dict.fromkeys(get_args(EdgeKind), 0.1)), EdgeKind),
+    "edge cases written": (write_edge_cases([], {}, {}, None, chosen(edge_cases=[], shares=NO_SHARES)), EdgeKind),
+    "wanted edge cases": (wanted_counts([], NO_SHARES), EdgeKind),
     "worth of an outcome": (WORTH, Outcome),
     "probes": (PROBES, Criterion),
     "wrong items to calibrate by": (NULL, Criterion),

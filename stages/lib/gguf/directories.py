@@ -13,7 +13,6 @@ from stages.lib.gguf.vocabulary import read_vocabulary
 from stages.lib.gguf.writing import Written, write_gguf
 from stages.lib.weights.base import load_tokenizer
 
-PLAIN = ("TokenizersBackend", "PreTrainedTokenizerFast")  # tokenizer.json and nothing else
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -45,22 +44,11 @@ def convert_directory(directory: Path, file: Path, file_type: FileType) -> Writt
     return write_gguf(
         file,
         layout=layout,
-        vocabulary=read_vocabulary(_tokenizer(directory), layout.vocabulary),
+        vocabulary=read_vocabulary(load_tokenizer(directory), layout.vocabulary),
         tensor=tensor,
         file_type=file_type,
         name=directory.name,
     )
-
-
-def _tokenizer(directory: Path) -> Any:
-    """What AutoTokenizer gives, whose import costs more seconds than all the rest of a small model's conversion."""
-    facts = directory / "tokenizer_config.json"
-    name = read_json_object(facts).get("tokenizer_class") if facts.is_file() else None
-    if name in PLAIN and (directory / "tokenizer.json").is_file():
-        from transformers import PreTrainedTokenizerFast
-
-        return PreTrainedTokenizerFast.from_pretrained(directory)
-    return load_tokenizer(directory)
 
 
 def weights_files(directory: Path) -> list[str]:

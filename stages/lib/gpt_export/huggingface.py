@@ -12,6 +12,8 @@ from stages.lib.gpt.checkpoints import CONFIG, WEIGHTS, check_shapes, read_tenso
 from stages.lib.gpt.model import GPT
 from stages.lib.gpt_export.huggingface_layouts import from_gpt2, from_llama, to_gpt2, to_llama
 from stages.lib.gpt_export.huggingface_tokenizers import save_tokenizer
+from stages.lib.hub.errors import HubError
+from stages.lib.hub.repository import Repository
 from stages.lib.tokens.tokenizers import Tokenizer
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -98,10 +100,8 @@ def _locate(place: str, revision: str) -> Path:
         return Path(place)
     if not revision:
         raise ValueError(f"{place}: no such directory; a model of the hub needs its `revision` (a commit hash)")
-    import httpx
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(place, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
-    except (OSError, ValueError, httpx.HTTPError) as error:
-        raise ValueError(f"{place} at {revision}: not in the hub's cache, and cannot be fetched: {error}") from error
+    repository = Repository(kind="model", name=place, revision=revision, key="init_from")
+    wanted = [file for file in repository.files() if file.path in (CONFIG, WEIGHTS)]
+    if len(wanted) < 2:
+        raise HubError(f"init_from: {place} at {revision} lacks {CONFIG} or {WEIGHTS}")
+    return repository.fetch(wanted)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from stages.lib.tokens.tokenizers import Tokenizer
+from stages.lib.tokens.tokenizers import Tokenizer, tokenizer_directory
 
 EOT, SEP, PAD, BOS = "<|endoftext|>", "<|sep|>", "<|pad|>", "<|bos|>"
 
@@ -87,8 +87,7 @@ def _fast_tokenizer(vocabulary: dict[str, int], merges: list[tuple[str, str]], s
 def _hugging_face(name: str) -> Any:
     from transformers import AutoTokenizer
 
-    place, _, revision = name.removeprefix("hf:").partition("@")
-    theirs = AutoTokenizer.from_pretrained(place, revision=revision or None, trust_remote_code=False)
+    theirs = AutoTokenizer.from_pretrained(tokenizer_directory(name), trust_remote_code=False, local_files_only=True)
     for special, text in (("sep_token", SEP), ("pad_token", PAD)):
         if getattr(theirs, special) is None:
             theirs.add_special_tokens({special: text})

@@ -15,6 +15,7 @@ from stages.lib.reading.json_records import json_records
 HUB = HubSource(
     kind="hub", name="Rowan/hellaswag", revision="218ec52e09a7e7462a5400043bb9a69a41d06b76", split="validation"
 )
+object.__setattr__(HUB, "key", "hellaswag: hub")
 ENDINGS = 4
 _MAX_BYTES = 1_000_000  # of a line
 

@@ -1,20 +1,27 @@
-"""Documents from data sets, by the `datasets` library in streaming mode: nothing is downloaded ahead of its use.
+"""Documents from data sets, read by the `datasets` library one record after another.
+
+Of a data set on the hub each file is fetched when its first record is asked for, and stays in the hub's cache: a run
+that is killed, a second run and a run without network read it there. With `streaming` nothing is kept (for data sets
+that are larger than the disk), and a network is needed throughout.
 
 A data set is named as `load_dataset` names it: `org/name` on the hub (then its `revision` is pinned), a local
 directory, or a packaged reader (`json`, `parquet`, `csv`, `text`) with `data_files`.
 """
 
 import glob
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from stages.lib.core.records import Record
 from stages.lib.core.tracked import check_tracked, files_below
+from stages.lib.hub.errors import HubError
+from stages.lib.hub.repository import COMMIT, Repository
+from stages.lib.reading.data_sets import cached_records, streamed_records
 from stages.lib.reading.documents import Advance, DocumentStream, as_document
+from stages.lib.reading.pinning import BRANCH, commit_of
 
 PACKAGED_READERS = ("csv", "json", "parquet", "text")
 
@@ -23,14 +30,17 @@ PACKAGED_READERS = ("csv", "json", "parquet", "text")
 class HubSource:
     """`kind: hub`: the records of one split of a data set, one document each."""
 
+    key: ClassVar[str] = "sources"  # where the source stands in params.yaml, for messages
+
     kind: Literal["hub"]
     name: str  # org/name, a local directory, or a packaged reader
-    revision: str = ""  # commit hash, 40 hex digits; required for org/name
+    revision: str = ""  # commit hash, 40 hex digits, or main (as it is at the first run); required for org/name
     config: str = ""  # the data set's configuration, e.g. sample-10BT; empty: its default
     split: str = "train"
     data_files: list[str] = field(default_factory=list)  # paths or globs inside the data set; empty: its own choice
     text_key: str = "text"  # the column that holds the text
     source_key: str = "source"  # likewise; a record without it is named by the data set and its number
+    streaming: bool = False  # keep none of its files (they are read over the network each time)
     limit: int = 0  # documents at most; 0: all
 
     def __post_init__(self) -> None:
@@ -39,11 +49,21 @@ class HubSource:
         if self.name in PACKAGED_READERS:
             if not self.data_files:
                 raise ValueError(f"data_files: the reader {self.name!r} needs its files")
-        elif not Path(self.name).is_dir() and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
+        elif not Path(self.name).is_dir() and self.revision != BRANCH and not COMMIT.fullmatch(self.revision):
             raise ValueError(
                 f"revision: {self.revision!r} is no commit hash of 40 hex digits, which the data set {self.name!r} "
-                "needs (it is no local directory)"
+                f"needs (it is no local directory): `python -m stages.lib.commands.pin --dataset {self.name}`"
             )
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether it is none of this machine's."""
+        return self.name not in PACKAGED_READERS and not Path(self.name).is_dir()
+
+    @property
+    def commit(self) -> str:
+        """What is read of the hub: the revision, or the commit that `main` was at the first run here; else ""."""
+        return commit_of("dataset", self.name, self.revision, self.key) if self.on_hub else ""
 
 
 def read_hub(source: HubSource, max_chars: int, advance: Advance) -> DocumentStream:
@@ -51,8 +71,8 @@ def read_hub(source: HubSource, max_chars: int, advance: Advance) -> DocumentStr
 
     Raises:
         ValueError: at the call, when there is no such configuration, split, file or column;
-            later, when `datasets` cannot read on (it does not skip broken records).
-        ConnectionError: at the call, when the hub cannot be reached.
+            later, when `datasets` cannot read on (it does not skip broken records). A `HubError`, which says what to
+            do, where the hub has no such data set or commit, gives no access, or cannot be reached.
     """
     records = hub_records(source)
     first = next(records, None)
@@ -81,30 +101,33 @@ def hub_records(source: HubSource) -> Iterator[Record]:
     """The records of the split, in order, as plain mappings.
 
     Raises:
-        ValueError, ConnectionError: see `read_hub`; also for a local file that DVC does not track.
+        ValueError: see `read_hub`; also for a local file that DVC does not track.
     """
     check_tracked(local_files(source), f"data set {source.name!r}")
-    from datasets import load_dataset  # seconds of import that the other sources need not pay
-
     number = 0
     try:
-        records = load_dataset(
-            source.name,
-            source.config or None,
-            data_files=source.data_files or None,
-            split=source.split,
-            revision=source.revision or None,
-            streaming=True,
-        )
-        for record in records:
+        for record in _records(source):
             yield record
             number += 1
+    except HubError:
+        raise
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"data set {source.name!r}, after {number} records of {source.split!r}: {error}") from error
 
 
+def _records(source: HubSource) -> Iterator[Record]:
+    config, files = source.config or None, source.data_files or None
+    if source.on_hub:
+        repository = Repository(kind="dataset", name=source.name, revision=source.commit, key=source.key)
+        records = streamed_records if source.streaming else cached_records
+        return records(repository, config, files, source.split)
+    from datasets import load_dataset  # seconds of import that the other sources need not pay
+
+    return iter(load_dataset(source.name, config, data_files=files, split=source.split, streaming=True))
+
+
 def _read(source: HubSource, records: Iterator[Record], max_chars: int, advance: Advance) -> DocumentStream:
-    version = f"@{source.revision[:12]}" if source.revision else ""
+    version = f"@{source.commit[:12]}" if source.on_hub else ""
     for number, record in enumerate(records):
         where = f"{source.name}{version}:{source.split}[{number}]"
         name = record.get(source.source_key)

@@ -48,7 +48,8 @@ _UNFINISHED = re.compile(  # a mark that may go on, and one behind a quotation m
 )
 _ANY_MARK = re.compile(
     "|".join(re.escape(mark) for pair in MARKS for mark in pair)
-    + r"|<\|start\|>\w*|<\|channel\|>\s*(?:analysis|commentary|final)\b[^<]*|<\|(?:message|end|return|call|constrain)\|>"
+    + r"|<\|start\|>\w*|<\|channel\|>\s*(?:analysis|commentary|final)\b[^<]*"
+    + r"|<\|(?:message|end|return|call|constrain)\|>"
 )
 _FINAL = re.compile(r"<\|channel\|>\s*final\b[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>")
 _HARMONY_BEGINS = re.compile(r"\s*<\|(?:channel|start)\|>")

@@ -94,7 +94,9 @@ def source_identity(source: DocumentSource | InstructionSource) -> Record:
     """
     if isinstance(source, FilesSource | InstructionFiles | SpamFiles):
         files = matched_files(source.patterns)
-    elif isinstance(source, HubSource):  # a hub data set's revision says it all
+    elif isinstance(source, HubSource) and source.on_hub:  # a hub data set's commit says it all
+        return {**asdict(source), "revision": source.commit, "streaming": False, "sha256": {}}
+    elif isinstance(source, HubSource):
         files = local_files(source)
     else:
         return {**asdict(source), "versions": [importlib.metadata.version(name) for name in source.names]}

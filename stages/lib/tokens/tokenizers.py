@@ -21,6 +21,8 @@ from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.records import atomic_path
 from stages.lib.core.tracked import check_tracked, files_below
+from stages.lib.hub.model_files import tokenizer_files
+from stages.lib.hub.repository import Repository
 from stages.lib.tokens.bpe_table import BPETable
 
 Ids = npt.NDArray[np.int64]
@@ -212,18 +214,29 @@ def _tiktoken_cache() -> Iterator[None]:
             os.environ["TIKTOKEN_CACHE_DIR"] = before
 
 
-def _load_hugging_face(name: str) -> Any:
-    import httpx
-    from transformers import AutoTokenizer  # seconds of import that the other tokenizers need not pay
+def tokenizer_directory(name: str) -> Path:
+    """Where the files of `hf:ORG/NAME@REVISION` or `hf:DIRECTORY` are; those of the hub are fetched, without weights.
 
+    Raises:
+        ValueError: no revision, files that DVC does not track, or a `HubError`.
+    """
     place, _, revision = name.removeprefix("hf:").partition("@")
-    if not Path(place).is_dir() and not revision:
-        raise ValueError(f"tokenizer {name!r}: a hub tokenizer needs its commit, hf:{place}@REVISION")
     if Path(place).is_dir():
         check_tracked(files_below(Path(place)), f"tokenizer {name!r}")
+        return Path(place)
+    if not revision:
+        raise ValueError(f"tokenizer {name!r}: a hub tokenizer needs its commit, hf:{place}@REVISION")
+    repository = Repository(kind="model", name=place, revision=revision, key="tokenizer")
+    return repository.fetch(tokenizer_files(repository.files()))
+
+
+def _load_hugging_face(name: str) -> Any:
+    from transformers import AutoTokenizer  # seconds of import that the other tokenizers need not pay
+
+    directory = tokenizer_directory(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision or None, trust_remote_code=False)
-    except (OSError, ValueError, httpx.HTTPError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError) as error:
         raise ValueError(f"tokenizer {name!r} cannot be loaded: {error}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(f"tokenizer {name!r} has no tokenizer.json, which the tokenizers library needs")

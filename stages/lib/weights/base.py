@@ -12,10 +12,6 @@ from stages.lib.weights.models import ModelEntry, config_size, weights_identity
 if TYPE_CHECKING:
     import torch
 
-# Blanks, digits, scripts, line breaks: what pre-tokenizers differ in.
-PROBE = (
-    "What is  this? \u4f60\u597d d\u00e9j\u00e0 1234567 x=10's\n\n  code()\t \u0928\u092e\u0938\u094d\u0924\u0947 END."
-)
 ADAPTER_CONFIG, ADAPTER_WEIGHTS, FACTS = "adapter_config.json", "adapter_model.safetensors", "llmill.json"
 
 
@@ -30,25 +26,35 @@ def base_identity(entry: ModelEntry) -> str:
 
 
 def read_tokenizer(directory: Path) -> Any:
-    """The tokenizer of a directory as its tokenizer.json says; no code that comes with a model is run.
+    """The tokenizer of a directory; no code that comes with a model is run.
 
-    transformers 5 builds some by the class that tokenizer_config.json names, with another pre-tokenizer than the file's
-    (DeepSeek-V3: LlamaTokenizerFast, which loses the blanks).
+    tokenizer.json is read as it stands. AutoTokenizer of transformers 5 builds some classes' steps anew, and with them
+    other tokens than the model has learned (a LlamaTokenizer's "  a" is one blank shorter than by Llama 2's
+    tokenizer.json, DeepSeek's file loses its splitting).
+
+    Raises:
+        ValueError: there is no tokenizer.json and no tokenizer that transformers knows.
     """
-    from tokenizers import Tokenizer
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    if (directory / "tokenizer.json").is_file():
+        from transformers import PreTrainedTokenizerFast
 
-    tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
-    file = directory / "tokenizer.json"
-    if file.is_file():
-        own = Tokenizer.from_file(str(file)).encode(PROBE, add_special_tokens=False).ids
-        if tokenizer(PROBE, add_special_tokens=False)["input_ids"] != own:
-            return PreTrainedTokenizerFast.from_pretrained(directory)
+        tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(directory)
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    else:
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"{directory}: no tokenizer.json, and its tokenizer cannot be read without running code that comes "
+                f"with the model, which we never do: {error}"
+            ) from error
     return tokenizer
 
 
 def load_tokenizer(directory: Path) -> Any:
-    """`read_tokenizer`, padding on the left."""
+    """`read_tokenizer`, padding on the left; raises as it does."""
     tokenizer = read_tokenizer(directory)
     tokenizer.clean_up_tokenization_spaces = False  # it would take blanks before punctuation away
     tokenizer.padding_side = "left"  # for generation in batches; trainers pad on the right by themselves
@@ -147,10 +153,14 @@ def put_adapter(model: Any, directory: Path) -> Any:
         tuned = PeftModel.from_pretrained(model, directory)
     except (RuntimeError, SafetensorError, ValueError) as error:  # torch's size mismatch, peft's unknown target modules
         raise ValueError(f"{directory}: the adapter is damaged or of another base: {error}") from error
-    # "auto" would look for the base's name on the hub.
-    embeddings = any("embed_tokens" in name or "lm_head" in name for name in shapes)
-    own = get_peft_model_state_dict(tuned, save_embedding_layers=embeddings)
+    # "auto" would look for the base's name on the hub. What an adapter must hold is its own; it may hold the matrices
+    # of the base's embedding and output layer beside them.
+    own = get_peft_model_state_dict(tuned, save_embedding_layers=False)
     expected = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    beside = {name: shape for name, shape in shapes.items() if name not in expected}
+    if beside:
+        whole = get_peft_model_state_dict(tuned, save_embedding_layers=True)
+        expected |= {name: tuple(whole[name].shape) for name in beside.keys() & whole.keys()}
     # peft only warns of tensors that are missing or have no place.
     wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
     if wrong:

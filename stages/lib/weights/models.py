@@ -11,13 +11,16 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.params import PARAMS_FILE, announce, from_mapping, read_yaml
 from stages.lib.core.records import read_json_object
 from stages.lib.core.tracked import check_tracked, files_below
+from stages.lib.hub.errors import HubError
+from stages.lib.hub.model_files import model_files
+from stages.lib.hub.repository import COMMIT, Repository
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 SystemRole = Literal["auto", "template", "fold"]
@@ -30,9 +33,13 @@ SETTLED_NS = 1_000_000_000  # a file changed this recently may change again unde
 class ModelEntry:
     """One entry of `models:`. What a stage does not need stays at its default."""
 
+    key: ClassVar[str] = "models"  # where the entry stands in params.yaml, for messages
+
     source: str  # hub:ORG/NAME | path:DIR | package:DISTRIBUTION/PATH | server:MODEL_NAME (backend openai)
     revision: str = ""  # commit hash on the hub; required for hub:
-    sha256: dict[str, str] = field(default_factory=dict)  # file name -> sha256; required for package:
+    sha256: dict[str, str] = field(
+        default_factory=dict
+    )  # file name -> sha256; required for package:, names a hub:'s GGUF file
     backend: Backend  # which file of lib/llm runs it, or lib/embedding
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     batch_size: int = 16  # sequences computed together
@@ -40,6 +47,7 @@ class ModelEntry:
     context: int = 4096  # tokens kept for prompt and reply together (llama_cpp, vllm)
     gpu_memory: float = 0.9  # share of the card that vllm takes, 0..1
     concurrency: int = 8  # requests in flight (openai, llama_cpp slots)
+    gpu_layers: int = 0  # of a GGUF file, that a GPU computes; -1: all (llama_cpp)
     base_url: str = ""  # of the server, such as http://127.0.0.1:8000/v1; "": the environment says (openai)
     api_key_env: str = ""  # environment variable that holds its key; "": LLMILL_OPENAI_API_KEY (openai)
     extra_body: dict[str, Any] = field(default_factory=dict)  # merged into each request last; null leaves out (openai)
@@ -58,8 +66,11 @@ class ModelEntry:
         kind, _, rest = self.source.partition(":")
         if kind not in ("hub", "path", "package", "server") or not rest:
             raise ValueError(f"source {self.source!r}: write hub:ORG/NAME, path:DIR, package:DIST/PATH or server:NAME")
-        if kind == "hub" and not self.revision:
-            raise ValueError(f"source {self.source!r}: a hub model needs its `revision` (a commit hash)")
+        if kind == "hub" and not COMMIT.fullmatch(self.revision):
+            raise ValueError(
+                f"source {self.source!r}: a hub model needs its `revision`, a commit hash of 40 hex digits, found "
+                f"{self.revision!r} (`python -m stages.lib.commands.pin {rest}` prints the newest)"
+            )
         if kind == "package" and not self.sha256:
             raise ValueError(f"source {self.source!r}: weights from a package need their `sha256`")
         if (kind == "server") != (self.backend == "openai"):
@@ -74,6 +85,8 @@ class ModelEntry:
             raise ValueError(f"source {self.source!r}: api_key_env names an environment variable, it is not the key")
         if self.timeout <= 0 or not 0 <= self.max_failed <= 1:
             raise ValueError(f"source {self.source!r}: timeout must be > 0 and max_failed in 0..1")
+        if self.gpu_layers < -1:
+            raise ValueError(f"source {self.source!r}: gpu_layers {self.gpu_layers} must be >= -1; -1 is all")
         for name, needed in (("query_template", "{query}"), ("document_template", "{text}")):
             template = getattr(self, name)
             if template and needed not in template:
@@ -84,6 +97,8 @@ class ModelEntry:
         """Names the weights and how they are run: part of every ledger key."""
         digests = ",".join(f"{name}={digest}" for name, digest in sorted(self.sha256.items()))
         extra = f" {ledger_key(self.extra_body)}" if self.extra_body else ""
+        if self.source.startswith("hub:") and digests:  # one of a repository's files
+            extra = f" {digests}{extra}"
         return f"{self.source}@{self.revision or digests or 'unpinned'} {self.backend} {self.dtype}{extra}"
 
 
@@ -147,7 +162,9 @@ def model_entry(name: str, models: Any, where: str) -> ModelEntry:
         raise ValueError(
             f"{where}: models.{name}: a name is lower-case letters, digits and hyphens (DVC splits at dots)"
         )
-    return from_mapping(ModelEntry, models[name], where=f"{where}: models.{name}")
+    entry = from_mapping(ModelEntry, models[name], where=f"{where}: models.{name}")
+    object.__setattr__(entry, "key", f"models.{name}")
+    return entry
 
 
 def _check_weights_tracked(name: str, entry: ModelEntry) -> None:
@@ -183,21 +200,15 @@ def locate(entry: ModelEntry) -> Path:
     """Returns the local directory or file of the weights; downloads hub models at their revision.
 
     Raises:
-        ValueError: the package or path is absent, or a file's sha256 is not the pinned one.
+        ValueError: the package or path is absent, or a file's sha256 is not the pinned one; a `HubError`, which says
+            what to do, where a model of the hub can neither be found in the cache nor fetched.
     """
     kind, _, rest = entry.source.partition(":")
     if kind == "hub":
-        import httpx
-        from huggingface_hub import snapshot_download  # not needed by the embedded default
-
-        # Weights in pickle formats are not even fetched.
-        pickled = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack"]
-        try:
-            return Path(snapshot_download(rest, revision=entry.revision, ignore_patterns=pickled))
-        except (OSError, httpx.HTTPError) as error:
-            raise ValueError(
-                f"source {entry.source!r} at {entry.revision}: not in the hub's cache, and cannot be fetched: {error}"
-            ) from error
+        place, root = _fetched(entry, rest)
+        for name, expected in entry.sha256.items():
+            _check(root / name, expected)
+        return place
     if kind == "path":
         place = Path(rest)
         if not place.exists():
@@ -215,11 +226,28 @@ def locate(entry: ModelEntry) -> Path:
     else:
         raise ValueError(f"source {entry.source!r} has no local weights")
     for name, expected in entry.sha256.items():
-        file = place / name if place.is_dir() else place
-        found = weights_sha256(file)
-        if found != expected:
-            raise ValueError(f"{file}: sha256 is {found}, params.yaml pins {expected}: another file than was tested")
+        _check(place / name if place.is_dir() else place, expected)
     return place
+
+
+def _check(file: Path, expected: str) -> None:
+    found = weights_sha256(file)
+    if found != expected:
+        raise ValueError(f"{file}: sha256 is {found}, params.yaml pins {expected}: another file than was tested")
+
+
+def _fetched(entry: ModelEntry, name: str) -> tuple[Path, Path]:
+    """The directory of a hub's model, or its (first) GGUF file; and the directory."""
+    repository = Repository(kind="model", name=name, revision=entry.revision, key=entry.key)
+    try:
+        wanted = model_files(repository.files(), gguf=entry.backend == "llama_cpp", named=entry.sha256)
+    except HubError:
+        raise
+    except ValueError as error:
+        raise HubError(f"{entry.key}: {name} at {entry.revision}: {error}") from error
+    root = repository.fetch(wanted)
+    gguf = sorted(file.path for file in wanted if file.path.endswith(".gguf"))
+    return (root / gguf[0] if gguf else root), root
 
 
 def locate_safetensors(entry: ModelEntry) -> Path:

@@ -99,3 +99,34 @@ def test_each_place_that_names_an_end_counts(
 def test_a_tokenizer_without_an_end_leaves_it_to_the_config() -> None:
     assert end_tokens(SimpleNamespace(eos_token_id=None), SimpleNamespace(eos_token_id=5)) == {5}
     assert end_tokens(SimpleNamespace(eos_token_id=None)) == set()
+
+
+@pytest.mark.parametrize("name", ["LlamaTokenizer", "LlamaTokenizerFast", "GPT2Tokenizer", "Qwen2Tokenizer", "Custom"])
+def test_tokenizer_json_is_read_as_it_stands(tmp_path: Path, name: str) -> None:
+    """Whatever class the config names: AutoTokenizer builds the steps of some anew, which gives other tokens."""
+    from tokenizers import Tokenizer
+
+    from stages.lib.weights.base import load_tokenizer
+    from tests.lib.gguf.test_vocabulary import sentencepiece, splits, trained
+
+    for made in (sentencepiece(prepend=True), trained(splits("deepseek-v3"), False)):
+        made.save_pretrained(tmp_path)
+        config = json.loads((tmp_path / "tokenizer_config.json").read_text()) | {"tokenizer_class": name}
+        if name == "Custom":
+            config["auto_map"] = {"AutoTokenizer": ["code.Custom", None]}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+        expected = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+        tokenizer = load_tokenizer(tmp_path)
+        for text in (" the  adapters", "  12345 weights", "\n x漢字y"):
+            assert tokenizer(text)["input_ids"] == expected.encode(text).ids
+        assert sorted(tokenizer("a")) == ["attention_mask", "input_ids"]
+        assert tokenizer.pad_token == made.eos_token and tokenizer.chat_template
+
+
+def test_a_tokenizer_of_foreign_code_alone_is_refused(tmp_path: Path) -> None:
+    from stages.lib.weights.base import load_tokenizer
+
+    config = {"tokenizer_class": "Custom", "auto_map": {"AutoTokenizer": ["code.Custom", None]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"no tokenizer\.json, .* without running code"):
+        load_tokenizer(tmp_path)

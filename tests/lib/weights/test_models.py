@@ -61,8 +61,14 @@ def test_absent_weights_are_named(tmp_path: Path) -> None:
 
 
 def test_identity_tells_weights_backends_and_dtypes_apart() -> None:
-    base = {"source": "hub:a/b", "revision": "1", "backend": "transformers"}
-    others = [base, base | {"revision": "2"}, base | {"backend": "vllm"}, base | {"dtype": "bfloat16"}]
+    base = {"source": "hub:a/b", "revision": "1" * 40, "backend": "transformers"}
+    others = [
+        base,
+        base | {"revision": "2" * 40},
+        base | {"sha256": {"a.gguf": "0"}},
+        base | {"backend": "vllm"},
+        base | {"dtype": "bfloat16"},
+    ]
     assert len({from_mapping(ModelEntry, other, where="m").identity for other in others}) == len(others)
 
 
