@@ -32,6 +32,7 @@ from stages.lib.lora.chat_set import Batching, ChatSet, check_longest, encode, r
 from stages.lib.lora.memory import read_shape
 from stages.lib.lora.preflight import check_packing
 from stages.lib.lora.validation_losses import before_losses, fall, sample_losses
+from stages.lib.reading.chats import read_chats, write_dropped
 from stages.lib.weights.base import base_identity, load_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import Dtype, ModelEntry, load_model_entry, resolved_dtype
@@ -108,7 +109,7 @@ def adapter_directory(params: Params, base: ModelEntry, data_hash: str) -> Path:
         "sequences": params.batching().sequences,
         "dtype": resolved_dtype(params.dtype),
     }
-    code = code_identity(huggingface_directory, load_tokenizer, encode, plan_steps, open_model, train)
+    code = code_identity(read_chats, huggingface_directory, load_tokenizer, encode, plan_steps, open_model, train)
     return training_directory("qlora", decisive, [data_hash, base_identity(base)], code, PACKAGES)
 
 
@@ -148,6 +149,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
 
     result = fall(before, after, params.bootstrap_samples, params.seed)
     write_adapter(params, base, data, model=tuned, dtype=dtype, result=result)
+    write_dropped(MODELS_DIR / f"{params.base}-qlora" / "dropped.jsonl", data.dropped)
     prune_finished(directory)
     write_csv(CURVE, rows)
     write_metrics(
