@@ -43,6 +43,7 @@ from stages.lib.lora.chat_set import Batching, ChatSet, check_longest, encode, r
 from stages.lib.lora.memory import read_shape
 from stages.lib.lora.preflight import check_packing
 from stages.lib.lora.validation_losses import Losses, fall, kept_losses, sample_losses
+from stages.lib.reading.chats import read_chats, write_dropped
 from stages.lib.weights.base import ADAPTER_WEIGHTS, base_identity, free_memory, load_tokenizer, put_adapter
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import Dtype, ModelEntry, load_model_entry, resolved_dtype
@@ -123,7 +124,13 @@ def adapter_directory(params: Params, base: ModelEntry, data_hash: str) -> Path:
         "chat_format": ChatFormat.of(base).facts,
     }
     code = code_identity(
-        huggingface_directory, load_tokenizer, encode, plan_steps, train_adapter, without=[check_packing]
+        read_chats,
+        huggingface_directory,
+        load_tokenizer,
+        encode,
+        plan_steps,
+        train_adapter,
+        without=[check_packing],
     )
     return training_directory("qlora", decisive, [data_hash, base_identity(base)], code, PACKAGES)
 
@@ -186,6 +193,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
 
     result = fall(before, after, params.bootstrap_samples, params.seed)
     write_card(target, card(params, base, data, dtype, result))
+    write_dropped(target / "dropped.jsonl", data.dropped)
     write_metrics(
         "qlora",
         {**data.counts, "dtype": dtype, "final_train_loss": rows[-1]["train_loss"], **result},

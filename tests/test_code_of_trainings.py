@@ -14,7 +14,7 @@ from tests.graph import ROOT, import_closure
 
 # What the stages import and their weights do not depend on: what is read (its hash is in the key), shown, measured,
 # checked, published or told.
-READ = {"reading.json_records", "reading.packages", "reading.patterns"}
+READ = {"reading.chats", "reading.json_records", "reading.packages", "reading.patterns"}
 SHOWN = {"training.matmul", "training.curve_picture", "training.trackers", "training.published_training"}
 # Rooms by which a stage measures what it trained, through the ledger, whose keys hold their code.
 MEASURED = {"grpo": {"llm", "replying", "replies"}}
