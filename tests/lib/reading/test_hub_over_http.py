@@ -1,8 +1,10 @@
 """Data sets of the hub from one on loopback, each time by a process of its own."""
 
 import gzip
+import io
 import json
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -184,6 +186,12 @@ def test_csv_json_and_plain_text_without_a_description(hub: LocalHub, tmp_path: 
         "Page 1",
         "Page 2",
     ]
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("pages.jsonl", '{"text": "Page 9"}')
+    zipped = {"name": "o/zipped", "revision": hub.add("datasets", "o/zipped", {"a.zip": archive.getvalue()})}
+    assert last_line(read(hub, tmp_path, None, **zipped)).endswith("keeps its files in archives: set `streaming: true`")
+    assert texts(read(hub, tmp_path, None, **zipped, streaming=True)) == ["Page 9"]
     plain = hub.add("datasets", "o/plain", {"x [1].txt": "Page 7\nPage 8"})
     assert texts(read(hub, tmp_path, name="o/plain", revision=plain)) == ["Page 7", "Page 8"]
 
