@@ -11,9 +11,10 @@ from stages.lib.conversations.chat_format import DATE_STRING, TODAY, ChatFormat
 from stages.lib.conversations.encoding import beginning, encode
 from stages.lib.conversations.markup import markup_of
 from stages.lib.conversations.rendering import folds, render
-from stages.lib.evaluation.conversation_replies import generate_replies
 from stages.lib.lora.masks import IGNORED, encode_samples
+from stages.lib.replying.conversation_replies import generate_replies
 from tests import families
+from tests.lib.gguf import family_release
 
 SYSTEM, USER = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Wie heißt die Stadt? 日本"}
 REPLY, AGAIN = {"role": "assistant", "content": "Élodie said: Rome."}, {"role": "user", "content": "Why?"}
@@ -82,7 +83,13 @@ def greedy(name: str) -> str:
     return ""
 
 
-CHECKS: dict[str, Callable[[str], str]] = {"template": template, "masks": masks, "greedy tokens": greedy}
+CHECKS: dict[str, Callable[[str], str]] = {
+    "template": template,
+    "masks": masks,
+    "greedy tokens": greedy,
+    "merge": family_release.merging,
+    "GGUF gate": family_release.gate,
+}
 
 
 def card_ids(tokenizer: Any, turns: list[dict[str, str]]) -> list[int]:
