@@ -18,7 +18,7 @@ from stages.lib.core.chunk_places import text_in
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, atomic_path
-from stages.lib.corpus.sources import DocumentSource, parse_source, read_source, work_of
+from stages.lib.corpus.sources import DocumentSource, hub_commits, parse_source, read_source, work_of
 from stages.lib.reading.documents import Document, DocumentOrDrop, DocumentStream, Drop, duplicate_key
 from stages.lib.splitting.headings import Headings
 from stages.lib.splitting.splitters import Splitter, split
@@ -206,6 +206,8 @@ def main() -> None:
                     _write(chunks, chunk)
     watch.lap("chunk")
     results = summary(tally, params)
+    if commits := hub_commits(params.parsed_sources()):
+        results["revisions"] = commits
     write_metrics("chunk", results, headline)
     watch.write(documents=tally.documents, chunks=tally.lengths.total())
     print("\n".join(dropped_lines(tally)), end="\n" if tally.dropped else "")

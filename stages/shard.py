@@ -22,7 +22,7 @@ from stages.lib.core.hashes import ledger_key
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, atomic_path, write_json
-from stages.lib.corpus.sources import DocumentSource, Work, parse_source, read_source, work_of
+from stages.lib.corpus.sources import DocumentSource, Work, hub_commits, parse_source, read_source, work_of
 from stages.lib.instructions.examples import KINDS, Example, InstructionSource
 from stages.lib.instructions.examples import parse_source as parse_instructions
 from stages.lib.instructions.examples import read_source as read_instructions
@@ -229,6 +229,8 @@ def main() -> None:
     write_json(state.directory / MANIFEST, content)
     watch.lap("tokenize")
     results = summary(tally, content)
+    if commits := hub_commits(params.parsed_sources()):
+        results["revisions"] = commits
     write_metrics("shard", results, headline)
     publish(state.directory, OUTPUT_DIR)
     shutil.rmtree(state.root)

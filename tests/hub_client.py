@@ -1,5 +1,6 @@
 """Processes of their own that ask a hub: HF_ENDPOINT and HF_HOME are read when huggingface_hub is imported."""
 
+import io
 import os
 import subprocess
 import sys
@@ -37,6 +38,15 @@ def write_entry(where: Path, name: str, revision: str, backend: str = "transform
     entry = {"source": f"hub:{name}", "revision": revision, "backend": backend} | fields
     where.mkdir(parents=True, exist_ok=True)
     (where / "params.yaml").write_text(yaml.safe_dump({"models": {"m": entry}}))
+
+
+def parquet(columns: dict[str, list[Any]], group: int = 2) -> bytes:
+    """A parquet file in row groups of `group`."""
+    from datasets import Dataset
+
+    file = io.BytesIO()
+    Dataset.from_dict(columns).to_parquet(file, batch_size=group)
+    return file.getvalue()
 
 
 def last_line(result: "subprocess.CompletedProcess[str]") -> str:

@@ -26,7 +26,9 @@ LFS = (".safetensors", ".parquet", ".gguf", ".bin", ".pt", ".pth", ".onnx", ".ms
 LFS_BYTES = 10_000_000
 # opens what is gated, on this server
 TOKEN = "hf_of_the_tests"
-_API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?")
+_API = re.compile(
+    r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info|auth-check)(?:/([^/]+)(?:/(.*))?)?)?"
+)
 _RESOLVE = re.compile(r"(?:/(datasets))?/([^/]+/[^/]+)/resolve/([^/]+)/(.*)")
 _CACHED = re.compile(r"/api/resolve-cache/(models|datasets)/([^/]+/[^/]+)/([^/]+)/(.*)")
 
@@ -39,6 +41,7 @@ class Faults:
     reset: dict[str, list[int]] = field(default_factory=dict)  # the same by a reset
     corrupt: dict[str, int] = field(default_factory=dict)  # so often a byte of the body is another one
     status: dict[str, list[int]] = field(default_factory=dict)  # answered instead, such as 503 or 429; "*": of any file
+    stall: dict[str, list[int]] = field(default_factory=dict)  # so many seconds before the body
     no_range: bool = False  # Range is ignored: always the whole file
     seconds_per_block: float = 0.0  # of BLOCK bytes
 
@@ -69,7 +72,7 @@ class LocalHub:
         self.lock = threading.Lock()
         self._main: dict[str, str] = {}
         self._hub, self._cdn = _Server(self, port), _Server(self, 0)
-        self.url = self._hub.url
+        self.url: str = self._hub.url
         self.cdn = self._cdn.url.replace("127.0.0.1", "localhost")  # another host, as to clients
 
     def __enter__(self) -> Self:
@@ -82,8 +85,8 @@ class LocalHub:
             server.shutdown()
             server.server_close()
 
-    def add(self, kind: str, name: str, files: Mapping[str, bytes | str | Path], revision: str = "") -> str:
-        """Adds a commit of a repository; returns its hash, made of the files unless it is given."""
+    def add(self, kind: str, name: str, files: Mapping[str, Any], revision: str = "") -> str:
+        """Adds a commit: contents (bytes, text, a file here) by path; returns its hash, made of them unless given."""
         contents = {
             path: content.encode()
             if isinstance(content, str)
@@ -169,7 +172,9 @@ class _Handler(BaseHTTPRequestHandler):
                     self.server.server_address[1],
                 )
             )
-        if self.server is not hub._hub:
+        if self._token.startswith("hf_expired"):
+            self._error(401, "", "Invalid credentials in Authorization header")
+        elif self.server is not hub._hub:
             self._content(hub.root / path.lstrip("/"), path.split("/", 5)[5], {})
         elif match := _API.fullmatch(path):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -190,6 +195,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._error(404 if self._token else 401, "RepoNotFound", "Repository not found")
         return False
 
+    def _may_read(self, name: str) -> bool:
+        """Whether the token opens a gated repository; answers if not."""
+        hub = self.server.hub
+        if name not in hub.gated or self._token == TOKEN:
+            return True
+        status = 401 if not self._token else hub.gated[name]
+        self._error(status, "GatedRepo", f"Access to {name} is restricted. You must have access to it")
+        return False
+
     def _api(self, match: re.Match[str], query: dict[str, list[str]], body: str) -> None:
         kind, name, what, asked, below = match.groups()
         hub = self.server.hub
@@ -197,6 +211,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(status, "", "asked for by the test")
         if not self._allowed(kind, name):
             return None
+        if what == "auth-check":
+            return self._json({}) if self._may_read(name) else None
         revision = hub.revision(kind, name, asked or "main")
         if revision is None:
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {asked}")
@@ -244,9 +260,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(status, "", "asked for by the test", {"Retry-After": "1"} if status == 429 else {})
         if not self._allowed(kind, name):
             return None
-        if name in hub.gated and self._token != TOKEN:
-            status = 401 if not self._token else hub.gated[name]
-            return self._error(status, "GatedRepo", f"Access to {name} is restricted. You must have access to it")
+        if not self._may_read(name):
+            return None
         revision = hub.revision(kind, name, asked)
         if revision is None:
             return self._error(404, "RevisionNotFound", f"Invalid rev id: {asked}")
@@ -285,6 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
             content = content[:-1] + bytes([content[-1] ^ 1])
         cut = hub.take(hub.faults.cut, file)
         reset = hub.take(hub.faults.reset, file)
+        time.sleep(hub.take(hub.faults.stall, file) or 0)
         self._write(file, content[: cut if cut is not None else reset])
         if cut is not None or reset is not None:
             self.close_connection = True

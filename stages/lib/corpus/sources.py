@@ -1,7 +1,7 @@
 """The sources of documents by kind: one mapping of params.yaml -> a lazy stream of documents and drops."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, assert_never
 
 from stages.lib.core.params import from_mapping
@@ -54,6 +54,11 @@ def read_source(source: DocumentSource, max_chars: int, advance: Advance = lambd
         case _:
             assert_never(source)
     return _limited(source, items)
+
+
+def hub_commits(sources: Iterable[object]) -> dict[str, str]:
+    """The commits that are read of data sets on the hub, by their names."""
+    return {source.name: source.commit for source in sources if isinstance(source, HubSource) and source.on_hub}
 
 
 def work_of(source: DocumentSource) -> Work:

@@ -9,6 +9,9 @@ from typing import Any, Self, cast
 import httpx
 
 from stages.lib.core.records import Message
+from stages.lib.gguf.tensors import open_gguf
+
+ALL_LAYERS = 999  # more than any model has
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,16 @@ def check_installed() -> None:
 class LlamaRuntime:
     """One file; use it in a `with` block, after which the server is gone."""
 
-    def __init__(self, file: Path, context: int, threads: int = 1) -> None:
-        """`context`: tokens of prompt and reply together; `threads`: 1 where others use the machine, too."""
-        self.file, self.context, self.threads = file, context, threads
+    def __init__(self, file: Path, context: int, threads: int = 1, gpu_layers: int = 0) -> None:
+        """How the file is run.
+
+        Args:
+            file: of one model.
+            context: tokens of prompt and reply together.
+            threads: 1 where others use the machine, too.
+            gpu_layers: how many layers a GPU computes, where llama.cpp is built for one; -1: all.
+        """
+        self.file, self.context, self.threads, self.gpu_layers = file, context, threads, gpu_layers
 
     def __enter__(self) -> Self:
         """Starts the server, on a free port of 127.0.0.1.
@@ -40,6 +50,14 @@ class LlamaRuntime:
             ValueError: xllamacpp is not installed, or llama.cpp cannot load the file.
         """
         check_installed()
+        try:
+            self.server = self._start()
+        except RuntimeError as error:
+            raise ValueError(f"{self.file}: llama.cpp cannot load it: {self._why(error)}") from error
+        self.client = httpx.Client(base_url=self.server.listening_address, timeout=None)
+        return self
+
+    def _start(self) -> Any:
         import xllamacpp
 
         params = xllamacpp.CommonParams()
@@ -51,12 +69,20 @@ class LlamaRuntime:
         params.verbosity = 0
         params.ui = False
         params.port = 0
+        params.n_gpu_layers = ALL_LAYERS if self.gpu_layers < 0 else self.gpu_layers
+        return xllamacpp.Server(params)
+
+    def _why(self, error: RuntimeError) -> str:
+        """llama.cpp's words, which tell little, and what else can be told."""
         try:
-            self.server = xllamacpp.Server(params)
-        except RuntimeError as error:
-            raise ValueError(f"{self.file}: llama.cpp cannot load it: {error}") from error
-        self.client = httpx.Client(base_url=self.server.listening_address, timeout=None)
-        return self
+            open_gguf(self.file)
+        except ValueError:
+            return str(error)
+        return (
+            f"{error} The file is whole. Most likely llama.cpp's own Jinja does not know a word of the chat template "
+            "(`llama-server --jinja` on the file prints the place): put a simpler one into the model's "
+            "chat_template.jinja before training"
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -13,12 +13,15 @@ from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.conversations.turns import UnfitConversationError
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import check_counts
-from stages.lib.core.records import Record, read_jsonl
+from stages.lib.core.records import Record
 from stages.lib.lora.batches import Rows, padded_tokens, plan_steps
 from stages.lib.lora.masks import MaskedChat, encode_samples
-from stages.lib.lora.memory import GB, Shape, TuningLoad, available_bytes, check_memory
+from stages.lib.lora.memory import GB, Shape, TuningLoad, check_memory
 from stages.lib.lora.preflight import check_supervision, show_sample
+from stages.lib.reading.chats import read_chats, told
+from stages.lib.reading.documents import Drop
 from stages.lib.weights.base import end_tokens, load_tokenizer
+from stages.lib.weights.free_memory import available_bytes
 from stages.lib.weights.models import Dtype
 
 
@@ -120,6 +123,7 @@ class ChatSet:
     plan: list[Rows]  # the micro-batches of each step
     counts: dict[str, Any]  # for the metrics
     data_hash: str
+    dropped: list[Drop]  # records of the files that are no chats, each with its place
 
     @property
     def lengths(self) -> list[int]:
@@ -145,7 +149,11 @@ def read_chat_set(
     Raises:
         ValueError: data that cannot be learned from.
     """
-    records = {split: read_jsonl(path, required=["id", "messages"]) for split, path in files.items()}
+    read = {split: read_chats(path) for split, path in files.items()}
+    records = {split: chats for split, (chats, _) in read.items()}
+    for split, (_, drops) in read.items():
+        if drops:
+            print(f"qlora: {split}: {told(drops)}; the first: {drops[0].source}: {drops[0].detail}", flush=True)
     tokenizer = load_tokenizer(place)
     train, train_counts = encode(records["train"], tokenizer, batching.max_length, batching.train_limit, fmt)
     val, val_counts = encode(records["val"], tokenizer, batching.max_length, batching.val_limit, fmt)
@@ -163,8 +171,18 @@ def read_chat_set(
     plan = plan_steps(lengths, batching.sequences, batching.gradient_accumulation_steps, steps, batching.seed)
     print(show_sample(train[plan[0][0][0]], tokenizer, color=sys.stdout.isatty()), flush=True)
     data_hash = ledger_key([file_sha256(path) for path in files.values()])
+    train_counts, val_counts = (
+        with_drops(counted, read[split][1]) for split, counted in (("train", train_counts), ("val", val_counts))
+    )
     counts = {"train": train_counts, "val": val_counts, **supervision, "data_sha256": data_hash, "steps": len(plan)}
-    return ChatSet(place, tokenizer, train, val, plan, counts, data_hash)
+    dropped = [drop for _, drops in read.values() for drop in drops]
+    return ChatSet(place, tokenizer, train, val, plan, counts, data_hash, dropped)
+
+
+def with_drops(counts: dict[str, Any], drops: Sequence[Drop]) -> dict[str, Any]:
+    """The counts of a split with what its files had that is no chat."""
+    reasons = Counter(counts["dropped"]) + Counter(drop.reason for drop in drops)
+    return counts | check_counts(counts["in"] + len(drops), counts["kept"], dict(reasons))
 
 
 def generation_config(place: Path) -> Any:

@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,8 +46,13 @@ def cached_records(
         put(*(path for path in DESCRIPTION if path in listed))
         try:
             builder = load_dataset_builder(str(root), config, data_files=data_files)
+        except zipfile.BadZipFile as error:  # what is inside of archives decides who reads them
+            raise HubError(
+                f"{repository.key}: {repository.name} keeps its files in archives: set `streaming: true`"
+            ) from error
         except (ValueError, FileNotFoundError) as error:
-            raise ValueError(_without(folder, error)) from error
+            asked = f" (data_files: {data_files})" if data_files else ""
+            raise ValueError(_without(folder, error) + asked) from error
         splits = builder.config.data_files or {}
         if split not in splits:
             raise ValueError(f"Bad split: {split}. Available splits: {[str(name) for name in splits]}")
@@ -78,8 +84,11 @@ def streamed_records(
         HubError, ValueError, FileNotFoundError: as `cached_records`, at any record.
     """
     from datasets import load_dataset
+    from huggingface_hub import HfApi
 
     with repository.explained():
+        HfApi().auth_check(repository.name, repo_type=repository.kind)  # datasets does not tell why it gets none
+        repository.files()
         yield from load_dataset(
             repository.name, config, data_files=data_files, split=split, revision=repository.revision, streaming=True
         )

@@ -15,7 +15,7 @@ from tests.local_hub import BLOCK, TOKEN, LocalHub
 
 NAME = "org/small"
 WEIGHTS = hashlib.shake_256(b"weights").digest(1_500_000)
-MODEL = {
+MODEL: dict[str, bytes | str] = {
     "config.json": '{"model_type": "llama"}',
     "tokenizer.json": '{"version": "1.0"}',
     "model.safetensors": WEIGHTS,
@@ -79,6 +79,7 @@ def test_the_pinned_commit_comes_without_what_is_not_needed_and_then_needs_no_ne
     [
         (NAME, {}, f"models.m.revision: '{'0' * 40}' is no commit of URL/org/small (`python -m stages"),
         ("org/smal", {}, "models.m.source: no model 'org/smal' at URL, or a private one: correct the name"),
+        (NAME, {"HF_TOKEN": "hf_expired"}, "models.m: URL does not take HF_TOKEN (401): set a valid one, or none"),
         ("org/smal", {"HF_TOKEN": TOKEN}, "models.m.source: no model 'org/smal' at URL, or a private one"),
     ],
 )
@@ -116,6 +117,24 @@ def test_a_broken_transfer_goes_on_where_it_broke(hub: LocalHub, revision: str, 
     if how == "cut":
         assert starts == [5 * BLOCK, 8 * BLOCK, 8 * BLOCK]
         assert hub.sent["model.safetensors"] == len(WEIGHTS)
+
+
+@pytest.mark.usefixtures("revision")
+def test_a_server_that_hangs_is_left(hub: LocalHub, tmp_path: Path) -> None:
+    hub.faults.stall["model.safetensors"] = [20]
+    before = time.monotonic()
+    fetched(locate(hub, tmp_path, HF_HUB_DOWNLOAD_TIMEOUT="1"))
+    assert time.monotonic() - before < 20
+
+
+@pytest.mark.usefixtures("revision")
+def test_two_processes_fetch_once(hub: LocalHub, tmp_path: Path) -> None:
+    hub.faults.seconds_per_block = 0.05
+    both = [start(["-c", LOCATE], tmp_path, environment(hub.url, tmp_path / "home")) for _ in range(2)]
+    for process in both:
+        out, error = process.communicate(timeout=120)
+        assert (Path(out.strip()) / "model.safetensors").read_bytes() == WEIGHTS, error
+    assert hub.sent["model.safetensors"] == len(WEIGHTS)
 
 
 def test_a_server_without_ranges_is_asked_for_the_whole(hub: LocalHub, revision: str, tmp_path: Path) -> None:
@@ -184,14 +203,16 @@ def test_ctrl_c_ends_at_once_and_keeps_what_came(hub: LocalHub, revision: str, t
 
 def test_without_network_what_is_missing_is_told(hub: LocalHub, revision: str, tmp_path: Path) -> None:
     line = last_line(locate(hub, tmp_path, HF_ENDPOINT="http://127.0.0.1:9"))
-    assert line.startswith(f"models.m: model 'org/small' at {revision} is not (whole) in {tmp_path}/home/hub, and http")
+    assert line.startswith(
+        f"models.m: hub:org/small at {revision} is not (whole) in {tmp_path}/home/hub, and cannot be fetched: http"
+    )
     assert "run again with a network" in line and "HF_ENDPOINT" in line and "HF_HOME" in line
     line = last_line(locate(hub, tmp_path, HF_HUB_OFFLINE="1"))
-    assert "HF_HUB_OFFLINE forbids to fetch it: run once without" in line
+    assert "cannot be fetched while HF_HUB_OFFLINE is set: run once" in line
     # Half of it is not enough.
     place = fetched(locate(hub, tmp_path))
     (place / "tokenizer.json").unlink()
-    assert "models.m: model 'org/small'" in last_line(locate(hub, tmp_path, HF_HUB_OFFLINE="1"))
+    assert "models.m: hub:org/small at" in last_line(locate(hub, tmp_path, HF_HUB_OFFLINE="1"))
     # A file that something cut is fetched again.
     fetched(locate(hub, tmp_path))
     os.truncate((place / "model.safetensors").resolve(), 1000)
@@ -259,4 +280,4 @@ def test_pin_prints_the_commit_that_main_is(hub: LocalHub, revision: str, tmp_pa
     result = run([*command, "--revision", revision], tmp_path, environment(hub.url, tmp_path / "home"))
     assert result.stdout == f"revision: {revision}\n"
     result = run([*command, "--dataset"], tmp_path, environment(hub.url, tmp_path / "home"))
-    assert last_line(result).startswith(f"pin.name: no dataset 'org/small' at {hub.url}")
+    assert last_line(result).startswith(f"pin.name: no data set 'org/small' at {hub.url}")
