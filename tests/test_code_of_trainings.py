@@ -31,10 +31,10 @@ DECIDE_NOT: dict[str, set[str]] = {
     "finetune": SHOWN | READ,
     "qlora": FETCHED
     | {"statistics.bootstrap", "lora.validation_losses", "lora.memory", "adapters.model_card"}
-    | {"adapters.one_answer", "lora.preflight"},
+    | {"adapters.one_answer", "lora.preflight", "weights.free_memory"},
     "grpo": FETCHED
     | {"statistics.bootstrap", "grpo.format_gain", "adapters.model_card", "grpo.reward_audit"}
-    | {"grpo.reward_curve", "languages.english_or_not"},
+    | {"grpo.reward_curve", "languages.english_or_not", "conversations.replies"},
 }
 
 

@@ -102,4 +102,4 @@ def _gives(sentences: list[str], refusing: list[bool], question: str, reference:
     known = {token.word for token in frame(question)}
     facts = {token.word for token in frame(reference) if token.kind == "#"} - known
     said = {token.word for token in frame(told)}
-    return token_f1(told, reference) >= SAME_ANSWER or (bool(facts) and facts <= said)
+    return (token_f1(told, reference) or 0) >= SAME_ANSWER or (bool(facts) and facts <= said)
