@@ -119,8 +119,8 @@ def make_requests(
     asked_with = prompts["reasoning_prompt" if settings.reasoning else "answer_from_context_prompt"]
     wording = AnswerWording(system=prompts["instruct_system_prompt"], with_context=asked_with)
     entry = load_model_entry(base)
-    directory, fmt = huggingface_directory(entry), ChatFormat.of(entry)
-    tokenizer = load_tokenizer(directory)
+    fmt = ChatFormat.of(entry)
+    tokenizer = load_tokenizer(huggingface_directory(entry))
 
     def count(messages: Sequence[Message]) -> int:
         return len(encode(tokenizer, render(tokenizer, messages, fmt, generation_prompt=True)))
