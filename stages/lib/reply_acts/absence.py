@@ -8,7 +8,7 @@ its features are what refusal_reader.py learns from, so a long sentence is read 
 
 from collections.abc import Iterator
 
-from stages.lib.answers.reply_frames import BEGIN, END, NUMBER, OTHER, Token, frame
+from stages.lib.reply_acts.reply_frames import BEGIN, END, NUMBER, OTHER, Token, frame
 
 Features = dict[str, int]
 
