@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.encoding import encode
+from stages.lib.conversations.rendering import fitted, render
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
 from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_csv
@@ -34,9 +37,8 @@ from stages.lib.evaluation.systems import (
 )
 from stages.lib.evaluation.win_rate import AnswerPair, Preference, judge_by_likelihood, judge_by_rating
 from stages.lib.llm.asking import open_model
-from stages.lib.llm.chat_text import prompt_tokens
 from stages.lib.llm.in_flight import top_reasons
-from stages.lib.replying.conversation_replies import ConversationReply
+from stages.lib.replying.conversation_replies import Conversation, ConversationReply
 from stages.lib.weights.base import check_adapter, context_length, load_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry, load_model_entry
@@ -143,8 +145,8 @@ def ask_system(
             return ask_transformers(params.base, base, adapter, conversations, windows, asking=params.asking)
         case "gguf":
             tokenizer = load_tokenizer(huggingface_directory(base))
-            longest = max(len(prompt_tokens(tokenizer, conversation)) for conversation in conversations)
-            return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking, longest)
+            longest = max(prompt_lengths(tokenizer, base, conversations, [name] * len(conversations)))
+            return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking, longest, base.thinking)
         case _:
             assert_never(name)
 
@@ -184,6 +186,18 @@ def room_for_prompts(params: Params, base: ModelEntry) -> int:
             "tokens in all"
         )
     return limits[name] - params.max_new_tokens
+
+
+def prompt_lengths(
+    tokenizer: Any, base: ModelEntry, conversations: Sequence[Conversation], names: Sequence[str]
+) -> list[int]:
+    """Tokens of each prompt. Raises `ValueError` naming the record that the chat template refuses."""
+    fmt = ChatFormat.of(base)
+    prompts = [
+        render(tokenizer, turns, fmt, generation_prompt=True, where=f"{TEST}: {name}")
+        for turns, name in zip(conversations, names, strict=True)
+    ]
+    return [len(encode(tokenizer, prompt)) for prompt in prompts]
 
 
 def similarities(
@@ -241,14 +255,16 @@ def main() -> None:
     records = read_jsonl(TEST, required=["id", "kind", "messages", "context", "question", "answer"])
     tokenizer = load_tokenizer(huggingface_directory(base))
     limit = room_for_prompts(params, base)
-    lengths = [len(prompt_tokens(tokenizer, prompt_of(record))) for record in records]
+    prompts, names = [prompt_of(record) for record in records], [str(record["id"]) for record in records]
+    lengths = prompt_lengths(tokenizer, base, prompts, names)
     chosen, counts = choose_questions(records, lengths, limit, params.questions, params.seed)
     if not chosen:
         raise ValueError(f"{TEST}: none of {len(records)} questions fits into {limit} tokens: {counts['dropped']}")
     source = read_source(params.general_text(), max_chars=10_000_000)
     windows = text_windows(tokenizer, source, params.forgetting_tokens, params.forgetting_texts)
     watch.lap("read")
-    conversations = [prompt_of(record) for record in chosen]
+    # A system turn that the template has no place for is folded here: llama.cpp would do it in a way of its own.
+    conversations = [fitted(tokenizer, prompt_of(record), ChatFormat.of(base), record["id"]) for record in chosen]
     answers: dict[str, Answers] = {}
     for system in params.systems:
         answers[system] = ask_system(system, params, base, conversations, windows)

@@ -19,7 +19,8 @@ from stages.lib.adapters.resuming import last_whole_checkpoint, logged, prune_fi
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
-from stages.lib.core.hashes import file_sha256
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_csv
@@ -139,8 +140,10 @@ class Params:
         return pick(GRPOSettings, self)
 
 
-def read_splits(params: Params, tokenizer: Any, context: int) -> dict[str, PromptSplit]:
-    """The three splits of data/instruct/qar; a prompt that leaves no room for a reply in `context` tokens is dropped.
+def read_splits(params: Params, tokenizer: Any, fmt: ChatFormat, context: int) -> dict[str, PromptSplit]:
+    """The three splits of data/instruct/qar, written as `fmt` says.
+
+    A prompt that leaves no room for a reply in `context` tokens is dropped.
 
     Raises:
         ValueError: a file is missing or broken, no record of a split fits, or all answers are the same.
@@ -151,13 +154,13 @@ def read_splits(params: Params, tokenizer: Any, context: int) -> dict[str, Promp
         raise ValueError(
             f"max_new_tokens: {params.max_new_tokens} leaves no room for a prompt: {params.base} takes {context}"
         )
-    return make_splits(files, tokenizer, shots=params.shots, max_tokens=most)
+    return make_splits(files, tokenizer, shots=params.shots, max_tokens=most, fmt=fmt)
 
 
 def adapter_directory(params: Params, inputs: Sequence[str]) -> Path:
     """Where this training's checkpoints and the base's replies lie: a hash of what decides them.
 
-    `inputs`: fingerprints of the data, of the base and of the embedder.
+    `inputs`: fingerprints of the data, of the base and how its conversations are written, and of the embedder.
     """
     from stages.lib.grpo.run import train_adapter  # loads torch
 
@@ -219,7 +222,8 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
     params = replace(params, dtype=dtype)
     base = load_model_entry(params.base)
     tokenizer = load_tokenizer(huggingface_directory(base))
-    splits = read_splits(params, tokenizer, context_length(base))
+    fmt = ChatFormat.of(base)
+    splits = read_splits(params, tokenizer, fmt, context_length(base))
     train_set, audit_set, test_set = (
         splits["train"].first(params.train_limit),
         splits["val"].first(params.audit_prompts),
@@ -227,7 +231,7 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
     )
     identity = base_identity(base)
     data = {name: file_sha256(QAR / f"qar_{name}.jsonl") for name in splits}
-    directory = adapter_directory(params, [identity, *embedder.identity, *data.values()])
+    directory = adapter_directory(params, [identity, ledger_key(fmt.facts), *embedder.identity, *data.values()])
 
     def encode(texts: Sequence[str]) -> Floats:
         return embedder.encode_documents(texts, progress=None).astype(np.float64)

@@ -32,6 +32,7 @@ from stages.lib.adapters.resuming import last_whole_checkpoint, logged, prune_fi
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.core.hashes import file_sha256
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load, pick
@@ -42,6 +43,7 @@ from stages.lib.lora.chat_set import Batching, ChatSet, check_longest, encode, r
 from stages.lib.lora.memory import read_shape
 from stages.lib.lora.preflight import check_packing
 from stages.lib.lora.validation_losses import Losses, fall, kept_losses, sample_losses
+from stages.lib.reading.chats import read_chats, write_dropped
 from stages.lib.weights.base import ADAPTER_WEIGHTS, base_identity, free_memory, load_tokenizer, put_adapter
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import Dtype, ModelEntry, load_model_entry, resolved_dtype
@@ -119,9 +121,16 @@ def adapter_directory(params: Params, base: ModelEntry, data_hash: str) -> Path:
     decisive = deciding(params, DECIDE, DECIDE_NOT) | {
         "sequences": params.batching().sequences,
         "dtype": resolved_dtype(params.dtype),
+        "chat_format": ChatFormat.of(base).facts,
     }
     code = code_identity(
-        huggingface_directory, load_tokenizer, encode, plan_steps, train_adapter, without=[check_packing]
+        read_chats,
+        huggingface_directory,
+        load_tokenizer,
+        encode,
+        plan_steps,
+        train_adapter,
+        without=[check_packing],
     )
     return training_directory("qlora", decisive, [data_hash, base_identity(base)], code, PACKAGES)
 
@@ -149,7 +158,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
         ValueError: data that cannot be learned from, too little memory, a diverging loss, a full disk.
     """
     base = load_model_entry(params.base)
-    data = read_chat_set(FILES, huggingface_directory(base), params.batching())
+    data = read_chat_set(FILES, huggingface_directory(base), params.batching(), ChatFormat.of(base))
     watch.lap("data")
     shape = read_shape(data.place, params.lora())
     directory = adapter_directory(params, base, data.data_hash)
@@ -184,6 +193,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
 
     result = fall(before, after, params.bootstrap_samples, params.seed)
     write_card(target, card(params, base, data, dtype, result))
+    write_dropped(target / "dropped.jsonl", data.dropped)
     write_metrics(
         "qlora",
         {**data.counts, "dtype": dtype, "final_train_loss": rows[-1]["train_loss"], **result},

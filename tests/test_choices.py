@@ -12,7 +12,7 @@ from gguf import GGMLQuantizationType as Type
 
 from stages import embed, eval, qlora
 from stages.lib.adapters.device import check_attention
-from stages.lib.adapters.lora import Lora, load_unsloth, set_checkpointing
+from stages.lib.adapters.lora import check_unsloth, set_checkpointing
 from stages.lib.adapters.schedule import Schedule
 from stages.lib.chats.edge_cases import EDGE_KINDS, EdgeKind, wanted_counts, write_edge_cases
 from stages.lib.evaluation.win_rate import WORTH, Outcome
@@ -173,6 +173,5 @@ def test_fused_attention_has_one_size_more_than_the_mix() -> None:
 def test_unsloth_has_no_selective_checkpointing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    lora = Lora(r=1, lora_alpha=1, lora_dropout=0.0, target_modules=[])
     with pytest.raises(ValueError, match=r"gradient_checkpointing: unsloth has none and full"):
-        load_unsloth(Path("x"), "float32", lora, max_length=8, seed=0, checkpointing="selective")
+        check_unsloth("selective")

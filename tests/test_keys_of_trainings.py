@@ -1,5 +1,6 @@
 """Another value of a knob is another training, but for the few that may change between a kill and the next run."""
 
+import datetime
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -166,3 +167,12 @@ def test_other_data_or_weights_are_another_training(project: Path, monkeypatch: 
     after = found()
     assert before[2] != after[2]
     assert before[4] != after[4]
+
+
+def test_how_conversations_are_written_is_part_of_the_key(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, entry = CASES["qlora"][0], load_model_entry("tiny")
+    before = stages.qlora.adapter_directory(params, entry, "data")
+    for change in ({"thinking": True}, {"system_role": "fold"}):
+        assert stages.qlora.adapter_directory(params, replace(entry, **change), "data") != before
+    monkeypatch.setattr("stages.lib.conversations.chat_format.TODAY", datetime.date(2030, 1, 1))
+    assert stages.qlora.adapter_directory(params, entry, "data") != before

@@ -118,14 +118,10 @@ def load_unsloth(
 ) -> Any:
     """The same by unsloth, whose kernels need a CUDA GPU; only in a process of its own (own_process tells why).
 
-    Import trl only after this: unsloth patches it.
-
-    Raises:
-        ValueError: no CUDA GPU, unsloth is not installed, or a checkpointing that it lacks.
+    `check_unsloth` says first whether it can. Import trl only after this: unsloth patches it.
     """
     import torch
 
-    check_unsloth(checkpointing)
     match checkpointing:
         case "none":
             full: str | bool = False

@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.encoding import encode
+from stages.lib.conversations.rendering import render
 from stages.lib.evaluation.forgetting import Floats, window_losses
 from stages.lib.llm.asking import open_model
-from stages.lib.llm.chat_text import prompt_tokens
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Sampling
 from stages.lib.replying.conversation_replies import Conversation, ConversationReply, samplings
 from stages.lib.replying.kept_replies import AnsweringModel, Batches, reply_ledger
@@ -60,7 +62,11 @@ def ask_transformers(
             base, entry, adapter, dtype=asking.dtype, batch_size=asking.batch_size, merged=False, ledger=ledger
         )
         with closing(model):
-            prompts = [prompt_tokens(model.tokenizer, conversation) for conversation in conversations]
+            fmt = ChatFormat.of(entry)
+            prompts = [
+                encode(model.tokenizer, render(model.tokenizer, turns, fmt, generation_prompt=True))
+                for turns in conversations
+            ]
             asked = samplings(len(prompts), asking.max_new_tokens, asking.temperature, asking.seed)
             return Answers(replies=model.replies(prompts, asked), losses=kept_losses(model, windows))
 
@@ -80,10 +86,12 @@ def kept_losses(system: AnsweringModel, windows: Sequence[list[int]]) -> Floats:
     return np.array([found["nats"] for found in system.kept(questions, window_losses, compute)])
 
 
-def ask_gguf(file: Path, conversations: Sequence[Conversation], asking: Asking, longest: int = 0) -> Answers:
+def ask_gguf(
+    file: Path, conversations: Sequence[Conversation], asking: Asking, longest: int = 0, thinking: bool = False
+) -> Answers:
     """Lets a GGUF file answer through llama.cpp, its chat template included; the replies are kept.
 
-    `longest`: tokens of the longest prompt, by the base's tokenizer.
+    `longest`: tokens of the longest prompt, by the base's tokenizer; `thinking`: it may think before it answers.
 
     Raises:
         ValueError: the file is damaged, or a conversation is more than a system and a user's turn, or too long.
@@ -99,7 +107,7 @@ def ask_gguf(file: Path, conversations: Sequence[Conversation], asking: Asking, 
     ]
     context = min(gguf_context(file), max(LEAST_CONTEXT, longest + asking.max_new_tokens + SPARE))
     # One at a time: what llama.cpp computes together depends on the clock, and with it the last digits and the replies.
-    entry = ModelEntry(source=f"path:{file}", backend="llama_cpp", context=context, concurrency=1)
+    entry = ModelEntry(source=f"path:{file}", backend="llama_cpp", context=context, concurrency=1, thinking=thinking)
     with open_model(entry) as model:
         found = model.generate(requests)
     for i, reply in enumerate(found):

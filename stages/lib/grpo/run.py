@@ -19,9 +19,13 @@ from stages.lib.adapters.lora import Backend, Lora, load_unsloth, lora_config
 from stages.lib.adapters.own_process import in_own_process
 from stages.lib.adapters.resuming import train_on
 from stages.lib.adapters.schedule import Schedule
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.markup import template_text
 from stages.lib.core.records import Message
+from stages.lib.grpo.prompt_tokens import with_our_prompts
 from stages.lib.grpo.rewards import Name, ReasoningSample, Reward
 from stages.lib.grpo.settings import GRPOSettings, prompt_order, training_set, trl_config, trl_reward
+from stages.lib.replies.thinking import visible
 from stages.lib.weights.base import load_base, load_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import Dtype, ModelEntry
@@ -101,10 +105,15 @@ def train(model: Any, tokenizer: Any, task: Task, rewards: Mapping[Name, Reward]
     from transformers import PrinterCallback
 
     settings, prompts, samples = task.settings, task.prompts, task.samples
+    fmt = ChatFormat.of(task.base)
+
+    def said(text: str) -> str:
+        return visible(text, fmt.thinking, template_text(tokenizer))
+
     order = prompt_order(len(prompts), settings.steps * settings.prompts_per_step, task.schedule.seed)
-    trainer = trainer_class(
+    trainer = with_our_prompts(trainer_class, fmt)(
         model=model,
-        reward_funcs=[trl_reward(name, reward) for name, reward in rewards.items()],
+        reward_funcs=[trl_reward(name, reward, said) for name, reward in rewards.items()],
         args=trl_config(
             settings,
             task.schedule,

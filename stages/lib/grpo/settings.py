@@ -1,7 +1,7 @@
 """One GRPO training: its knobs, its rewards as TRL wants them, its checkpoints and its curve."""
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, assert_never
@@ -141,11 +141,14 @@ def prompt_order(prompts: int, wanted: int, seed: int) -> list[int]:
     return [int(number) for number in np.concatenate(drawn)[:wanted]]
 
 
-def trl_reward(name: str, reward: Reward) -> Any:
-    """A reward as TRL calls it: columns of the data set by name, completions as messages or texts."""
+def trl_reward(name: str, reward: Reward, said: Callable[[str], str] = str) -> Any:
+    """A reward as TRL calls it: columns of the data set by name, completions as messages or texts.
+
+    `said`: takes away what was thought before the reply.
+    """
 
     def call(completions: Sequence[Any], **columns: Any) -> list[float]:
-        replies = [reply if isinstance(reply, str) else reply[0]["content"] for reply in completions]
+        replies = [said(reply if isinstance(reply, str) else reply[0]["content"]) for reply in completions]
         fields = ("id", "question", "context", "reasoning", "answer", "instruction")
         samples = [
             ReasoningSample(**dict(zip(fields, row, strict=True)))

@@ -12,9 +12,12 @@ from typing import Any
 
 import torch
 
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.encoding import encode
+from stages.lib.conversations.rendering import render
+from stages.lib.conversations.replies import reply_text
 from stages.lib.decoding import grouped_attention
 from stages.lib.decoding.roomy_cache import left_padded
-from stages.lib.llm.chat_text import decode_after, prompt_tokens
 from stages.lib.llm.protocol import Sampling
 from stages.lib.llm.transformers_generation import RunningReply, generate_rows, plan_batches
 from stages.lib.weights.base import end_tokens
@@ -28,7 +31,7 @@ Conversation = Sequence[Mapping[str, str]]  # {"role", "content"} turns, the las
 class ConversationReply:
     """What a model answered."""
 
-    text: str  # without special tokens
+    text: str  # without special tokens and without what was thought before it
     tokens: int  # that it wrote, without the end of its turn
     finished: bool  # it ended its turn itself; False: it was cut at max_new_tokens
 
@@ -42,6 +45,7 @@ def generate_replies(
     temperature: float,
     seed: int,
     batch_size: int,
+    fmt: ChatFormat = ChatFormat(),  # noqa: B008  # frozen
 ) -> list[ConversationReply]:
     """Answers each conversation by the tokenizer's chat template, in their order.
 
@@ -55,11 +59,15 @@ def generate_replies(
         temperature: 0 is greedy.
         seed: conversation i is sampled with seed + i.
         batch_size: conversations computed together.
+        fmt: how the model's conversations are written.
 
     Raises:
-        ValueError: no chat template, or a conversation that leaves no room for max_new_tokens.
+        ValueError: no chat template, one that refuses a conversation, or no room for max_new_tokens.
     """
-    prompts = [prompt_tokens(tokenizer, conversation) for conversation in conversations]
+    prompts = [
+        encode(tokenizer, render(tokenizer, turns, fmt, generation_prompt=True, where=f"conversation {i}"))
+        for i, turns in enumerate(conversations)
+    ]
     limit = size_in(model.config, "max_position_embeddings", model.name_or_path)
     for i, prompt in enumerate(prompts):
         if not 0 < len(prompt) <= limit - max_new_tokens:
@@ -68,9 +76,8 @@ def generate_replies(
                 f"{limit - max_new_tokens}; lower max_new_tokens or leave it out"
             )
     asked = samplings(len(prompts), max_new_tokens, temperature, seed)
-    written = dict(
-        pair for batch in write_replies(model, tokenizer, prompts, asked, batch_size=batch_size) for pair in batch
-    )
+    batches = write_replies(model, tokenizer, prompts, asked, batch_size=batch_size, thinking=fmt.thinking)
+    written = dict(pair for batch in batches for pair in batch)
     return [written[i] for i in range(len(prompts))]
 
 
@@ -87,6 +94,7 @@ def write_replies(
     *,
     batch_size: int,
     missing: Sequence[int] | None = None,
+    thinking: bool = False,
 ) -> Iterator[list[tuple[int, ConversationReply]]]:
     """Replies to prompts[i] for i in `missing` (None: all), batch by batch; the batches are planned over all prompts.
 
@@ -97,6 +105,7 @@ def write_replies(
         asked: how each is drawn.
         batch_size: replies computed together.
         missing: what is wanted of them.
+        thinking: whether the prompts let the model think before it answers.
     """
     wanted = range(len(prompts)) if missing is None else missing
     if not wanted:
@@ -104,9 +113,10 @@ def write_replies(
     write = _rows if _attends_to_everything(model) else _transformers
     with evaluating(model):
         for batch in write(model, tokenizer, prompts, asked, batch_size=batch_size, wanted=set(wanted)):
+            texts = [reply_text(tokenizer, prompts[i], new, thinking) for i, new, _ in batch]
             yield [
-                (i, ConversationReply(text=decode_after(tokenizer, prompts[i], new), tokens=len(new), finished=ended))
-                for i, new, ended in batch
+                (i, ConversationReply(text=text, tokens=len(new), finished=ended))
+                for text, (i, new, ended) in zip(texts, batch, strict=True)
             ]
 
 

@@ -65,7 +65,13 @@ class AnsweringModel:
             merged and adapter is not None,
             ledger,
         )
-        self._who = [base_identity(entry), dtype, self._merged, *map(file_sha256, adapter_files(adapter))]
+        self._who = [
+            base_identity(entry),
+            dtype,
+            entry.thinking,
+            self._merged,
+            *map(file_sha256, adapter_files(adapter)),
+        ]
         self._who += [
             f"{package} {importlib.metadata.version(package)}" for package in ("torch", "transformers", "peft")
         ]
@@ -93,7 +99,15 @@ class AnsweringModel:
         ]
 
         def compute(model: Any, missing: Sequence[int]) -> Batches:
-            batches = write_replies(model, self.tokenizer, prompts, asked, batch_size=self.batch_size, missing=missing)
+            batches = write_replies(
+                model,
+                self.tokenizer,
+                prompts,
+                asked,
+                batch_size=self.batch_size,
+                missing=missing,
+                thinking=self._entry.thinking,
+            )
             for batch in batches:
                 yield [(i, dataclasses.asdict(reply)) for i, reply in batch]
 

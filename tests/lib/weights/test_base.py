@@ -130,3 +130,30 @@ def test_a_tokenizer_of_foreign_code_alone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"no tokenizer\.json, .* without running code"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
+@pytest.mark.parametrize(
+    "modules", [["q_proj", "embed_tokens"], ["q_proj", "lm_head"], ["embed_tokens", "lm_head"], ["model.embed_tokens"]]
+)
+@pytest.mark.parametrize("beside", [False, True], ids=["adapter_alone", "with_the_bases_matrices"])
+def test_a_published_adapter_on_embeddings_loads_and_runs_as_it_was(
+    adapter: Path, modules: list[str], beside: bool
+) -> None:
+    """Tied ones; peft writes the base's matrices beside the adapter where it is not told otherwise."""
+    import torch
+
+    model, tokenizer = load_base(load_model_entry("first"))
+    tuned = add_lora(model, Lora(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=modules), seed=0).eval()
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name or "lora_embedding_A" in name:
+            parameter.data += torch.randn(parameter.shape)
+    tokens = torch.arange(40)[None]
+    with torch.no_grad():
+        expected = tuned(tokens).logits
+    publish(adapter, tuned, tokenizer, facts(), "# card")
+    if beside:
+        tuned.save_pretrained(adapter, save_embedding_layers=True)
+    loaded, _ = load_adapter("first", load_model_entry("first"), adapter)
+    with torch.no_grad():
+        assert torch.equal(loaded(tokens).logits, expected)
