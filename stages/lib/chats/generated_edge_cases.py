@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from stages.lib.answers.refusing import says_not_told
 from stages.lib.answers.statements import holds
 from stages.lib.chats.collect_items import text_fault
 from stages.lib.chats.false_premises import Premises
@@ -23,6 +22,7 @@ from stages.lib.qa.questions import repeats
 from stages.lib.question_forms.question_faults import question_fault
 from stages.lib.reading.documents import Drop
 from stages.lib.replies.json_objects import find_json_object
+from stages.lib.reply_acts.refusing import says_not_told
 
 MAX_CHARS = 600  # of each part of a reply
 
