@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from stages.lib.answers.statements import holds
 from stages.lib.chats.collect_items import text_fault
-from stages.lib.chats.false_premises import Premises
+from stages.lib.chats.false_premises import Premise, Premises
 from stages.lib.chats.qa_items import Change, Kind, QAItem
 from stages.lib.chats.qasa import clean
 from stages.lib.chats.refusals import variant
@@ -77,12 +77,12 @@ def write_premises(
     true: dict[str, Premises | Drop] = {}
     for item, reply in zip(items, replies, strict=True):
         found = _read_false_premise(item, reply, prompt)
-        false[item.id] = found if isinstance(found, Drop) else {"generated": found}
+        false[item.id] = found if isinstance(found, Drop) else {"generated": Premise(found)}
         right = found if isinstance(found, Drop) else _with_the_true_value(item, found, confirmations)
         if isinstance(right, Drop):
             true[item.id] = Drop(f"true_premise:generator:{item.id}", right.reason, right.detail)
         else:
-            true[item.id] = {"generated": right}
+            true[item.id] = {"generated": Premise(right)}
     return false, true
 
 
