@@ -18,6 +18,8 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "leads": answer.lead,
         "answer": answer.text,
         "reasoning": answer.reasoning,
+        "thinking": answer.thinking,
+        "cut_off": answer.cut_off,
         "citations": [citation_json(quote) for quote in answer.citations] if answer.answerable else [],
         "nearest": [] if answer.answerable else [citation_json(quote) for quote in answer.citations],
         "passages": [

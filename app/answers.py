@@ -100,5 +100,5 @@ class Answers:
 
 
 def _turn(answer: Answer, model: str) -> Record:
-    wrote = model if answer.text or answer.reasoning else ""
+    wrote = model if answer.text or answer.reasoning or answer.thinking else ""
     return answer_json(answer) | {"model": wrote, "stopped": answer.stopped, "rating": ""}

@@ -12,7 +12,7 @@ from stages.lib.answering.evidence import DocumentIndex, Evidence
 from stages.lib.answering.follow_up import searched_question
 from stages.lib.answering.prompting import AnswerWording, build_messages
 from stages.lib.answers.reasoned_answers import written_parts
-from stages.lib.chat.events import Finished, Piece, PromptProgress, Queued, Stream, Thought
+from stages.lib.chat.events import Event, Finished, Piece, PromptProgress, Queued, Recalled, Stream, Thought
 from stages.lib.core.records import Message
 from stages.lib.passages.passages import Quote
 
@@ -26,8 +26,10 @@ class Answer:
     evidence: Evidence | None = None  # None: not searched yet
     citations: list[Quote] = field(default_factory=list)  # verbatim, best first
     progress: str = "searching"  # what is going on, for people; "": done
+    thinking: str = ""  # what a reasoning model thought before it wrote
     reasoning: str = ""  # of the model, before #####
     text: str = ""  # of the model
+    cut_off: bool = False  # at the most tokens of a reply, perhaps while it was still thinking
     lead: Literal["quotes", "model"] = "quotes"  # what stands first
     stopped: bool = False
     error: str = ""
@@ -117,8 +119,8 @@ class Assistant:
         answer.stopped = answer.stopped or bool(stop and stop.is_set())
         yield answer
 
-    def _follow(self, events: Generator[Any, None, None], answer: Answer) -> Generator[Answer, None, None]:
-        reply = thought = ""
+    def _follow(self, events: Generator[Event, None, None], answer: Answer) -> Generator[Answer, None, None]:
+        reply = ""
         finished = False
         for event in events:
             match event:
@@ -127,14 +129,16 @@ class Assistant:
                 case PromptProgress(processed, total):
                     answer.progress = f"reading {processed:,} of {total:,} tokens"
                 case Thought(text):
-                    thought += text
-                    answer.progress = "writing"
+                    answer.thinking += text
+                    answer.progress = "thinking"
                 case Piece(text):
                     reply += text
                     answer.progress = "writing"
-                case Finished():
-                    finished = True
-            reasoning, answer.text = written_parts(reply)
-            answer.reasoning = thought + reasoning
+                case Recalled():
+                    answer.thinking, reply = answer.thinking + reply, ""
+                    answer.progress = "thinking"
+                case Finished(reason=reason):
+                    finished, answer.cut_off = True, reason == "length"
+            answer.reasoning, answer.text = written_parts(reply)
             yield answer
         answer.stopped = not finished

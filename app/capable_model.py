@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from stages.lib.answering.follow_up import searched_question
-from stages.lib.chat.events import Finished, Piece, Stream
+from stages.lib.chat.events import Finished, Piece, Recalled, Stream
 from stages.lib.core.params import fill
 from stages.lib.core.records import Message
 from stages.lib.passages.passages import Quote, readable
@@ -103,6 +103,8 @@ def _reply(
                 match event:
                     case Piece(piece):
                         text += piece
+                    case Recalled():
+                        text = ""
                     case Finished(reason="stop"):
                         whole = True
     except ValueError:  # StreamError, or a model that cannot be loaded: the answer itself will say so

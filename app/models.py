@@ -60,13 +60,16 @@ def open_choice(name: str, settings: ChatSettings, release: Path = RELEASE) -> S
     if name == NONE:
         return None
     if name == RELEASED:
-        entry = ModelEntry(source=f"path:{find_gguf(release)}", backend="llama_cpp")
+        base = load_model_entry(str(read_param("gguf.base")))
+        source = f"path:{find_gguf(release)}"
+        entry = ModelEntry(source=source, backend="llama_cpp", thinking=base.thinking, system_role=base.system_role)
     else:
         entry = load_model_entry(name)
         if entry.backend == "transformers" and entry.source.endswith(".gguf"):
             entry = replace(entry, backend="llama_cpp")
     if entry.backend == "llama_cpp":
-        entry = replace(entry, context=settings.context_tokens, concurrency=AT_ONCE)
+        layers = settings.gpu_layers or entry.gpu_layers
+        entry = replace(entry, context=settings.context_tokens, concurrency=AT_ONCE, gpu_layers=layers)
     return open_entry(entry, max_new_tokens=settings.max_new_tokens, temperature=settings.temperature, seed=0)
 
 

@@ -34,17 +34,17 @@ async function send(files) {
 
 // What the person unfolded stays unfolded when the text is drawn anew.
 const unfolded = new Set();
+const fold = (details) => `${details.closest('.turn')?.dataset.turn} ${details.dataset.fold}`;
 element.addEventListener('click', (event) => {
   const details = event.target.closest('summary')?.parentElement;
-  const turn = details?.closest('.turn')?.dataset.turn;
-  if (details && details.open) unfolded.delete(turn);
-  else if (details) unfolded.add(turn);
+  if (details && details.open) unfolded.delete(fold(details));
+  else if (details) unfolded.add(fold(details));
 });
 
 let turns = 0;
 watch('value', () => {
   element.querySelectorAll('.turn details').forEach((details) => {
-    if (unfolded.has(details.closest('.turn').dataset.turn)) details.open = true;
+    if (unfolded.has(fold(details))) details.open = true;
   });
   // The page is moved to what is marked on it; the conversation to the beginning of a new turn.
   const page = element.closest('#page');

@@ -28,6 +28,8 @@ THUMB = (  # Feather's icon, MIT; page.css turns it for "down"
     'M7 22H4a2 2 0 0 1-2-2v-7a2 2 0 0 1 2-2h3"/></svg>'
 )
 NO_WORDS = "The model wrote nothing."
+STILL_THINKING = "It was cut off while it was still thinking: chat.max_new_tokens allows more."
+CUT_OFF = "cut off: chat.max_new_tokens allows more"
 
 
 def talk_html(turns: Sequence[Record], live: Record | None = None, progress: str = "") -> str:
@@ -119,20 +121,28 @@ def _items(quotes: Sequence[dict[str, Any]], turn: int) -> str:
 
 
 def _words(turn: Record, live: bool) -> str:
-    reasoning, answer = turn["reasoning"], turn["answer"]
-    if not reasoning and not answer:
+    # Turns that were kept before these two keys were known have neither.
+    thinking, reasoning, answer = turn.get("thinking", ""), turn["reasoning"], turn["answer"]
+    cut = bool(turn.get("cut_off")) and not live
+    if not thinking and not reasoning and not answer:
         return ""
-    marked = (
-        "" if turn["leads"] == "model" else '<div class="note">In the words of a small model, which may be wrong:</div>'
+    marked = "" if turn["leads"] == "model" else f'<div class="note">{SMALL_MODEL}</div>'
+    thought = _folded("Thinking", "thought", thinking, live and not reasoning and not answer)
+    reasoned = _folded("Reasoning", "said", reasoning, live and not answer)
+    nothing = "" if live else STILL_THINKING if cut and thinking and not reasoning else NO_WORDS
+    said = f'<div class="said">{escaped(answer or nothing)}</div>'
+    end = f'<div class="note">{CUT_OFF}</div>' if cut and (answer or reasoning) else ""
+    return f'<div class="words" data-leads="{escaped(turn["leads"])}">{marked}{thought}{reasoned}{said}{end}</div>'
+
+
+def _folded(title: str, kind: str, text: str, unfold: bool) -> str:
+    if not text.strip():
+        return ""
+    opened = "open" if unfold else ""
+    return (
+        f'<details {opened} data-fold="{kind}"><summary>{title}</summary>'
+        f'<div class="{kind}">{escaped(text.strip())}</div></details>'
     )
-    thought = ""
-    if reasoning:
-        unfold = "open" if live and not answer else ""
-        thought = (
-            f'<details {unfold}><summary>Reasoning</summary><div class="said">{escaped(reasoning)}</div></details>'
-        )
-    said = f'<div class="said">{escaped(answer or ("" if live else NO_WORDS))}</div>'
-    return f'<div class="words" data-leads="{escaped(turn["leads"])}">{marked}{thought}{said}</div>'
 
 
 def _thumbs(turn: Record, number: int) -> str:

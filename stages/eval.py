@@ -16,13 +16,13 @@ from stages.lib.corpus.sources import DocumentSource, parse_source, read_source
 from stages.lib.embedding.embedders import open_embedder
 from stages.lib.evaluation.chart import draw
 from stages.lib.evaluation.comparison import compare_systems
-from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.evaluation_report import caption, report
 from stages.lib.evaluation.evaluation_tables import evaluation_rows
 from stages.lib.evaluation.forgetting import forgetting, text_windows
-from stages.lib.evaluation.held_out import choose_questions, context_length, make_pairs, prompt_of
+from stages.lib.evaluation.held_out import choose_questions, make_pairs, prompt_of
 from stages.lib.evaluation.reply_scores import make_measures, not_scored, reply_similarities, score_reply, win_row
 from stages.lib.evaluation.systems import (
+    SPARE,
     Answers,
     Asking,
     SystemName,
@@ -30,12 +30,14 @@ from stages.lib.evaluation.systems import (
     ask_transformers,
     check_gguf,
     find_gguf,
+    gguf_context,
 )
 from stages.lib.evaluation.win_rate import AnswerPair, Preference, judge_by_likelihood, judge_by_rating
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.chat_text import prompt_tokens
 from stages.lib.llm.in_flight import top_reasons
-from stages.lib.weights.base import check_adapter, load_tokenizer
+from stages.lib.replying.conversation_replies import ConversationReply
+from stages.lib.weights.base import check_adapter, context_length, load_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry, load_model_entry
 
@@ -126,7 +128,11 @@ def judge_pairs(params: Params, pairs: Mapping[str, Sequence[AnswerPair]]) -> tu
 
 
 def ask_system(
-    name: SystemName, params: Params, base: ModelEntry, conversations: Sequence[Any], windows: Sequence[list[int]]
+    name: SystemName,
+    params: Params,
+    base: ModelEntry,
+    conversations: Sequence[Any],
+    windows: Sequence[list[int]],
 ) -> Answers:
     """What a system says to the conversations; `base` is the entry of `params.base`."""
     match name:
@@ -136,7 +142,9 @@ def ask_system(
             adapter = MODELS / f"{params.base}-{name}"
             return ask_transformers(params.base, base, adapter, conversations, windows, asking=params.asking)
         case "gguf":
-            return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking)
+            tokenizer = load_tokenizer(huggingface_directory(base))
+            longest = max(len(prompt_tokens(tokenizer, conversation)) for conversation in conversations)
+            return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking, longest)
         case _:
             assert_never(name)
 
@@ -157,6 +165,25 @@ def check_systems(params: Params, base: ModelEntry) -> None:
                 check_gguf(find_gguf(MODELS / "gguf"))
             case _:
                 assert_never(name)
+
+
+def room_for_prompts(params: Params, base: ModelEntry) -> int:
+    """Tokens of a prompt that every system takes beside a reply.
+
+    Raises:
+        ValueError: there is no room for a prompt.
+    """
+    limits = {params.base: context_length(base)}
+    if "gguf" in params.systems:
+        file = find_gguf(MODELS / "gguf")
+        limits[str(file)] = gguf_context(file) - SPARE
+    name = min(limits, key=lambda name: limits[name])
+    if limits[name] <= params.max_new_tokens:
+        raise ValueError(
+            f"eval.max_new_tokens: {params.max_new_tokens} leaves no room for a prompt: {name} takes {limits[name]} "
+            "tokens in all"
+        )
+    return limits[name] - params.max_new_tokens
 
 
 def similarities(
@@ -212,9 +239,8 @@ def main() -> None:
     base = load_model_entry(params.base)
     check_systems(params, base)
     records = read_jsonl(TEST, required=["id", "kind", "messages", "context", "question", "answer"])
-    directory = huggingface_directory(base)
-    tokenizer = load_tokenizer(directory)
-    limit = context_length(directory) - params.max_new_tokens
+    tokenizer = load_tokenizer(huggingface_directory(base))
+    limit = room_for_prompts(params, base)
     lengths = [len(prompt_tokens(tokenizer, prompt_of(record))) for record in records]
     chosen, counts = choose_questions(records, lengths, limit, params.questions, params.seed)
     if not chosen:

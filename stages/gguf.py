@@ -1,11 +1,11 @@
 """tuned model -> models/gguf/*.gguf, Modelfile: merge, quantize to the smallest type that passes the release gate.
 
 The types are tried in the order of `types`. One that misses a threshold is deleted, its numbers stay in
-metrics/gguf.json; when none passes, the stage fails.
+metrics/gguf.json; when none passes, the stage fails. Each is compared with the model as it was trained: an adapter on
+its base, not merged.
 Run: python -m stages.gguf
 """
 
-import copy
 import os
 import shutil
 from dataclasses import asdict, dataclass
@@ -13,28 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib.cache.place import cache_dir
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.rendering import folds
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import read_json_object, read_jsonl, write_text
-from stages.lib.gguf import layouts as gguf_layouts
-from stages.lib.gguf import vocabulary as gguf_vocabulary
-from stages.lib.gguf.gate_texts import HeldOut, read_held_out
-from stages.lib.gguf.llama_runtime import LlamaRuntime, check_installed
-from stages.lib.gguf.merging import Merged, open_base, open_directory, open_merged
+from stages.lib.gguf import memory
+from stages.lib.gguf.gate_texts import read_held_out
+from stages.lib.gguf.layouts import Layout, make_layout
+from stages.lib.gguf.llama_runtime import check_installed
+from stages.lib.gguf.merging import Merged, Source, adapter_source, base_source, directory_source, free_memory, merge
 from stages.lib.gguf.modelfile import make_modelfile
 from stages.lib.gguf.quantization import FileType
-from stages.lib.gguf.release_gate import (
-    Thresholds,
-    closeness,
-    closeness_faults,
-    log_probs,
-    make_windows,
-    run_checks,
-    runtime_faults,
-)
-from stages.lib.gguf.tensors import load_tensors
-from stages.lib.gguf.writing import write_gguf
-from stages.lib.weights.base import ADAPTER_CONFIG, end_tokens
+from stages.lib.gguf.release_gate import Thresholds, closeness, keep_log_probs, kept_log_probs, make_windows
+from stages.lib.gguf.trials import Gate, try_type
+from stages.lib.gguf.vocabulary import Vocabulary, read_vocabulary
+from stages.lib.weights.base import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_adapter, end_tokens
+from stages.lib.weights.free_memory import available_bytes
+from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import Dtype, load_model_entry
 
 MODELS_DIR = Path("models")
@@ -54,6 +50,7 @@ class Params:
     window: int  # tokens read at once, >= 2
     conversations: int  # held-out conversations that llama.cpp replies to, beside two short ones, >= 1
     max_new_tokens: int  # of a reply, >= 1
+    gpu_layers: int  # that a GPU computes in llama.cpp, where it is built for one; -1: all
     runtime_threads: int  # of llama.cpp; 1 where others use the machine, too: it gets many times slower otherwise
     max_mean_kl: float  # nats per token, KL(16-bit || quantized)
     min_top_agreement: float  # share of tokens with the same most likely successor, 0..1
@@ -61,7 +58,7 @@ class Params:
     min_runtime_agreement: float  # share of llama.cpp's greedy tokens that transformers draws from the same weights
     min_greedy_agreement: float  # likewise, from the 16-bit weights
     min_stopped: int  # replies that must end by themselves, >= 0
-    # Message shapes that may be read otherwise: decomposed_unicode for a tokenizer with NFC, which llama.cpp lacks.
+    # Message shapes that may be read otherwise, beside those that llama.cpp is known not to read (reported with why).
     excused_shapes: list[str]
 
     def __post_init__(self) -> None:
@@ -82,7 +79,17 @@ class Params:
         return Thresholds(**values | {"excused_shapes": tuple(self.excused_shapes)})
 
 
-def open_model(params: Params) -> Merged:
+@dataclass(frozen=True)
+class Release:
+    """What is released."""
+
+    source: Source
+    fmt: ChatFormat  # how its conversations are written
+    base: Path | None  # the directory whose config.json tells the sizes; None: our own GPT, which is small
+    adapter: int = 0  # bytes of the adapter
+
+
+def open_model(params: Params) -> Release:
     """The model to release: what lies in models/{model}, or the base of that name.
 
     Raises:
@@ -90,15 +97,20 @@ def open_model(params: Params) -> Merged:
     """
     directory = MODELS_DIR / params.model
     if not directory.is_dir():
-        return open_base(load_model_entry(params.model), params.dtype)
+        entry = load_model_entry(params.model)
+        return Release(base_source(entry, params.dtype), ChatFormat.of(entry), huggingface_directory(entry))
     if (directory / ADAPTER_CONFIG).is_file():
-        return open_merged(params.base, load_model_entry(params.base), directory, params.dtype)
+        entry = load_model_entry(params.base)
+        check_adapter(params.base, entry, directory)
+        size = (directory / ADAPTER_WEIGHTS).stat().st_size
+        source = adapter_source(params.base, entry, directory, params.dtype)
+        return Release(source, ChatFormat.of(entry), huggingface_directory(entry), size)
     if "tokenizer" in read_json_object(directory / "config.json"):
-        return open_own(directory, params.dtype)
-    return open_directory(directory, params.dtype)
+        return Release(own_source(directory, params.dtype), ChatFormat(), None)
+    return Release(directory_source(directory, params.dtype), ChatFormat(), directory)
 
 
-def open_own(directory: Path, dtype: Dtype) -> Merged:
+def own_source(directory: Path, dtype: Dtype) -> Source:
     """Our own GPT of a checkpoint, in transformers' layout.
 
     Raises:
@@ -112,83 +124,120 @@ def open_own(directory: Path, dtype: Dtype) -> Merged:
     converted = cache_dir() / "gguf" / "gpt-as-huggingface"
     shutil.rmtree(converted, ignore_errors=True)
     to_hf(model, load_tokenizer(tokenizer), converted)
-    return open_directory(converted, dtype)
+    return directory_source(converted, dtype)
 
 
-def export(params: Params, source: Merged, held: HeldOut, directory: Path, watch: Stopwatch) -> dict[str, Any]:
+def check_room(params: Params, release: Release, place: Path) -> dict[str, int]:
+    """The estimate of the memory that the release takes, in bytes by what takes them; empty for our own GPT.
+
+    Raises:
+        ValueError: there is too little memory.
+        OSError: there is too little room for the log-probabilities on the disk of `place`.
+    """
+    if release.base is None:
+        return {}
+    shape = memory.read_release_shape(release.base)
+    load = memory.ReleaseLoad(
+        window=params.window,
+        windows=params.held_out_tokens // params.window,
+        context=params.window + params.max_new_tokens,
+        adapter=release.adapter // memory.F32,
+    )
+    memory.check_disk(shape, load, place)
+    return memory.check_memory(shape, load, *available_bytes())
+
+
+def export(params: Params, release: Release, directory: Path, watch: Stopwatch) -> dict[str, Any]:
     """Writes the first type that passes into the directory, with its Modelfile; returns the metrics.
 
     Raises:
-        ValueError: the model's family or tokenizer is not known to llama.cpp.
+        ValueError: the model's family or tokenizer is not known to llama.cpp, or it gives NaN.
         OSError: no room on the disk.
     """
-    limits = params.thresholds()
-    model, tokenizer = source.model, source.tokenizer
-    state = model.state_dict()
-    layout = gguf_layouts.make_layout(model.config, {name: tuple(tensor.shape) for name, tensor in state.items()})
-    vocabulary = gguf_vocabulary.read_vocabulary(tokenizer, layout.vocabulary)
-    chat = bool(vocabulary.chat_template)
-    tokens = [tokenizer(text, add_special_tokens=not chat)["input_ids"] for text in held.texts]
-    windows = make_windows(tokens, min(params.window, layout.context), params.held_out_tokens)
-    reference = model.float()
-    expected = [log_probs(reference, window) for window in windows]
-    quantized = copy.deepcopy(reference)
+    limits, fmt = params.thresholds(), release.fmt
+    model, tokenizer = release.source.running()
+    held = read_held_out(
+        read_jsonl(Path(params.held_out)),
+        tokenizer,
+        fmt,
+        params.held_out,
+        prompts=params.conversations,
+        beginning=params.window // 4,
+    )
+    length = min(params.window, int(getattr(model.config, "max_position_embeddings", params.window)))
+    windows = make_windows([text.tokens for text in held.texts], length, params.held_out_tokens)
+    watch.lap("load")
+    scratch = directory / "log_probs"
+    scratch.mkdir(parents=True)
+    reference = keep_log_probs(model, windows, scratch)
     watch.lap("reference")
+    merged = merge(model)
+    layout, vocabulary = describe(params.model, release, merged, tokenizer)
+    merging = closeness(kept_log_probs(reference[:1]), merged.model, windows[:1])
+    result = {
+        "merged_modules": merged.merged_modules,
+        "untied": merged.untied,
+        "merging": {key: merging[key] for key in ("mean_kl", "top_agreement")},
+    }
+    gate = Gate(
+        source=release.source,
+        fmt=fmt,
+        tokenizer=tokenizer,
+        layout=layout,
+        vocabulary=vocabulary,
+        held=held,
+        windows=windows,
+        reference=reference,
+        ends=end_tokens(tokenizer, merged.model.config, vocabulary.end_of_turn),
+        limits=limits,
+        max_new_tokens=params.max_new_tokens,
+        threads=params.runtime_threads,
+        gpu_layers=params.gpu_layers,
+    )
+    ready = [merged]  # for the first type; no second model may lie beside the one that a trial loads
+    del model, merged
+    watch.lap("merge")
     name = params.model.replace("/", "-")
-    ends = end_tokens(tokenizer, model.config, vocabulary.end_of_turn)
     tried: dict[str, Any] = {}
     for file_type in params.types:
         file = directory / f"{name}-{file_type}.gguf"
-        written = write_gguf(
-            file,
-            layout=layout,
-            vocabulary=vocabulary,
-            tensor=state.__getitem__,
-            file_type=file_type,
-            name=name,
-        )
-        watch.lap(f"write_{file_type}")
-        load_tensors(quantized, file, layout)
-        found = closeness(expected, quantized, windows)
-        faults = closeness_faults(found, limits)
-        watch.lap(f"compare_{file_type}")
-        tried[file_type] = {"bytes": written.bytes, **written.description, **found}
-        if not faults:
-            longest = max(map(len, held.prompts), default=0) + params.max_new_tokens
-            with LlamaRuntime(file, max(512, longest + 8), params.runtime_threads) as runtime:
-                models = {"file": quantized, "reference": reference}
-                ran = run_checks(
-                    runtime,
-                    tokenizer,
-                    prompts=held.prompts,
-                    texts=held.texts[:8],
-                    models=models,
-                    ends=ends,
-                    max_new_tokens=params.max_new_tokens,
-                )
-            faults = runtime_faults(ran, limits, chat)
-            tried[file_type]["runtime"] = ran
-            watch.lap(f"run_{file_type}")
-        tried[file_type]["faults"] = faults
+        tried[file_type] = try_type(gate, file, file_type, ready.pop() if ready else None)
+        free_memory()
+        watch.lap(f"try_{file_type}")
         print(type_line(file_type, tried[file_type]), flush=True)
-        if not faults:
-            add_bos = vocabulary.add_bos
-            text = make_modelfile(file.name, tokenizer, layout.context, vocabulary.end_of_turn, add_bos)
+        if not tried[file_type]["faults"]:
+            text = make_modelfile(file.name, tokenizer, fmt, layout.context, vocabulary)
             write_text(directory / "Modelfile", text)
             break
         file.unlink()
-    released = next((kind for kind, result in tried.items() if not result["faults"]), None)
+    shutil.rmtree(scratch)
     return {
         "model": name,
-        "released": released,
-        "merged_modules": source.merged_modules,
+        "released": next((kind for kind, found in tried.items() if not found["faults"]), None),
+        **result,
         "architecture": layout.architecture,
         "pre_tokenizer": vocabulary.pre,
-        "chat_template": chat,
+        "chat_template": bool(vocabulary.chat_template),
+        "chat_format": fmt.facts | {"folds": bool(vocabulary.chat_template) and folds(tokenizer, fmt)},
         "held_out_tokens": windows.numel(),
+        "held_out_unfit": held.unfit,
         "thresholds": asdict(limits) | {"excused_shapes": list(limits.excused_shapes)},
         "types": tried,
     }
+
+
+def describe(name: str, release: Release, merged: Merged, tokenizer: Any) -> tuple[Layout, Vocabulary]:
+    """How the merged model is written.
+
+    Raises:
+        ValueError: llama.cpp lacks its family or its tokenizer, which the message names.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in merged.model.state_dict().items()}
+    try:
+        layout = make_layout(merged.model.config, shapes)
+        return layout, read_vocabulary(tokenizer, layout.vocabulary, release.fmt)
+    except ValueError as error:
+        raise ValueError(f"{name} ({release.source.name}): no GGUF file can be made of it: {error}") from error
 
 
 def type_line(kind: str, found: dict[str, Any]) -> str:
@@ -218,14 +267,13 @@ def main() -> None:
     watch = Stopwatch("gguf")
     params = load(Params, "gguf")
     check_installed()
-    records = read_jsonl(Path(params.held_out))
-    source = open_model(params)
-    held = read_held_out(records, source.tokenizer, params.held_out, params.conversations, params.window // 4)
-    watch.lap("merge")
+    release = open_model(params)
+    OUTPUT_DIR.parent.mkdir(parents=True, exist_ok=True)
+    estimated = check_room(params, release, OUTPUT_DIR.parent)
     temporary = OUTPUT_DIR.with_name(f".{OUTPUT_DIR.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # of a killed run
     try:
-        metrics = export(params, source, held, temporary, watch)
+        metrics = export(params, release, temporary, watch)
         write_metrics("gguf", metrics, headline)
         if metrics["released"] is None:
             lines = "\n".join(type_line(kind, found) for kind, found in metrics["types"].items())
@@ -234,7 +282,7 @@ def main() -> None:
         temporary.rename(OUTPUT_DIR)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    watch.write()
+    watch.write(estimated_memory_mb=round(sum(estimated.values()) / 1e6, 1))
     tried = len(metrics["types"])
     dropped = {"failed_the_gate": tried - 1, "not_tried": len(params.types) - tried}
     counts = {"in": len(params.types), "kept": 1, "dropped": dropped}

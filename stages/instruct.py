@@ -6,17 +6,17 @@ Run: python -m stages.instruct
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 
 from stages.lib.chats.abstracts import AbstractFiles, AnswerFiles, read_answers
 from stages.lib.chats.chat_records import Wording, chat_record, instruction_record, qar_record
 from stages.lib.chats.collect_items import ask_about_abstracts, checked, qasa_items, selected_items
 from stages.lib.chats.drop_counts import Account, sorted_counts
-from stages.lib.chats.edge_cases import EDGE_KINDS, EdgeKind, by_generator, by_rules, draw, wanted_counts
+from stages.lib.chats.edge_cases import EDGE_KINDS, EdgeKind, write_edge_cases
+from stages.lib.chats.give_away import give_away, warnings
 from stages.lib.chats.qa_items import QAItem
 from stages.lib.chats.qasa import read_qasa
 from stages.lib.chats.rated_chats import read_rated_chats
@@ -139,30 +139,6 @@ def gather(params: Params, prompts: dict[str, str], model: LanguageModel | None,
     return list(items.values())
 
 
-def edge_cases(
-    items: Sequence[QAItem],
-    groups: dict[str, str],
-    params: Params,
-    prompts: dict[str, str],
-    model: LanguageModel | None,
-) -> dict[EdgeKind, list[QAItem | Drop]]:
-    """The edge cases of one side, and what was dropped of their candidates."""
-    askable = [item for item in items if item.context and item.kind in ("selected", "abstract", "qasa", "rated")]
-    wanted = wanted_counts(items, params.shares)
-    found: dict[EdgeKind, list[QAItem | Drop]] = {kind: [] for kind in EDGE_KINDS}
-    for writer in params.edge_cases:
-        match writer:
-            case "rules":
-                written = by_rules(askable, groups, prompts)
-            case "generator":
-                assert model
-                written = by_generator(askable, wanted, prompts, model, params)
-            case _:
-                assert_never(writer)
-        found = {kind: [*found[kind], *written[kind]] for kind in EDGE_KINDS}
-    return {kind: draw(found[kind], wanted[kind]) for kind in EDGE_KINDS}
-
-
 def check_sides(chats: dict[ChatSplit, list[QAItem]], params: Params) -> None:
     """Raises `ValueError` where a side that was asked for has nothing."""
     wanted = {"train": 1.0, "val": params.val_fraction, "test": params.test_fraction}
@@ -200,7 +176,7 @@ def main() -> None:
         if failed := [line["detail"] for line in account.dropped if line["reason"] == "failed_request"]:
             print(f"instruct: {len(failed):,} requests failed: {top_reasons(failed)}")
         check_sides(plain, params)
-        edges = {split: edge_cases(plain[split], groups, params, prompts, model) for split in SPLITS}
+        edges = {split: write_edge_cases(plain[split], groups, prompts, model, params) for split in SPLITS}
         watch.lap("edge_cases")
     chats = dict(plain)
     for kind in EDGE_KINDS:
@@ -226,8 +202,15 @@ def main() -> None:
         instructions = [instruction_record(item) for item in chats[split]]
         write_json(OUT / ("finetune.json" if split == "train" else f"finetune_{split}.json"), instructions)
     write_jsonl(OUT / "dropped.jsonl", account.dropped)
-    metrics = make_metrics(account, chats, qar, groups)
+    told = give_away(*(premises(chats, kind) for kind in ("false_premise", "true_premise")))
+    metrics = make_metrics(account, chats, qar, groups) | {"give_away": told}
     write_metrics("instruct", metrics, headline)
+    if foreign := account.counts["false_premise"]["dropped"].get("not_english", 0):
+        print(
+            f"instruct: the rules of edge cases are English: none was made of {foreign:,} questions on texts in other "
+            "languages (`not_english`); edge_cases: generator writes them in the text's language"
+        )
+    print("\n".join(warnings(told)), end="\n" if warnings(told) else "")
     watch.lap("write")
     watch.write()
     made_later = {*EDGE_KINDS, "qar"}
@@ -235,6 +218,11 @@ def main() -> None:
     chats_made = sum(map(len, chats.values()))
     made = f"{chats_made:,} chats with edge cases and {len(reasoned):,} questions with reasoning"
     print(ending("instruct", read, "questions", made, OUT))
+
+
+def premises(chats: dict[ChatSplit, list[QAItem]], kind: EdgeKind) -> list[tuple[str, str]]:
+    """Question and source of the chats of one kind, of all splits."""
+    return [(item.question, item.source) for split in SPLITS for item in chats[split] if item.kind == kind]
 
 
 def make_metrics(

@@ -18,9 +18,12 @@ from stages.lib.answering.searching import Searching, open_searching
 from stages.lib.answers.reasoned_answers import written_parts
 from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.place import cache_dir
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.encoding import encode
+from stages.lib.conversations.rendering import render
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
 from stages.lib.core.params import in_domain, load, load_prompts, read_param
-from stages.lib.core.records import Record, read_jsonl, write_csv
+from stages.lib.core.records import Message, Record, read_jsonl, write_csv
 from stages.lib.embedding.embedders import open_embedder
 from stages.lib.evaluation.chart import draw
 from stages.lib.evaluation.comparison import compare_systems
@@ -28,7 +31,6 @@ from stages.lib.evaluation.held_out import context_length
 from stages.lib.evaluation.reply_scores import reply_similarities
 from stages.lib.evaluation.systems import check_gguf, find_gguf, single_prompt
 from stages.lib.llm.asking import AskedModel, make_backend
-from stages.lib.llm.chat_text import prompt_tokens
 from stages.lib.llm.protocol import GenerateRequest, Sampling
 from stages.lib.passages.passages import readable
 from stages.lib.rag.corpus_index import Corpus, make_corpus
@@ -117,8 +119,13 @@ def make_requests(
     prompts = load_prompts(names, domain=read_param("domain"))
     asked_with = prompts["reasoning_prompt" if settings.reasoning else "answer_from_context_prompt"]
     wording = AnswerWording(system=prompts["instruct_system_prompt"], with_context=asked_with)
-    directory = huggingface_directory(load_model_entry(base))
+    entry = load_model_entry(base)
+    directory, fmt = huggingface_directory(entry), ChatFormat.of(entry)
     tokenizer = load_tokenizer(directory)
+
+    def count(messages: Sequence[Message]) -> int:
+        return len(encode(tokenizer, render(tokenizer, messages, fmt, generation_prompt=True)))
+
     room = min(settings.context_tokens, context_length(directory)) - settings.max_new_tokens
     return [
         GenerateRequest(
@@ -128,7 +135,7 @@ def make_requests(
                     [hit.passage for hit in one.evidence.hits],
                     [],
                     wording=wording,
-                    count=lambda messages: len(prompt_tokens(tokenizer, messages)),
+                    count=count,
                     room=room,
                 )
             ),
@@ -138,16 +145,17 @@ def make_requests(
     ]
 
 
-def base_entry(name: str, context: int) -> ModelEntry:
-    """`models.<name>`, by the engine of the released model where it is a GGUF file as well.
+def asked_entries(base: str, released: Path, settings: ChatSettings) -> dict[str, ModelEntry]:
+    """The base and the released model, asked alike: by llama.cpp where the base is a GGUF file, too.
 
     One conversation at a time: what llama.cpp computes together depends on the clock, and with it the last digits and
     the replies.
     """
-    entry = load_model_entry(name)
-    if not entry.source.endswith(".gguf"):
-        return entry
-    return replace(entry, backend="llama_cpp", context=context, concurrency=1)
+    entry = load_model_entry(base)
+    how: dict[str, Any] = {"backend": "llama_cpp", "context": settings.context_tokens, "concurrency": 1}
+    how["gpu_layers"] = settings.gpu_layers or entry.gpu_layers
+    tuned = ModelEntry(source=f"path:{released}", thinking=entry.thinking, system_role=entry.system_role, **how)
+    return {"base": replace(entry, **how) if entry.source.endswith(".gguf") else entry, "tuned": tuned}
 
 
 def ask(name: str, entry: ModelEntry, requests: Sequence[GenerateRequest]) -> list[str]:
@@ -224,10 +232,8 @@ def main() -> None:
         places = questions_for_models(asked, above, params.questions, params.seed)
         told, known = [asked[i] for i in places], [found[i] for i in places]
         requests = make_requests(told, known, searching, base)
-    context = searching.settings.context_tokens
-    released = ModelEntry(source=f"path:{file}", backend="llama_cpp", context=context, concurrency=1)
     replies: dict[str, list[str]] = {}
-    for name, entry in (("base", base_entry(base, context)), ("tuned", released)):
+    for name, entry in asked_entries(base, file, searching.settings).items():
         replies[name] = ask(name, entry, requests)
         watch.lap(name)
     replies["quotes"] = [readable(one.shown[0].text) if one.shown else "" for one in known]

@@ -10,15 +10,17 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType as Type
 
-from stages import embed, eval, grpo, qlora
+from stages import embed, eval, qlora
+from stages.lib.adapters.device import check_attention
 from stages.lib.adapters.lora import Lora, load_unsloth, set_checkpointing
 from stages.lib.adapters.schedule import Schedule
-from stages.lib.chats.edge_cases import EDGE_KINDS, EdgeKind, by_rules, wanted_counts
+from stages.lib.chats.edge_cases import EDGE_KINDS, EdgeKind, wanted_counts, write_edge_cases
 from stages.lib.evaluation.win_rate import WORTH, Outcome
 from stages.lib.gguf.quantization import DEFAULTS, FileType, choose_types
 from stages.lib.gpt.model import GPT, MLP, GPTConfig, PositionEncoding
 from stages.lib.gpt_export.huggingface_layouts import to_gpt2
 from stages.lib.grpo.rewards import Name, build_rewards
+from stages.lib.grpo.run import train_adapter
 from stages.lib.grpo.settings import GRPOSettings, trl_config
 from stages.lib.judging.likelihood import NULL, measure
 from stages.lib.judging.validity import PROBES, Criterion, JudgedItem
@@ -41,7 +43,14 @@ TUNING = TuningLoad(rows=1, length=1, supervised=1, dtype="float32", checkpointi
 ITEM = JudgedItem(question="q", answer="a", context="c", document="d")
 ENTRY = ModelEntry(source="path:x", backend="transformers")
 SCHEDULE = Schedule(
-    lr=1e-4, lr_scheduler_type="cosine", warmup_fraction=0.0, weight_decay=0.0, clip=1.0, checkpoint_every=1, seed=0
+    lr=1e-4,
+    lr_scheduler_type="cosine",
+    warmup_fraction=0.0,
+    weight_decay=0.0,
+    clip=1.0,
+    checkpoint_every=1,
+    seed=0,
+    tf32=False,
 )
 GRPO_SETTINGS = GRPOSettings(
     steps=1,
@@ -57,6 +66,9 @@ GRPO_SETTINGS = GRPOSettings(
     scale_rewards="group",
     mask_truncated_completions=False,
     gradient_checkpointing="none",
+    use_vllm=False,
+    vllm_gpu_memory_utilization=0.3,
+    max_prompt_length=8,
 )
 ONE = World(rank=0, size=1, device=torch.device("cpu"))
 
@@ -80,6 +92,7 @@ def chosen(**knobs: Any) -> Any:
     return SimpleNamespace(**knobs)
 
 
+NO_SHARES: dict[EdgeKind, float] = dict.fromkeys(EDGE_KINDS, 0.1)
 CONSUMERS: dict[str, Callable[[], Any]] = {
     "activation": lambda: MLP(changed(CONFIG, "activation"))(torch.zeros(1, 1, 4)),
     "activation's memory": lambda: training_memory(replace(LOAD, config=changed(CONFIG, "activation"))),
@@ -101,8 +114,11 @@ CONSUMERS: dict[str, Callable[[], Any]] = {
     "criterion": lambda: measure(
         [(NEW, ITEM)], UNASKED, prompts={"answer_without_context_prompt": "{question}"}, rarity={}, progress=""
     ),
+    "writer of edge cases": lambda: write_edge_cases([], {}, {}, None, chosen(edge_cases=[NEW], shares=NO_SHARES)),
     "qlora's backend": lambda: qlora.open_model(chosen(backend=NEW), Path("x"), "float32"),
-    "grpo's backend": lambda: grpo.fresh_lora(chosen(backend=NEW)),
+    "qlora's trainer": lambda: qlora.train_adapter(chosen(backend=NEW), chosen(), "float32", Path("x")),
+    "grpo's backend": lambda: train_adapter(chosen(), NEW, {}),
+    "attention": lambda: check_attention(NEW, "float32", "hf"),
     "system": lambda: eval.ask_system(NEW, chosen(base="b", asking=None), ENTRY, [], []),
     "system's check": lambda: eval.check_systems(chosen(base="b", systems=["base", NEW]), ENTRY),
 }
@@ -119,8 +135,8 @@ TABLES: dict[str, tuple[Any, Any]] = {
     "bytes of a dtype": (BYTES, Dtype),
     "GGUF types": (DEFAULTS, FileType),
     "edge cases": (EDGE_KINDS, EdgeKind),
-    "edge cases by rules": (by_rules([], {}, {}), EdgeKind),
-    "wanted edge cases": (wanted_counts([], dict.fromkeys(get_args(EdgeKind), 0.1)), EdgeKind),
+    "edge cases written": (write_edge_cases([], {}, {}, None, chosen(edge_cases=[], shares=NO_SHARES)), EdgeKind),
+    "wanted edge cases": (wanted_counts([], NO_SHARES), EdgeKind),
     "worth of an outcome": (WORTH, Outcome),
     "probes": (PROBES, Criterion),
     "wrong items to calibrate by": (NULL, Criterion),

@@ -17,6 +17,12 @@ from tests.graph import ROOT, import_closure
 FETCHED = {f"hub.{name}" for name in ("errors", "model_files", "repository", "transfer")}  # by commit, hash checked
 READ = {"reading.json_records", "reading.packages", "reading.patterns"}
 SHOWN = {"training.matmul", "training.curve_picture", "training.trackers", "training.published_training"}
+MEASURED = {  # base and tuned, through the ledger, whose keys hold this code
+    *("replying.kept_replies", "replying.conversation_replies"),
+    *("llm.asking", "llm.protocol", "llm.chat_text", "llm.hf_prompts", "llm.token_tree", "llm.json_grammar"),
+    *("llm.transformers_backend", "llm.transformers_generation", "llm.transformers_scoring", "llm.vllm_backend"),
+    *("llm.llama_cpp_backend", "llm.openai_backend", "replies.thinking", "replies.json_objects"),
+}
 DECIDE_NOT: dict[str, set[str]] = {
     "pretrain": {
         *SHOWN,
@@ -32,7 +38,8 @@ DECIDE_NOT: dict[str, set[str]] = {
     | {"adapters.one_answer", "lora.preflight"},
     "grpo": FETCHED
     | {"statistics.bootstrap", "grpo.format_gain", "adapters.model_card", "grpo.reward_audit"}
-    | {"grpo.reward_curve", "languages.english_or_not"},
+    | {"grpo.reward_curve", "languages.english_or_not"}
+    | MEASURED,
 }
 
 

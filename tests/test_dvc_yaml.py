@@ -32,7 +32,7 @@ MEANT_EDGES = {
     "reranking": {"rerank", "rag"},
     "ranking": {"benchmark", "rag"},
     "search": {"rerank", "benchmark", "rag"},
-    "llm": {"dedup", "qa", "judge", "rerank", "instruct", "eval", "rag"},
+    "llm": {"dedup", "qa", "judge", "rerank", "instruct", "eval", "grpo", "rag"},
     "english": {"qa", "judge", "instruct", "rag"},
     "languages": {"qa", "judge", "benchmark", "instruct", "grpo", "eval", "rag"},  # words of texts
     "question_forms": {"qa", "judge", "instruct"},
@@ -44,6 +44,7 @@ MEANT_EDGES = {
     "grpo": {"grpo"},
     "gguf": {"gguf"},
     "evaluation": {"eval", "rag"},
+    "replying": {"eval", "grpo", "rag"},
     "passages": {"rag"},
     "retrieval": {"rag"},
     "answering": {"rag"},

@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from stages import eval as stage
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
-from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.held_out import choose_questions, prompt_of
 from stages.lib.evaluation.systems import Answers
+from stages.lib.replying.conversation_replies import ConversationReply
 from stages.lib.weights.base import base_identity
 from stages.lib.weights.models import load_model_entry
 from tests.lib.conftest import tiny_directory

@@ -84,7 +84,8 @@ def make_project(place: Path, model: Path, **changes: Any) -> Path:
     lines.append(record(9, messages=[{"role": "user", "content": "long " * 500}]))
     for name, part in (("train", lines[:5] + lines[9:]), ("val", lines[5:7]), ("test", lines[7:9])):
         write_jsonl(place / f"data/instruct/qar_{name}.jsonl", part)
-    models = {name: {"source": f"path:{model}", "backend": "transformers"} for name in ("tiny", "letters")}
+    entry = {"source": f"path:{model}", "backend": "transformers", "max_length": 2048}  # its config tells of 256
+    models = dict.fromkeys(("tiny", "letters"), entry)
     (place / "params.yaml").write_text(yaml.safe_dump({"models": models, "grpo": SETTINGS | changes}))
     return place
 

@@ -27,7 +27,14 @@ FREE: dict[str, set[str]] = {
     "pretrain": LOOP | {"eval_windows", "hellaswag", "hellaswag_limit", "hellaswag_every", "prompts", "max_new_tokens"},
     "finetune": LOOP | {"sources"},  # the examples count by their content
     "qlora": {"gradient_checkpointing", "val_limit", "checkpoint_every", "memory_share", "bootstrap_samples"},
-    "grpo": {"micro_batch", "gradient_checkpointing", "eval_batch_size", "checkpoint_every", "bootstrap_samples"}
+    "grpo": {
+        "vllm_gpu_memory_utilization",
+        "micro_batch",
+        "gradient_checkpointing",
+        "eval_batch_size",
+        "checkpoint_every",
+        "bootstrap_samples",
+    }
     | {"audit_prompts", "audit_replies", "audit_tolerance", "test_limit"},
 }
 WORLD = World(0, 1, torch.device("cpu"))

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from stages import rag as stage
+from stages.lib.answering.chat_settings import ChatSettings
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
 from stages.lib.core.records import write_jsonl
@@ -203,12 +204,19 @@ def test_without_a_released_model_nothing_is_computed(project: Path) -> None:
 def test_a_base_in_a_gguf_file_is_run_by_the_engine_of_the_released_model(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gguf = ModelEntry(source="package:x/base.gguf", sha256={"base.gguf": "0"}, backend="transformers")
+    pinned = {"base.gguf": "0"}
+    gguf = ModelEntry(
+        source="package:x/base.gguf", sha256=pinned, backend="transformers", thinking=True, system_role="fold"
+    )
     safetensors = ModelEntry(source="hub:a/b", revision="c" * 40, backend="transformers")
     monkeypatch.setattr(stage, "load_model_entry", {"gguf": gguf, "safetensors": safetensors}.__getitem__)
-    found = stage.base_entry("gguf", 512)
-    assert (found.backend, found.context, found.concurrency) == ("llama_cpp", 512, 1)
-    assert stage.base_entry("safetensors", 512) is safetensors
+    settings = from_mapping(ChatSettings, CHAT | {"gpu_layers": 7}, "chat")
+    found = stage.asked_entries("gguf", Path("released.gguf"), settings)
+    for entry in found.values():
+        assert (entry.backend, entry.context, entry.concurrency, entry.gpu_layers) == ("llama_cpp", 400, 1, 7)
+        assert (entry.thinking, entry.system_role) == (True, "fold")  # the released model is asked as its base
+    assert found["tuned"].source == "path:released.gguf"
+    assert stage.asked_entries("safetensors", Path("released.gguf"), settings)["base"] is safetensors
 
 
 @pytest.mark.parametrize(

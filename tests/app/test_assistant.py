@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from app.answer_json import answer_json
 from app.assistant import Answer, Assistant
+from app.conversations import Conversation, rated_records
 from app.settings import Searching, open_searching, wording
-from stages.lib.chat.events import Event, Finished, Piece, PromptProgress, StreamError
+from stages.lib.chat.events import Event, Finished, Piece, PromptProgress, Recalled, StreamError, Thought
 from stages.lib.core.records import Message
 from stages.lib.passages.paged_document import read_text
 from tests.graph import ROOT
@@ -28,8 +30,9 @@ class Scripted:
 
     exact_counts, context = True, 2048
 
-    def __init__(self, *replies: str) -> None:
-        self.replies, self.prompts = list(replies), []  # type: ignore[var-annotated]
+    def __init__(self, *replies: Any) -> None:
+        self.replies: list[Any] = list(replies)
+        self.prompts: list[Any] = []
 
     def count_tokens(self, messages: Any) -> int:
         return sum(len(message["content"].split()) for message in messages)
@@ -56,6 +59,14 @@ class Scripted:
 
     def close(self) -> None:
         pass
+
+
+class Thinking(Scripted):
+    """Thinks before it answers; a reply is what happens."""
+
+    def answer(self, messages: Any, *_: Any, **__: Any) -> Generator[Event, None, None]:
+        self.prompts.append(messages)
+        yield from self.replies.pop(0)
 
 
 @pytest.fixture
@@ -122,3 +133,40 @@ def test_a_stopped_answer_says_so(searching: Searching) -> None:
         if answer.text:
             stop.set()
     assert answer.stopped and answer.text == "Barl"
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [Thought("Ann, "), Thought("it says"), Piece("By Ann."), Finished("stop", 1, 1)],
+        [Piece("Ann, it says"), Recalled(), Piece("By Ann."), Finished("stop", 1, 1)],
+    ],
+)
+def test_thinking_is_no_part_of_the_answer(searching: Searching, events: list[Event]) -> None:
+    seen = ask(searching, Thinking(events), "quotes", "Who built the mill?")
+    last = seen[-1]
+    assert (last.thinking, last.reasoning, last.text, last.cut_off) == ("Ann, it says", "", "By Ann.", False)
+    assert last.citations[0].text == "The mill was built by Ann in 1801."
+    assert "thinking" in [answer.progress for answer in seen]
+    found = answer_json(last)
+    assert (found["thinking"], found["answer"]) == ("Ann, it says", "By Ann.")
+    kept = Conversation("00000001-0000000000000000", [found | {"rating": "up"}])
+    assert [turn["content"] for turn in kept.history] == ["Who built the mill?", "By Ann."]
+    record = rated_records([kept])[0]
+    assert (record["answer"], record["reasoning"]) == ("By Ann.", "") and "Ann, it says" not in str(record)
+
+
+def test_a_reply_cut_off_in_its_thinking_is_no_answer_and_chooses_nothing(searching: Searching) -> None:
+    stream = Thinking([Thought("Ann "), Finished("length", 1, 1)])
+    last = ask(searching, stream, "model", "Who built the mill?")[-1]
+    assert (last.text, last.thinking, last.cut_off, last.stopped) == ("", "Ann ", True, False)
+    assert last.citations and len(stream.prompts) == 1  # the quotes stand, and no words are supported by any
+    assert Conversation("00000001-0000000000000000", [answer_json(last)]).history[1]["content"].startswith("The mill")
+
+
+def test_a_follow_up_is_rewritten_without_what_was_thought(searching: Searching) -> None:
+    rewriting: list[Event] = [Piece("hm\nhm"), Recalled(), Piece("What does Ann's mill grind?"), Finished("stop", 1, 1)]
+    answering: list[Event] = [Piece("Barley."), Finished("stop", 1, 1)]
+    choosing: list[Event] = [Piece('{"sentences": [2]}'), Finished("stop", 1, 1)]
+    seen = ask(searching, Thinking(rewriting, answering, choosing), "model", "And what does it do?", history=HISTORY)
+    assert seen[-1].searched == "What does Ann's mill grind?" and len(seen[-1].citations) == 1

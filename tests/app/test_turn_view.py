@@ -84,9 +84,27 @@ def test_below_the_floor_the_documents_do_not_tell() -> None:
 
 
 def test_reasoning_is_foldable_and_open_until_the_answer_begins() -> None:
-    assert "<details >" in turn_html(turn(reasoning="As it says."), 0)
-    assert "<details open>" in turn_html(turn(reasoning="As it says.", answer=""), 0, "writing")
-    assert "<details >" in turn_html(turn(reasoning="As it says."), 0, "writing")
+    assert "<details  data" in turn_html(turn(reasoning="As it says."), 0)
+    assert "<details open data" in turn_html(turn(reasoning="As it says.", answer=""), 0, "writing")
+    assert "<details  data" in turn_html(turn(reasoning="As it says."), 0, "writing")
+
+
+def test_thinking_is_folded_apart_from_answer_and_reasoning() -> None:
+    html = turn_html(turn(thinking="hm, <b>maybe</b>", reasoning="As it says."), 0)
+    assert re.findall(r'data-fold="(\w+)"', html) == ["thought", "said"]
+    assert "hm, &lt;b&gt;maybe" in html and "<details open" not in html
+    assert html.index("maybe") < html.index("As it says.") < html.index("In October.")
+    assert "<details open data" in turn_html(turn(thinking="hm", answer=""), 0, "thinking")
+
+
+def test_a_reply_that_was_cut_off_says_so() -> None:
+    still = turn_html(turn(thinking="hm", answer="", cut_off=True), 0)
+    assert "cut off while it was still thinking: chat.max_new_tokens allows more" in still
+    assert "The model wrote nothing." not in still
+    cut = turn_html(turn(cut_off=True), 0)
+    assert "In October." in cut and "cut off: chat.max_new_tokens" in cut
+    assert "cut off" not in turn_html(turn(), 0) + turn_html(turn(cut_off=True), 0, "writing")
+    assert "The model wrote nothing." in turn_html(turn(thinking="hm", answer=""), 0)
 
 
 def test_a_rating_is_seen_and_only_a_whole_turn_has_thumbs() -> None:

@@ -29,6 +29,7 @@ class ChatSettings:
     context_tokens: int  # of prompt and reply together, the whole conversation included, >= 256
     max_new_tokens: int  # of a reply, >= 1
     temperature: float  # 0: greedy
+    gpu_layers: int  # of a GGUF file, that a GPU computes, where llama.cpp is built for one; -1: all
     max_file_mb: int  # of an uploaded file, >= 1
     max_pages: int  # of an uploaded file, >= 1
 
@@ -48,6 +49,7 @@ class ChatSettings:
             ("max_new_tokens", self.max_new_tokens >= 1, ">= 1"),
             ("context_tokens", self.context_tokens >= max(256, 2 * self.max_new_tokens), ">= 256 and 2 max_new_tokens"),
             ("temperature", self.temperature >= 0, ">= 0"),
+            ("gpu_layers", self.gpu_layers >= -1, ">= -1"),
             ("max_file_mb", self.max_file_mb >= 1, ">= 1"),
             ("max_pages", self.max_pages >= 1, ">= 1"),
         ]

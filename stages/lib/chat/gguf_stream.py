@@ -23,20 +23,25 @@ import secrets
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 
-from stages.lib.chat.events import Event, Messages, Piece, PromptProgress, StreamError, check_room
+from stages.lib.chat.events import Event, Finished, Messages, Piece, PromptProgress, StreamError, check_room
 from stages.lib.chat.places import Place, Places
-from stages.lib.chat.reply_events import reply_events
 from stages.lib.chat.sse import EventError, StatusError, post_events
+from stages.lib.chat.thinking_stream import ThinkingSplitter, begun, split_events
 from stages.lib.evaluation.systems import check_gguf
-from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
+from stages.lib.llm.gguf_facts import GgufFacts, read_facts
+from stages.lib.llm.gguf_prompts import GgufPrompt, GgufPrompts
+from stages.lib.llm.llama_cpp_backend import LlamaCppBackend, layers_on_gpu
 from stages.lib.replies.json_objects import on_one_line
+from stages.lib.replies.thinking import marks_in
 from stages.lib.weights.models import ModelEntry
 
+MOST_CONTEXT = 32_768  # tokens where nobody says how many: more than that takes gigabytes
 BATCH = 128  # tokens of a prompt that are read between two looks at `stop`: under a second on two cores at 135M
 
 
@@ -45,27 +50,42 @@ class GgufStream:
 
     exact_counts = True
 
-    def __init__(self, model: Path | ModelEntry, max_new_tokens: int, temperature: float, seed: int) -> None:
+    def __init__(
+        self,
+        model: Path | ModelEntry,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+    ) -> None:
         """Starts the server.
 
         Args:
-            model: a file, for one person at a time, or an entry of a GGUF file, whatever backend it names.
+            model: an entry of a GGUF file, whatever backend it names; or a file, for one person at a time with the
+                model's own context, up to MOST_CONTEXT. More than a model was made for is never kept.
             max_new_tokens: of a reply, at most.
             temperature: 0 is greedy.
             seed: of sampling.
 
         Raises:
-            ValueError: it is not one whole GGUF file, or not the pinned one, or xllamacpp is not installed.
+            ValueError: it is not one whole GGUF file, or not the pinned one, it has no chat template, or xllamacpp is
+                not installed.
         """
         if isinstance(model, Path):
-            model = ModelEntry(source=f"path:{model}", backend="llama_cpp", concurrency=1)
+            model = ModelEntry(source=f"path:{model}", backend="llama_cpp", concurrency=1, context=MOST_CONTEXT)
         self._max_new_tokens, self._thinking = max_new_tokens, model.thinking
         self._sampling = {"temperature": temperature, "seed": seed, "samplers": ["temperature"]}
         file = LlamaCppBackend(model).file
-        check_gguf(file)
+        self._facts = read_facts(check_gguf(file), file)
+        if not self._facts.template:
+            raise ValueError(
+                f"{file}: no chat template, so it is a base model, or its template was lost: chat with a tuned one, or "
+                "write the template of its family into a copy: python -m gguf.scripts.gguf_new_metadata "
+                f"--chat-template-file chat_template.jinja {file.name} NEW.gguf"
+            )
+        model = replace(model, context=min(model.context, self._facts.context or model.context))
         key = secrets.token_urlsafe(32)
         self._headers = {"Authorization": f"Bearer {key}"}
-        self._server = _start(file, model, key)
+        self._server = _start(file, self._facts, model, key)
         self._url = str(self._server.listening_address)
         # Each request has a connection of its own: the server may close one that is kept alive (seen).
         self._client = httpx.Client(
@@ -75,20 +95,25 @@ class GgufStream:
             trust_env=False,
             limits=httpx.Limits(max_keepalive_connections=0),
         )
+        self._prompts = GgufPrompts(self._facts, model.system_role, self._ask)
         self._places = Places(model.concurrency)
         self.context = int(self.slots()[0]["n_ctx"])
 
     def slots(self) -> list[dict[str, Any]]:
         """What each slot of the server is at: `is_processing`, `n_prompt_tokens` and more, by llama.cpp's names."""
-        return cast(list[dict[str, Any]], self._answered(self._client.get("/slots")))
+        return cast(list[dict[str, Any]], self._ask("/slots", {}).raise_for_status().json())
 
-    def count_tokens(self, messages: Messages) -> int:
-        """Tokens of the prompt that the messages become.
+    def prompt_tokens(self, messages: Messages) -> list[int]:
+        """Token ids of what is read before the reply.
 
         Raises:
-            StreamError: the chat template refuses them.
+            StreamError: the chat template refuses the messages.
         """
-        return len(self._prompt_tokens(messages, thinking=self._thinking))
+        return self._prompt(messages, self._thinking).tokens
+
+    def count_tokens(self, messages: Messages) -> int:
+        """Tokens of the prompt that the messages become; raises as `prompt_tokens`."""
+        return len(self.prompt_tokens(messages))
 
     def answer(
         self,
@@ -107,7 +132,8 @@ class GgufStream:
         stop = stop or threading.Event()
         limit = max_new_tokens or self._max_new_tokens
         thinking = self._thinking and schema is None
-        tokens = self._prompt_tokens(messages, thinking)
+        prompt = self._prompt(messages, thinking)
+        tokens, begins = prompt.tokens, begun(prompt.text, self._facts.template, thinking)
         check_room(len(tokens), limit, self.context)
         yield PromptProgress(0, len(tokens))
         place = yield from self._places.take(conversation, stop)
@@ -117,24 +143,9 @@ class GgufStream:
             yield from self._read(tokens, place, stop)
             if stop.is_set():
                 return
-            body = self._sampling | {
-                "messages": messages,
-                "max_tokens": limit,
-                "chat_template_kwargs": {"enable_thinking": thinking},
-                "id_slot": place.number,
-                "cache_prompt": bool(place.tokens),
-                "stream_options": {"include_usage": True},
-            }
-            if schema is not None:  # this form alone keeps the reply on one line
-                body["grammar"] = "%llguidance {}\nstart: %json " + json.dumps(on_one_line(schema))
-            reply = ""
-            try:
-                with closing(self._stream("/v1/chat/completions", body, stop)) as chunks:
-                    for event in reply_events(chunks):
-                        reply += event.text if isinstance(event, Piece) else ""
-                        yield event
-            finally:
-                place.tokens = tokens + self._left_by(reply)
+            events = self._write(tokens, limit, schema, place, stop)
+            with closing(split_events(events, ThinkingSplitter("plain" if schema else begins))) as told:
+                yield from told
         except (EventError, StatusError, httpx.TransportError) as error:
             place.tokens = []
             raise StreamError(f"llama.cpp: {error}") from error
@@ -165,40 +176,57 @@ class GgufStream:
             place.tokens = tokens[:done]
             yield PromptProgress(done, len(tokens))
 
-    def _left_by(self, reply: str) -> list[int]:
-        """Tokens that a reply leaves in the slot: its last one is not read. None where the server is gone."""
+    def _write(
+        self, tokens: list[int], limit: int, schema: dict[str, Any] | None, place: Place, stop: threading.Event
+    ) -> Generator[Event, None, None]:
+        """The reply as llama.cpp writes it: pieces, and its end."""
+        body = self._sampling | {
+            "prompt": tokens,
+            "n_predict": limit,
+            "id_slot": place.number,
+            "cache_prompt": bool(place.tokens),
+            "return_tokens": True,
+            "preserved_tokens": marks_in(self._facts.template),  # else the end of thinking is ""
+        }
+        if schema is not None:  # this form alone keeps the reply on one line
+            body["grammar"] = "%llguidance {}\nstart: %json " + json.dumps(on_one_line(schema))
+        written: list[int] = []
         try:
-            return self._tokenize(reply)[:-1]
-        except (httpx.HTTPError, RuntimeError):  # RuntimeError: this stream was closed
-            return []
+            with closing(self._stream("/completion", body, stop)) as chunks:
+                for chunk in chunks:
+                    written += [] if chunk.get("stop") else chunk.get("tokens") or []
+                    if chunk.get("content"):
+                        yield Piece(str(chunk["content"]))
+                    if chunk.get("stop"):
+                        cut = chunk["stop_type"] == "limit"
+                        yield Finished("length" if cut else "stop", len(tokens), int(chunk["tokens_predicted"]))
+        finally:
+            place.tokens = tokens + written[:-1]  # the last one is not read
 
     def _stream(self, path: str, body: dict[str, Any], stop: threading.Event) -> Generator[dict[str, Any], None, None]:
         body = body | {"stream": True}
         return post_events(self._url + path, body, headers=self._headers, timeout=None, stop=stop)
 
-    def _prompt_tokens(self, messages: Messages, thinking: bool) -> list[int]:
-        body = {"messages": messages, "chat_template_kwargs": {"enable_thinking": thinking}}
-        text = self._answered(self._client.post("/apply-template", json=body))["prompt"]
-        return self._tokenize(str(text))
+    def _prompt(self, messages: Messages, thinking: bool) -> GgufPrompt:
+        try:
+            return self._prompts.read(messages, thinking)
+        except ValueError as error:
+            raise StreamError(str(error)) from error
 
-    def _tokenize(self, text: str) -> list[int]:
-        # A chat template writes its special tokens itself.
-        body = {"content": text, "add_special": False, "parse_special": True}
-        return cast(list[int], self._answered(self._client.post("/tokenize", json=body))["tokens"])
-
-    def _answered(self, response: httpx.Response) -> Any:
-        if response.status_code != 200:
-            raise StreamError(f"llama.cpp: status {response.status_code}: {response.text[:300]}")
-        return response.json()
+    def _ask(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        return self._client.post(path, json=body) if body else self._client.get(path)
 
 
-def _start(file: Path, entry: ModelEntry, key: str) -> Any:
+def _start(file: Path, facts: GgufFacts, entry: ModelEntry, key: str) -> Any:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = str(file)
     params.n_parallel = entry.concurrency
     params.n_ctx = entry.context * entry.concurrency
+    params.n_gpu_layers = layers_on_gpu(entry)
+    if facts.dated_template != facts.template:
+        params.chat_template = facts.dated_template
     params.n_batch = params.n_ubatch = BATCH
     params.cache_ram_mib = 0  # no prompts in host memory
     params.cache_idle_slots = False

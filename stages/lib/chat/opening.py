@@ -7,6 +7,7 @@ from stages.lib.chat.events import Stream
 from stages.lib.chat.gguf_stream import GgufStream
 from stages.lib.chat.server_stream import ServerStream
 from stages.lib.chat.streaming import TransformersStream
+from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.weights.base import load_base
 from stages.lib.weights.models import ModelEntry, resolved_dtype
 
@@ -50,10 +51,12 @@ def open_entry(
                 thinking=model.thinking,
                 extra_body=model.extra_body,
                 timeout=model.timeout,
+                system_role=model.system_role,
             )
         case "transformers":
             loaded = load_base(model, resolved_dtype(model.dtype))
-            return TransformersStream(*loaded, max_new_tokens, temperature, seed)
+            fmt = ChatFormat.of(model)
+            return TransformersStream(*loaded, max_new_tokens, temperature, seed, fmt=fmt, context=model.max_length)
         case "vllm" | "sentence_transformers":
             raise ValueError(
                 f"{model.source}: backend {model.backend!r} does not chat; serve the model (vllm serve) and name it "

@@ -16,10 +16,11 @@ from stages.lib.chat.events import Event, Finished, Messages, PromptProgress, St
 from stages.lib.chat.reply_events import reply_events
 from stages.lib.chat.sse import EventError, LateError, StatusError, post_events
 from stages.lib.chat.thinking_stream import ThinkingSplitter, split_events
+from stages.lib.conversations.turns import folded
 from stages.lib.llm.openai_client import CONNECT_SECONDS, REFUSED, RefusedError, api_key, key_names
 from stages.lib.llm.openai_client import base_url as server_url
 from stages.lib.llm.server_limits import ServerLimits
-from stages.lib.weights.models import ModelEntry
+from stages.lib.weights.models import ModelEntry, SystemRole
 
 CHARACTERS_A_TOKEN = 3  # English has about 4; a history that is cut too early is better than one that overflows
 Chunk = dict[str, Any]
@@ -44,6 +45,7 @@ class ServerStream:
         thinking: bool | None = None,
         extra_body: dict[str, Any] | None = None,
         timeout: float = 600.0,
+        system_role: SystemRole = "auto",
     ) -> None:
         """Connects to nothing yet.
 
@@ -59,11 +61,14 @@ class ServerStream:
             thinking: whether a hybrid reasoning model thinks first; None: as the server's chat template has it.
             extra_body: merged into each request last.
             timeout: seconds that a reply may take in all, from the request to its end.
+            system_role: fold puts a system turn at the head of the first user turn; else it is sent, and a server that
+                refuses it is asked otherwise (docs/servers.md).
 
         Raises:
             StreamError: nothing says where the server is, or not as a URL, or the variable is not set.
         """
         self._model, self._max_new_tokens, self.context, self._timeout = model, max_new_tokens, context, timeout
+        self._folds = system_role == "fold"
         self._sampling: dict[str, Any] = {"temperature": temperature}
         if temperature > 0:
             self._sampling["seed"] = seed
@@ -103,6 +108,8 @@ class ServerStream:
         estimate = self.count_tokens(messages)
         check_room(estimate, limit, self.context)
         yield PromptProgress(0, estimate)
+        if self._folds:
+            messages = folded(messages)
         body = self._sampling | {"model": self._model, "messages": messages, "max_tokens": limit, "stream": True}
         if schema is not None:
             named = {"name": "reply", "strict": True, "schema": schema}

@@ -1,12 +1,19 @@
 """A loaded transformers model that answers event by event."""
 
+import queue
 import threading
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any
 
-from stages.lib.chat.events import Event, Finished, Messages, Piece, PromptProgress, check_room
+from stages.lib.chat.events import Event, Finished, Messages, PromptProgress, StreamError, check_room
 from stages.lib.chat.places import Places
-from stages.lib.llm.chat_text import prompt_tokens
+from stages.lib.chat.thinking_stream import Begun, ThinkingSplitter, begun
+from stages.lib.chat.token_text import TokenText
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.encoding import encode
+from stages.lib.conversations.markup import template_text
+from stages.lib.conversations.rendering import render
 from stages.lib.weights.base import end_tokens
 from stages.lib.weights.models import size_in
 
@@ -21,22 +28,51 @@ class TransformersStream:
 
     exact_counts = True
 
-    def __init__(self, model: Any, tokenizer: Any, max_new_tokens: int, temperature: float, seed: int) -> None:
-        self._model, self._tokenizer = model, tokenizer
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+        *,
+        fmt: ChatFormat = ChatFormat(),  # noqa: B008  # frozen
+        context: int = 0,
+    ) -> None:
+        """Takes a loaded model.
+
+        Args:
+            model: in eval mode.
+            tokenizer: with a chat template.
+            max_new_tokens: of a reply, at most.
+            temperature: 0 is greedy.
+            seed: of sampling.
+            fmt: how the model's conversations are written.
+            context: tokens of prompt and reply together; 0: the model's own, which it never exceeds.
+
+        Raises:
+            ValueError: the model does not tell its context.
+        """
+        self._model, self._tokenizer, self._fmt = model, tokenizer, fmt
         self._max_new_tokens, self._temperature = max_new_tokens, temperature
-        self.context = size_in(model.config, "max_position_embeddings", model.name_or_path)
+        own = size_in(model.config, "max_position_embeddings", model.name_or_path)
+        self.context = min(context or own, own)
         self._places = Places(1)
         import torch
 
         torch.manual_seed(seed)
 
-    def count_tokens(self, messages: Messages) -> int:
-        """Tokens of the prompt that the messages become.
+    def prompt_tokens(self, messages: Messages) -> list[int]:
+        """Token ids of what is read before the reply.
 
         Raises:
-            ValueError: the tokenizer has no chat template.
+            StreamError: the tokenizer has no chat template, or it refuses the messages.
         """
-        return len(prompt_tokens(self._tokenizer, messages))
+        return self._prompt(messages, self._fmt)[0]
+
+    def count_tokens(self, messages: Messages) -> int:
+        """Tokens of the prompt that the messages become; raises as `prompt_tokens`."""
+        return len(self.prompt_tokens(messages))
 
     def answer(
         self,
@@ -53,9 +89,8 @@ class TransformersStream:
             StreamError: the conversation leaves no room for a reply.
             RuntimeError: generation failed.
         """
-        from transformers import TextIteratorStreamer
-
-        prompt = prompt_tokens(self._tokenizer, messages)
+        fmt = self._fmt if schema is None else replace(self._fmt, thinking=False)
+        prompt, begins = self._prompt(messages, fmt)
         limit = max_new_tokens or self._max_new_tokens
         check_room(len(prompt), limit, self.context)
         yield PromptProgress(0, len(prompt))
@@ -64,9 +99,9 @@ class TransformersStream:
         if place is None:
             return
         left = threading.Event()  # the generator was closed
-        streamer = TextIteratorStreamer(
-            self._tokenizer, skip_prompt=True, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        text = TokenText(self._tokenizer, prompt, template_text(self._tokenizer))
+        splitter = ThinkingSplitter("plain" if schema else begins)
+        inbox: queue.SimpleQueue[Event | str | None] = queue.SimpleQueue()
         failures: list[BaseException] = []
         written: list[int] = []
 
@@ -75,24 +110,29 @@ class TransformersStream:
 
         def run() -> None:
             try:
-                cache = self._read(prompt, stopped, streamer.text_queue.put)
+                cache = self._read(prompt, stopped, inbox.put)
                 if cache is not None:
+                    streamer = _Streamer(set(self._ends()), lambda token: inbox.put(text.add(token)))
                     written.extend(
                         self._write(
                             prompt, cache, max_new_tokens=limit, schema=schema, streamer=streamer, stopped=stopped
                         )
                     )
+                    inbox.put(text.rest())
             except BaseException as error:  # a thread's exception would be lost
                 failures.append(error)
             finally:
-                streamer.end()
+                inbox.put(None)
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         try:
-            for item in streamer:  # texts, and the events put among them
-                if item:
-                    yield Piece(item) if isinstance(item, str) else item
+            while (item := inbox.get()) is not None:
+                if isinstance(item, str):
+                    yield from splitter.feed(item) if item else ()
+                else:
+                    yield item
+            yield from splitter.end()
         finally:
             left.set()
             thread.join()
@@ -105,6 +145,15 @@ class TransformersStream:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _prompt(self, messages: Messages, fmt: ChatFormat) -> tuple[list[int], Begun]:
+        """Token ids, and what the reply begins with."""
+        try:
+            rendered = render(self._tokenizer, messages, fmt, generation_prompt=True)
+        except ValueError as error:
+            raise StreamError(str(error)) from error
+        begins = begun(rendered.text, template_text(self._tokenizer), fmt.thinking)
+        return encode(self._tokenizer, rendered), begins
 
     def _ends(self) -> list[int]:
         return sorted(end_tokens(self._tokenizer, self._model.generation_config))
@@ -163,6 +212,23 @@ class TransformersStream:
                 **sampling,
             )
         return [int(token) for token in out[0, len(prompt) :]]
+
+
+class _Streamer:
+    """Tells each new token but those that end a reply; transformers calls it with the prompt first."""
+
+    def __init__(self, ends: set[int], tell: Callable[[int], None]) -> None:
+        self._ends, self._tell, self._is_prompt = ends, tell, True
+
+    def put(self, tokens: Any) -> None:
+        """Takes what was written."""
+        for token in [] if self._is_prompt else tokens.flatten().tolist():
+            if token not in self._ends:
+                self._tell(token)
+        self._is_prompt = False
+
+    def end(self) -> None:
+        """Nothing is left to tell."""
 
 
 def _binding(tokenizer: Any, schema: dict[str, Any], start: int, ends: list[int]) -> Callable[[Any, Any], Any]:

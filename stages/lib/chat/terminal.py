@@ -1,31 +1,36 @@
 """Talk to a model in the terminal: a base, an adapter or a GGUF, word by word as it answers.
 
 python -m stages.lib.chat.terminal --model base                        # the base of section `eval` in params.yaml
-python -m stages.lib.chat.terminal --model smollm2-135m                # any name under models:
+python -m stages.lib.chat.terminal --model smollm2-135m                # any name under models:, a server's too
 python -m stages.lib.chat.terminal --model models/smollm2-135m-qlora   # an adapter, or a whole model's directory
 python -m stages.lib.chat.terminal --model models/gguf/FILE.gguf       # through llama.cpp
 
-/reset forgets the conversation, /quit or Ctrl-D ends; Ctrl-C ends the reply, not the program. Questions can be piped
-in, one per line.
+/reset forgets the conversation, /quit or Ctrl-D ends; Ctrl-C ends the reply, not the program. What is pasted is one
+question, however many lines it has. Questions can be piped in, one per line (--paragraphs: blank lines between them).
+What a model thinks before it answers is shown apart and is not told to it again. Turns that no longer fit the model's
+context are forgotten, the oldest first.
 """
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from stages.lib.chat.events import Messages, Piece, Stream
-from stages.lib.chat.gguf_stream import GgufStream
+from stages.lib.chat.events import Messages, Stream
+from stages.lib.chat.gguf_stream import MOST_CONTEXT, GgufStream
+from stages.lib.chat.history import fitting
+from stages.lib.chat.opening import open_entry
+from stages.lib.chat.printed_reply import PrintedReply
 from stages.lib.chat.streaming import TransformersStream
+from stages.lib.chat.typed_questions import HELP, read_questions
+from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.core.params import read_param
 from stages.lib.core.records import read_json_object
 from stages.lib.weights.base import ADAPTER_CONFIG, FACTS, load_adapter, load_base, load_tokenizer
 from stages.lib.weights.models import ModelEntry, load_model_entry
-
-MARK = "> "
-HELP = "/reset begins a new conversation, /quit ends; Ctrl-C ends a reply"
 
 
 def find_base(model: str, base: str = "") -> str:
@@ -47,31 +52,69 @@ def find_base(model: str, base: str = "") -> str:
 
 
 def open_stream(
-    model: str, base: tuple[str, ModelEntry] | None, *, max_new_tokens: int, temperature: float, seed: int
+    model: str,
+    base: tuple[str, ModelEntry] | None,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    thinking: bool = False,
+    context: int = 0,
+    gpu_layers: int = 0,
 ) -> Stream:
-    """Loads a GGUF file, a model's or adapter's directory, or what is no directory: the base itself.
+    """Loads a GGUF file, a model's or adapter's directory, or what is no directory: the base itself, or its server.
 
-    `base`: name and entry of the base that `find_base` names.
+    Args:
+        model: the file, directory or name.
+        base: name and entry of the base that `find_base` names.
+        max_new_tokens: of a reply, at most.
+        temperature: 0 is greedy.
+        seed: of sampling.
+        thinking: let it think, also where no entry says so.
+        context: tokens of prompt and reply together; 0: the model's own.
+        gpu_layers: layers of a GGUF file that are computed on the GPU.
 
     Raises:
-        ValueError: it is damaged, or an adapter of another base.
+        ValueError: it is damaged, an adapter of another base, or has no chat template.
     """
     place = Path(model)
     if place.suffix == ".gguf":
-        return GgufStream(place, max_new_tokens, temperature, seed)
+        context = context or MOST_CONTEXT
+        entry = ModelEntry(
+            source=f"path:{place}",
+            backend="llama_cpp",
+            concurrency=1,
+            context=context,
+            thinking=thinking,
+            gpu_layers=gpu_layers,
+        )
+        return GgufStream(entry, max_new_tokens, temperature, seed)
+    fmt = ChatFormat(thinking=thinking)
     if base is None:
         loaded = _load_directory(place)
-    elif place.is_dir():
-        loaded = load_adapter(*base, place)
     else:
-        loaded = load_base(base[1])
-    return TransformersStream(*loaded, max_new_tokens, temperature, seed)
+        entry = replace(base[1], thinking=thinking or base[1].thinking)
+        fmt = ChatFormat.of(entry)
+        if place.is_dir():
+            loaded = load_adapter(base[0], entry, place)
+        elif entry.backend == "transformers":
+            loaded = load_base(entry)
+        else:
+            layers = gpu_layers or entry.gpu_layers
+            entry = replace(entry, context=context or entry.context, concurrency=1, gpu_layers=layers)
+            return open_entry(entry, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+        context = context or entry.max_length
+    return TransformersStream(*loaded, max_new_tokens, temperature, seed, fmt=fmt, context=context)
 
 
-def chat(stream: Stream, questions: Iterable[str], out: TextIO, system: str = "") -> None:
-    """Answers the questions one after the other, each with what was said before, until they end or /quit comes."""
+def chat(stream: Stream, questions: Iterable[str], out: TextIO, system: str = "", max_new_tokens: int = 256) -> None:
+    """Answers the questions one after the other, each with what was said before, until they end or /quit comes.
+
+    Of what was said as much is kept as fits the model's context beside `max_new_tokens` of reply.
+    """
     opening: Messages = [{"role": "system", "content": system}] if system else []
     messages = list(opening)
+    forgot = False
     for line in questions:
         question = line.strip()
         if not question:
@@ -82,48 +125,36 @@ def chat(stream: Stream, questions: Iterable[str], out: TextIO, system: str = ""
             messages = list(opening)
             print("(a new conversation)", file=out, flush=True)
             continue
-        if question.startswith("/") and " " not in question:
+        if question.startswith("/") and len(question.split()) == 1:
             print(f"({question} is no command: {HELP})", file=out, flush=True)
             continue
         asked = [*messages, {"role": "user", "content": question}]
-        reply = _say(stream, asked, out)
-        if reply:
-            messages = [*asked, {"role": "assistant", "content": reply}]
+        try:
+            fitted = fitting(asked, stream, max_new_tokens)
+        except ValueError as error:
+            print(f"({error})", file=out, flush=True)
+            continue
+        if len(fitted) < len(asked) and not forgot:
+            forgot = True
+            print(f"(the oldest turns no longer fit the context of {stream.context:,} tokens: forgotten)", file=out)
+        reply = _say(stream, fitted, out, max_new_tokens)
+        messages = [*fitted, {"role": "assistant", "content": reply}] if reply else fitted[:-1]
 
 
-def read_questions(source: TextIO, out: TextIO) -> Iterator[str]:
-    """Lines of a terminal behind a mark, or of a pipe, echoed so that the dialogue can be read."""
-    if source.isatty():
-        import readline  # noqa: F401  # arrow keys and history
-
-        while True:
-            try:
-                yield input(MARK)
-            except KeyboardInterrupt:
-                print(f"\n({HELP})", file=out)
-            except EOFError:
-                print(file=out)
-                return
-    for line in source:
-        print(f"{MARK}{line.rstrip()}", file=out, flush=True)
-        yield line
-
-
-def _say(stream: Stream, messages: Messages, out: TextIO) -> str:
+def _say(stream: Stream, messages: Messages, out: TextIO, max_new_tokens: int) -> str:
     """Prints the reply as it comes and returns it; what came before Ctrl-C counts as the reply."""
-    reply = ""
+    printed = PrintedReply(out)
     try:
-        with closing(stream.answer(messages, conversation="terminal")) as events:
+        with closing(stream.answer(messages, max_new_tokens, conversation="terminal")) as events:
             for event in events:
-                if isinstance(event, Piece):
-                    reply += event.text
-                    print(event.text, end="", file=out, flush=True)
+                printed.take(event)
+        printed.end()
     except KeyboardInterrupt:
-        print(" (stopped)", end="", file=out)
-    except ValueError as error:
-        print(f"({error})", end="", file=out)
+        printed.note("stopped")
+    except (ValueError, RuntimeError) as error:
+        printed.note(str(error))
     print(file=out, flush=True)
-    return reply
+    return printed.reply
 
 
 def _base_of(adapter: Path) -> str:
@@ -155,9 +186,13 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.0, help="0 (the default) is greedy")
     parser.add_argument("--max-new-tokens", type=int, default=256, help="tokens of a reply at most")
     parser.add_argument("--seed", type=int, default=0, help="of sampling")
+    parser.add_argument("--thinking", action="store_true", help="let a reasoning model think before it answers")
+    parser.add_argument("--context", type=int, default=0, help="tokens of prompt and reply; 0: the model's own")
+    parser.add_argument("--gpu-layers", type=int, default=0, help="of a GGUF file, that a GPU computes; -1: all")
+    parser.add_argument("--paragraphs", action="store_true", help="blank lines, not line ends, part piped questions")
     options = parser.parse_args()
-    if options.temperature < 0 or options.max_new_tokens < 1:
-        parser.error("--temperature must be >= 0 and --max-new-tokens >= 1")
+    if min(options.temperature, options.context, options.gpu_layers + 1) < 0 or options.max_new_tokens < 1:
+        parser.error("--temperature and --context must be >= 0, --gpu-layers >= -1 and --max-new-tokens >= 1")
     try:
         name = find_base(options.model, options.base)
         stream = open_stream(
@@ -166,13 +201,17 @@ def main() -> None:
             max_new_tokens=options.max_new_tokens,
             temperature=options.temperature,
             seed=options.seed,
+            thinking=options.thinking,
+            context=options.context,
+            gpu_layers=options.gpu_layers,
         )
     except ValueError as error:
         sys.exit(f"chat: {error}")
     if sys.stdin.isatty():
-        print(f"{options.model}: {HELP}")
+        print(f"{options.model} ({stream.context:,} tokens of context): {HELP}")
     with closing(stream):
-        chat(stream, read_questions(sys.stdin, sys.stdout), sys.stdout, options.system)
+        questions = read_questions(sys.stdin, sys.stdout, options.paragraphs)
+        chat(stream, questions, sys.stdout, options.system, options.max_new_tokens)
 
 
 if __name__ == "__main__":

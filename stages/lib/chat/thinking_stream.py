@@ -5,7 +5,7 @@ a mark shows only behind a piece of the reply that this was thinking still, as w
 thinking, `Recalled` says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Literal
 
 from stages.lib.chat.events import Event, Finished, Piece, Recalled, Thought
@@ -99,7 +99,7 @@ class ThinkingSplitter:
             yield Piece(more)
 
 
-def split_events(events: Iterator[Event], splitter: ThinkingSplitter) -> Iterator[Event]:
+def split_events(events: Iterator[Event], splitter: ThinkingSplitter) -> Generator[Event, None, None]:
     """The events, with their pieces told apart."""
     for event in events:
         if isinstance(event, Piece):

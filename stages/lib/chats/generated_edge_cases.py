@@ -5,14 +5,18 @@ something is missing, and a false premise's true value must stand in the text, i
 the text, and both in the correction.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from stages.lib.answers.statements import holds, says_not_told
 from stages.lib.chats.collect_items import text_fault
+from stages.lib.chats.false_premises import Premises
 from stages.lib.chats.qa_items import Change, Kind, QAItem
 from stages.lib.chats.qasa import clean
+from stages.lib.chats.refusals import variant
 from stages.lib.core.params import fill
+from stages.lib.english.facts import readable, sentences
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling
 from stages.lib.qa.questions import repeats
 from stages.lib.question_forms.question_faults import question_fault
@@ -53,21 +57,46 @@ def write_unanswerable(
     return [_read_unanswerable(item, reply, prompt) for item, reply in zip(items, replies, strict=True)]
 
 
-def write_false_premises(
-    items: Sequence[QAItem], prompt: str, model: LanguageModel, settings: Settings
-) -> list[QAItem | Drop]:
-    """For each item a question on its text with a false premise, with its correction.
+def write_premises(
+    items: Sequence[QAItem], prompt: str, confirmations: str, model: LanguageModel, settings: Settings
+) -> tuple[dict[str, Premises | Drop], dict[str, Premises | Drop]]:
+    """For each item a question on its text with a false premise, and the same question with the true value in it.
 
-    The prompt has {context}, {question} and {answer}. Drop reasons: `failed_request`, `cut_off`, `unparsable`, those of
-    `questions.question_fault`, `repeats_prompt`, `true_value_not_in_text`, `false_value_in_text`,
-    `false_value_not_in_question`, `no_correction` (the answer lacks the true value).
+    The prompt has {context}, {question} and {answer}; `confirmations` the variants of an answer to a true premise.
+    Drop reasons: `failed_request`, `cut_off`, `unparsable`, those of `questions.question_fault`, `repeats_prompt`,
+    `true_value_not_in_text`, `false_value_in_text`, `false_value_not_in_question`, `no_correction` (the answer lacks
+    the true value); of the true one also `no_statement` (no sentence of the text holds the true value).
     """
     schema = _schema("question", "false", "true", "answer")
     requests = [
         _request(fill(prompt, context=i.context, question=i.question, answer=i.answer), schema, settings) for i in items
     ]
     replies = model.generate(requests, progress="false premises") if requests else []
-    return [_read_false_premise(item, reply, prompt) for item, reply in zip(items, replies, strict=True)]
+    false: dict[str, Premises | Drop] = {}
+    true: dict[str, Premises | Drop] = {}
+    for item, reply in zip(items, replies, strict=True):
+        found = _read_false_premise(item, reply, prompt)
+        false[item.id] = found if isinstance(found, Drop) else {"generated": found}
+        right = found if isinstance(found, Drop) else _with_the_true_value(item, found, confirmations)
+        if isinstance(right, Drop):
+            true[item.id] = Drop(f"true_premise:generator:{item.id}", right.reason, right.detail)
+        else:
+            true[item.id] = {"generated": right}
+    return false, true
+
+
+def _with_the_true_value(item: QAItem, found: QAItem, confirmations: str) -> QAItem | Drop:
+    """The question with what the text says in place of what it does not, answered by the text's sentence."""
+    change = found.change
+    assert change
+    name = f"true_premise:generator:{item.id}"
+    said = [item.context[start:end] for start, end in sentences(item.context)]
+    evidence = next((readable(sentence) for sentence in said if holds(sentence, change.true)), None)
+    if evidence is None or len(evidence) > MAX_CHARS:
+        return Drop(name, "no_statement", change.true)
+    question = re.sub(re.escape(change.false), lambda _: change.true, found.question, flags=re.IGNORECASE)
+    answer = fill(variant(confirmations, name), evidence=evidence)
+    return _edge_case(name, "true_premise", item, {"question": question, "answer": answer}, None)
 
 
 def _read_unanswerable(item: QAItem, reply: Reply, prompt: str) -> QAItem | Drop:

@@ -10,7 +10,7 @@ Kind = Literal["selected", "abstract", "qasa", "rated", "closed_book", "true_pre
 class Change:
     """What a false premise has wrong."""
 
-    type: Literal["default", "parameter", "number", "negation", "generated"]
+    type: Literal["default", "parameter", "number", "name", "opposite", "negation", "generated"]
     true: str  # what the text says
     false: str  # what the question takes for granted
 

@@ -29,7 +29,7 @@ def corrects(record: Record, reply: str) -> bool:
     `record`: a line of synthetic_qa; its `change` says what is wrong (`type`, `true`, `false`).
     """
     change = record.get("change") or {}
-    if change.get("type") in ("default", "number", "parameter"):
+    if change.get("type") in ("default", "number", "parameter", "name", "opposite"):
         return denies(reply) and holds(reply, str(change["true"]))
     return denies(reply)
 

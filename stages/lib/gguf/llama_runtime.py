@@ -10,6 +10,8 @@ import httpx
 
 from stages.lib.core.records import Message
 
+ALL_LAYERS = 999  # more than any model has
+
 
 @dataclass(frozen=True)
 class GreedyReply:
@@ -29,9 +31,16 @@ def check_installed() -> None:
 class LlamaRuntime:
     """One file; use it in a `with` block, after which the server is gone."""
 
-    def __init__(self, file: Path, context: int, threads: int = 1) -> None:
-        """`context`: tokens of prompt and reply together; `threads`: 1 where others use the machine, too."""
-        self.file, self.context, self.threads = file, context, threads
+    def __init__(self, file: Path, context: int, threads: int = 1, gpu_layers: int = 0) -> None:
+        """How the file is run.
+
+        Args:
+            file: of one model.
+            context: tokens of prompt and reply together.
+            threads: 1 where others use the machine, too.
+            gpu_layers: how many layers a GPU computes, where llama.cpp is built for one; -1: all.
+        """
+        self.file, self.context, self.threads, self.gpu_layers = file, context, threads, gpu_layers
 
     def __enter__(self) -> Self:
         """Starts the server, on a free port of 127.0.0.1.
@@ -40,6 +49,14 @@ class LlamaRuntime:
             ValueError: xllamacpp is not installed, or llama.cpp cannot load the file.
         """
         check_installed()
+        try:
+            self.server = self._start(jinja=True)
+        except RuntimeError as error:
+            raise ValueError(f"{self.file}: llama.cpp cannot load it: {self._why(error)}") from error
+        self.client = httpx.Client(base_url=self.server.listening_address, timeout=None)
+        return self
+
+    def _start(self, jinja: bool) -> Any:
         import xllamacpp
 
         params = xllamacpp.CommonParams()
@@ -51,12 +68,22 @@ class LlamaRuntime:
         params.verbosity = 0
         params.ui = False
         params.port = 0
+        params.n_gpu_layers = ALL_LAYERS if self.gpu_layers < 0 else self.gpu_layers
+        params.use_jinja = jinja
+        if not jinja:
+            params.chat_template = "chatml"
+        return xllamacpp.Server(params)
+
+    def _why(self, error: RuntimeError) -> str:
+        """llama.cpp's words, and whether it is the chat template that it cannot read."""
         try:
-            self.server = xllamacpp.Server(params)
-        except RuntimeError as error:
-            raise ValueError(f"{self.file}: llama.cpp cannot load it: {error}") from error
-        self.client = httpx.Client(base_url=self.server.listening_address, timeout=None)
-        return self
+            self._start(jinja=False)
+        except RuntimeError:
+            return str(error)
+        return (
+            "its own Jinja does not know something in the chat template: put a simpler one into the model's "
+            "chat_template.jinja before training (`llama-server --jinja` on the file prints the place)"
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from jinja2 import TemplateError
-
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.encoding import encode
+from stages.lib.conversations.rendering import render, unicode_form
+from stages.lib.conversations.turns import UnfitConversationError
 from stages.lib.core.records import Message
 from stages.lib.gguf.llama_runtime import LlamaRuntime
 
@@ -37,18 +39,17 @@ def message_shapes(special: str) -> dict[str, list[Message]]:
     }
 
 
-def template_faults(tokenizer: Any, runtime: LlamaRuntime) -> dict[str, str]:
-    """Shape -> how the runtime's tokens differ from the tokenizer's.
+def template_faults(tokenizer: Any, fmt: ChatFormat, runtime: LlamaRuntime) -> dict[str, str]:
+    """Shape -> how the runtime's tokens, asked as any client would, differ from what is trained and asked.
 
-    A shape that the template refuses in transformers is skipped: no tokens are right there, and llama.cpp is more
-    lenient (it puts a system turn that a template has no place for into the user's).
+    A shape that is refused on our side is skipped: no tokens are right there, and llama.cpp is more lenient.
     """
     end = tokenizer.eos_token or tokenizer.pad_token or "</s>"
     faults = {}
     for name, messages in message_shapes(end).items():
         try:
-            expected = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        except TemplateError:
+            expected = encode(tokenizer, render(tokenizer, messages, fmt, generation_prompt=True, where=name))
+        except UnfitConversationError:
             continue
         text = runtime.render(messages)
         if text is None:
@@ -58,6 +59,21 @@ def template_faults(tokenizer: Any, runtime: LlamaRuntime) -> dict[str, str]:
         if fault:
             faults[name] = fault
     return faults
+
+
+def explained_shapes(tokenizer: Any) -> dict[str, str]:
+    """Shapes that a server of llama.cpp cannot read as the model was trained -> why; they are reported, not refused."""
+    shapes = {
+        "special_token_inside": "a server of llama.cpp reads markup in a message as tokens; it is trained as text, and "
+        "llmill's own chat sends token ids"
+    }
+    form = unicode_form(tokenizer)
+    if form:
+        shapes["decomposed_unicode"] = (
+            f"the tokenizer brings texts into {form}, llama.cpp reads them as they stand; llmill's own chat "
+            "brings them into it before"
+        )
+    return shapes
 
 
 def first_difference(expected: list[int], found: list[int], tokenizer: Any) -> str:

@@ -1,21 +1,29 @@
 """What a GGUF file must show before it is released: that it is the model which was trained, near enough.
 
-Three comparisons, each with its own thresholds: weights as they are in the file, de-quantized, against the 16-bit
-model on held-out text (what quantization costs); the file's tokens in llama.cpp against the tokenizer's (chat
-template, special tokens, splitting); greedy replies of llama.cpp against transformers on the same weights (what the
-conversion got wrong) and against the 16-bit model.
+Three comparisons, each with its own thresholds: weights as they are in the file, de-quantized, against the model as it
+was trained, an adapter on its base, on held-out text (what merging and quantization cost); the file's tokens in
+llama.cpp against those of training and asking (chat template, special tokens, splitting); greedy replies of llama.cpp
+against transformers on the same weights (what the conversion got wrong) and against the model as it was trained.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.encoding import beginning
+from stages.lib.gguf.gate_texts import HeldOut
 from stages.lib.gguf.llama_runtime import GreedyReply, LlamaRuntime
-from stages.lib.gguf.message_shapes import first_difference, template_faults
+from stages.lib.gguf.message_shapes import explained_shapes, first_difference, template_faults
+
+TEXTS = 8  # held-out texts whose tokens are compared
+ROWS_AT_ONCE = 256  # tokens whose log-probabilities are compared at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +53,36 @@ def make_windows(texts: Sequence[list[int]], length: int, total: int) -> Tensor:
 
 
 @torch.no_grad()
-def log_probs(model: Any, tokens: Tensor) -> Tensor:
-    """(T,) tokens -> (T, V) log-probabilities of what follows each, float32 on the CPU."""
-    logits = model(tokens[None].to(model.device), use_cache=False).logits[0]
+def log_probs(model: Any, tokens: Tensor, last: int = 0) -> Tensor:
+    """(T,) tokens -> (T, V) log-probabilities of what follows each, float32 on the CPU; `last`: of so many alone."""
+    logits = model(tokens[None].to(model.device), use_cache=False, logits_to_keep=last).logits[0]
     found: Tensor = logits.float().log_softmax(-1).cpu()
     return found
 
 
-def closeness(reference: Sequence[Tensor], model: Any, windows: Tensor) -> dict[str, float]:
+def keep_log_probs(model: Any, windows: Tensor, directory: Path) -> list[Path]:
+    """Writes the model's log-probabilities, a file for each window: those of all together may take gigabytes.
+
+    Raises:
+        ValueError: the model gives NaN.
+    """
+    files = []
+    for i, window in enumerate(windows):
+        found = log_probs(model, window)
+        if bool(found.isnan().any()):
+            raise ValueError("the model gives NaN on held-out text: did its training diverge?")
+        files.append(directory / f"{i}.npy")
+        np.save(files[-1], found.numpy())
+    return files
+
+
+def kept_log_probs(files: Iterable[Path]) -> Iterator[Tensor]:
+    """What `keep_log_probs` wrote, (T, V) a window."""
+    for file in files:
+        yield torch.from_numpy(np.load(file))
+
+
+def closeness(reference: Iterable[Tensor], model: Any, windows: Tensor) -> dict[str, float]:
     """How far a model is from the reference's log-probabilities (one (T, V) a window), averaged over tokens.
 
     mean_kl: KL(reference || model) in nats; top_agreement: share of tokens with the same most likely successor;
@@ -61,7 +91,8 @@ def closeness(reference: Sequence[Tensor], model: Any, windows: Tensor) -> dict[
     kl, same, loss, reference_loss, places = 0.0, 0, 0.0, 0.0, 0
     for theirs, window in zip(reference, windows, strict=True):
         ours = log_probs(model, window)
-        kl += float((theirs.exp() * (theirs - ours)).sum())
+        pieces = zip(theirs.split(ROWS_AT_ONCE), ours.split(ROWS_AT_ONCE), strict=True)
+        kl += sum(float((p.exp() * (p - q)).sum()) for p, q in pieces)
         same += int((theirs.argmax(-1) == ours.argmax(-1)).sum())
         places += len(window)
         following = window[1:, None]
@@ -91,52 +122,50 @@ def closeness_faults(found: dict[str, float], limits: Thresholds) -> list[str]:
 
 
 def run_checks(
-    runtime: LlamaRuntime,
-    tokenizer: Any,
-    *,
-    prompts: Sequence[list[int]],
-    texts: Sequence[str],
-    models: dict[str, Any],
-    ends: set[int],
-    max_new_tokens: int,
-) -> dict[str, Any]:
-    """What the file does in llama.cpp.
-
-    `models`: "file" (transformers with the file's weights) and "reference" (the 16-bit model). The tokens of a greedy
-    reply are put to both models at once: at each step, would they have drawn the same token? So the first step that
-    differs is where their own greedy replies would part.
-    """
-    faults = template_faults(tokenizer, runtime) if tokenizer.chat_template else {}
-    text_faults = [
-        fault
-        for text in texts
-        if (fault := first_difference(tokenizer(text)["input_ids"], runtime.tokens(text), tokenizer))
-    ]
-    replies = [runtime.greedy(prompt, max_new_tokens) for prompt in prompts]
-    found: dict[str, Any] = {
-        "template_faults": faults,
-        "text_faults": text_faults,
+    runtime: LlamaRuntime, tokenizer: Any, fmt: ChatFormat, held: HeldOut, *, ends: set[int], max_new_tokens: int
+) -> tuple[dict[str, Any], list[GreedyReply]]:
+    """What the file does in llama.cpp: how it reads conversations and texts, and its greedy replies to the prompts."""
+    faults = template_faults(tokenizer, fmt, runtime) if tokenizer.chat_template else {}
+    explained = {name: why for name, why in explained_shapes(tokenizer).items() if name in faults}
+    compared = [text for text in held.texts if text.plain][:TEXTS]
+    # Where the template writes the beginning itself, llama.cpp's server takes it away and puts its own.
+    own = str(tokenizer.bos_token) if beginning(tokenizer) else ""
+    read = [runtime.tokens(text.text.removeprefix(own)) for text in compared]
+    differences = [first_difference(text.tokens, found, tokenizer) for text, found in zip(compared, read, strict=True)]
+    replies = [runtime.greedy(prompt, max_new_tokens) for prompt in held.prompts]
+    return {
+        "template_faults": {name: fault for name, fault in faults.items() if name not in explained},
+        "explained_shapes": explained,
+        "texts": len(compared),
+        "text_faults": [fault for fault in differences if fault],
         "replies": len(replies),
         "replies_stopped": sum(reply.ended for reply in replies),
         "replies_run_past_the_end": sum(bool(ends & set(reply.tokens[:-1])) for reply in replies),
         "reply_tokens": sum(len(reply.tokens) for reply in replies),
+    }, replies
+
+
+def agreements(name: str, model: Any, prompts: Sequence[list[int]], replies: Sequence[GreedyReply]) -> dict[str, Any]:
+    """How far a model agrees with the greedy replies; the keys begin with `name`.
+
+    The tokens of a reply are put to the model at once: at each step, would it have drawn the same token? So the first
+    step that differs is where its own greedy reply would part.
+    """
+    steps = [agreement(model, prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
+    same = [bool(step) for flags, _ in steps for step in flags]
+    gaps = [gap for _, differences in steps for gap in differences]
+    return {
+        f"{name}_agreement": sum(same) / max(len(same), 1),
+        f"{name}_agreeing_prefix": [len(flags) if all(flags) else flags.index(False) for flags, _ in steps],
+        f"{name}_logprob_difference": sum(gaps) / len(gaps) if gaps else None,
     }
-    for name, model in models.items():
-        steps = [agreement(model, prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
-        same = [bool(step) for flags, _ in steps for step in flags]
-        prefixes = [len(flags) if all(flags) else flags.index(False) for flags, _ in steps]
-        found[f"{name}_agreement"] = sum(same) / max(len(same), 1)
-        found[f"{name}_agreeing_prefix"] = prefixes
-        gaps = [gap for _, differences in steps for gap in differences]
-        found[f"{name}_logprob_difference"] = sum(gaps) / len(gaps) if gaps else None
-    return found
 
 
 def agreement(model: Any, prompt: list[int], reply: GreedyReply) -> tuple[list[bool], list[float]]:
     """For each token of a reply, whether the model would have drawn it; and by how much their log-probabilities
     differ, where the runtime gives them."""
     tokens = torch.tensor([*prompt, *reply.tokens])
-    predicted = log_probs(model, tokens)[len(prompt) - 1 : -1]
+    predicted = log_probs(model, tokens, last=len(reply.tokens) + 1)[:-1]
     drawn = tokens[len(prompt) :]
     same = (predicted.argmax(-1) == drawn).tolist()
     if not reply.logprobs:

@@ -11,6 +11,11 @@ from typing import Any
 
 import gguf
 
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.encoding import beginning
+from stages.lib.conversations.markup import template_text
+from stages.lib.conversations.rendering import render
+from stages.lib.gguf.chat_templates import exported_template
 from stages.lib.gguf.pre_tokenizers import pre_tokenizer_name, steps
 
 # llama.cpp refuses a BPE vocabulary without merges. No byte is spelled with these letters, so this one never happens.
@@ -36,25 +41,34 @@ class Vocabulary:
     end_of_turn: int | None  # the token after a reply, by the chat template
 
 
-def read_vocabulary(tokenizer: Any, rows: int) -> Vocabulary:
-    """The vocabulary of a fast tokenizer for a model whose embedding has `rows` rows.
+def read_vocabulary(tokenizer: Any, rows: int, fmt: ChatFormat = ChatFormat()) -> Vocabulary:  # noqa: B008  # frozen
+    """The vocabulary of a fast tokenizer for a model whose embedding has `rows` rows; `fmt`: of the model's entry.
 
     Raises:
         ValueError: llama.cpp cannot cut text as this tokenizer does, or the embedding lacks rows.
     """
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(f"{type(tokenizer).__name__}: no tokenizer.json, from which llama.cpp's vocabulary is made")
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     known = tokenizer.get_vocab()
     if max(known.values()) >= rows:
         raise ValueError(f"the tokenizer has {max(known.values()) + 1} tokens, the model's embedding {rows} rows")
     if content["model"]["type"] != "BPE":
         raise ValueError(f"tokenizer model {content['model']['type']!r}: llama.cpp's vocabularies here are BPE alone")
+    first = beginning(tokenizer)
+    if first not in ([], [tokenizer.bos_token_id]):
+        raise ValueError(
+            f"the tokenizer puts {tokenizer.convert_ids_to_tokens(first)} before every text, llama.cpp can put "
+            f"its bos_token ({tokenizer.bos_token!r}) or nothing"
+        )
     sentencepiece = bool(content["model"].get("byte_fallback")) and "<0x00>" in content["model"]["vocab"]
     pre = "default" if sentencepiece else pre_tokenizer_name(content)
     added = {int(entry["id"]): entry for entry in content["added_tokens"]}
     by_id = {i: token for token, i in known.items()}
     tokens = [by_id.get(i, f"[PAD{i}]") for i in range(rows)]
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]]
-    end = end_of_turn(tokenizer)
+    template = exported_template(tokenizer, fmt)
+    end = end_of_turn(tokenizer, fmt)
     return Vocabulary(
         model="llama" if sentencepiece else "gpt2",
         pre=pre,
@@ -68,26 +82,21 @@ def read_vocabulary(tokenizer: Any, rows: int) -> Vocabulary:
         scores=_scores(tokens, merges) if sentencepiece else [],
         merges=[] if sentencepiece else merges or [NO_MERGE],
         ids=_special_ids(tokenizer, end),
-        add_bos=_adds(tokenizer, 0, tokenizer.bos_token_id),
-        add_eos=_adds(tokenizer, -1, tokenizer.eos_token_id),
+        add_bos=bool(first),
+        # A prompt of a chat goes on with the reply: nothing ends it.
+        add_eos=not template and _adds_end(tokenizer),
         add_space_prefix=sentencepiece and _prefixes(content),
-        chat_template=template_text(tokenizer),
+        chat_template=template,
         end_of_turn=end,
     )
 
 
-def template_text(tokenizer: Any) -> str:
-    """The chat template, the one named `default` where there are several; empty: none."""
-    template = tokenizer.chat_template or ""
-    return template.get("default", "") if isinstance(template, dict) else template
-
-
-def end_of_turn(tokenizer: Any) -> int | None:
+def end_of_turn(tokenizer: Any, fmt: ChatFormat = ChatFormat()) -> int | None:  # noqa: B008  # frozen
     """The special token that follows a reply in the chat template; None: there is no template, or no such token."""
     if not template_text(tokenizer):
         return None
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "qqq"}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    text = render(tokenizer, messages, fmt, generation_prompt=False).text
     after = tokenizer(text.rpartition("qqq")[2], add_special_tokens=False)["input_ids"]
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     return next((token for token in after if token in special), None)
@@ -125,9 +134,9 @@ def _special_ids(tokenizer: Any, end: int | None) -> dict[str, int]:
     return {name: int(i) for name, i in ids.items() if i is not None}
 
 
-def _adds(tokenizer: Any, place: int, token: int | None) -> bool:
-    ids = tokenizer("a")["input_ids"]
-    return token is not None and len(ids) > 0 and bool(ids[place] == token)
+def _adds_end(tokenizer: Any) -> bool:
+    end = tokenizer.eos_token_id
+    return end is not None and bool(tokenizer("a")["input_ids"][-1] == end)
 
 
 def _prefixes(content: dict[str, Any]) -> bool:

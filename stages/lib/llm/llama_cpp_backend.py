@@ -21,12 +21,15 @@ from typing import Any, cast
 import httpx
 
 from stages.lib.llm import chat_text
+from stages.lib.llm.gguf_facts import GgufFacts, read_facts
+from stages.lib.llm.gguf_prompts import GgufPrompt, GgufPrompts
 from stages.lib.llm.in_flight import answers_in_flight
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Score, ScoreRequest
 from stages.lib.replies.json_objects import on_one_line
-from stages.lib.replies.thinking import FINAL_CHANNEL, marks_in
+from stages.lib.replies.thinking import marks_in
 from stages.lib.weights.models import ModelEntry, locate
 
+ALL_LAYERS = 999  # more than any model has
 FORCED = 1000.0  # added to a logit: above any that a model gives
 DIGITS = 5  # of a log-probability, after the point
 
@@ -36,7 +39,7 @@ class LlamaCppBackend:
 
     def __init__(self, entry: ModelEntry) -> None:
         self.entry = entry
-        self._rendered: dict[tuple[Prompt, bool], str] = {}  # for the key, and again to be asked
+        self._read: dict[tuple[Prompt, bool], GgufPrompt] = {}  # for the key, and again to be asked
         try:
             self.version = f"llama_cpp xllamacpp {importlib.metadata.version('xllamacpp')}"
         except importlib.metadata.PackageNotFoundError as error:
@@ -56,6 +59,18 @@ class LlamaCppBackend:
         return files[0]
 
     @cached_property
+    def facts(self) -> GgufFacts:
+        """What the file says of itself."""
+        import gguf
+
+        return read_facts(gguf.GGUFReader(self.file), self.file)
+
+    @cached_property
+    def prompts(self) -> GgufPrompts:
+        """How conversations become tokens."""
+        return GgufPrompts(self.facts, self.entry.system_role, self._ask)
+
+    @cached_property
     def server(self) -> Any:
         """The server in this process, which this starts.
 
@@ -68,7 +83,10 @@ class LlamaCppBackend:
         params.model.path = str(self.file)
         params.n_parallel = self.entry.concurrency
         params.n_ctx = self.entry.context * self.entry.concurrency
+        params.n_gpu_layers = layers_on_gpu(self.entry)
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
+        if self.facts.dated_template != self.facts.template:
+            params.chat_template = self.facts.dated_template
         params.warmup = False
         params.verbosity = 0
         params.ui = False
@@ -81,21 +99,14 @@ class LlamaCppBackend:
         limits = httpx.Limits(max_connections=self.entry.concurrency)
         return httpx.Client(base_url=self.server.listening_address, timeout=None, limits=limits)
 
-    @cached_property
+    @property
     def template(self) -> str:
         """The chat template in the GGUF file; empty if there is none."""
-        response = self.client.get("/props")
-        return str(response.json().get("chat_template") or "") if response.status_code == 200 else ""
+        return self.facts.template
 
     def render(self, request: GenerateRequest | ScoreRequest) -> str:
-        """The text that the model reads, by the chat template in the GGUF file."""
-        prompt = request.prompt
-        if not prompt.chat:
-            return chat_text.plain(prompt)
-        thinking = chat_text.may_think(self.entry, request)
-        if (prompt, thinking) not in self._rendered:
-            self._rendered[prompt, thinking] = self._apply_template(prompt, thinking)
-        return self._rendered[prompt, thinking]
+        """The text that the model reads, by the chat template in the GGUF file, and what of it is no markup."""
+        return self._prompt(request).key if request.prompt.chat else chat_text.plain(request.prompt)
 
     def generate(
         self, requests: Sequence[GenerateRequest], missing: Sequence[int]
@@ -113,13 +124,12 @@ class LlamaCppBackend:
             self.__dict__.pop("client").close()
         self.__dict__.pop("server", None)
 
-    def _apply_template(self, prompt: Prompt, thinking: bool) -> str:
-        options = {"enable_thinking": thinking, "date_string": chat_text.TODAY.strftime("%d %b %Y")}
-        body = {"messages": chat_text.messages(prompt), "chat_template_kwargs": options}
-        text = str(self._post("/apply-template", body)["prompt"])
-        if "<|start|>assistant" in text and not thinking:
-            text += FINAL_CHANNEL
-        return text + prompt.answer_prefix
+    def _prompt(self, request: GenerateRequest | ScoreRequest) -> GgufPrompt:
+        prompt, thinking = request.prompt, chat_text.may_think(self.entry, request)
+        if (prompt, thinking) not in self._read:
+            turns = chat_text.messages(prompt)
+            self._read[prompt, thinking] = self.prompts.read(turns, thinking, prompt.answer_prefix)
+        return self._read[prompt, thinking]
 
     def _reply(self, request: GenerateRequest) -> Reply:
         sampling = request.sampling
@@ -186,14 +196,23 @@ class LlamaCppBackend:
         return cast(list[int], self._post("/tokenize", body)["tokens"])
 
     def _tokens(self, request: GenerateRequest | ScoreRequest) -> list[int]:
-        # A chat template writes its special tokens itself.
-        return self._encode(self.render(request), special=not request.prompt.chat)
+        if request.prompt.chat:
+            return self._prompt(request).tokens
+        return self._encode(self.render(request), special=True)
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        response = self.client.post(path, json=body)
+        response = self._ask(path, body)
         if response.status_code != 200:
             raise RuntimeError(f"llama.cpp{path}: status {response.status_code}: {response.text[:300]}")
         return cast(dict[str, Any], response.json())
+
+    def _ask(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        return self.client.post(path, json=body) if body else self.client.get(path)
+
+
+def layers_on_gpu(entry: ModelEntry) -> int:
+    """How many layers llama.cpp is told to compute on a GPU; none where it was built without."""
+    return ALL_LAYERS if entry.gpu_layers < 0 else entry.gpu_layers
 
 
 def _threads() -> int:

@@ -13,9 +13,10 @@ from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Record, read_jsonl
 from stages.lib.lora.batches import Rows, padded_tokens, plan_steps
 from stages.lib.lora.masks import MaskedChat, encode_conversation
-from stages.lib.lora.memory import GB, Shape, TuningLoad, available_bytes, check_memory
+from stages.lib.lora.memory import GB, Shape, TuningLoad, check_memory
 from stages.lib.lora.preflight import check_supervision, show_sample
 from stages.lib.weights.base import end_tokens, load_tokenizer
+from stages.lib.weights.free_memory import available_bytes
 from stages.lib.weights.models import Dtype
 
 

@@ -127,20 +127,6 @@ def estimate(shape: Shape, load: TuningLoad) -> dict[str, int]:
     }
 
 
-def available_bytes() -> tuple[int, str]:
-    """Free bytes where the training will run, and the name of that place."""
-    import psutil
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0], torch.cuda.get_device_name()
-    free = int(psutil.virtual_memory().available)
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdigit():
-        free = min(free, int(text) - int(used.read_text()))
-    return free, "this machine"
-
-
 def check_memory(shape: Shape, load: TuningLoad, free: int, place: str) -> dict[str, int]:
     """The estimate's parts, if their sum is at most the free bytes.
 

@@ -1,12 +1,13 @@
 """A base model by its entry of `models:`, and an adapter on top of it, from safetensors alone."""
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.lib.core.records import read_json_object
 from stages.lib.weights.gguf_weights import huggingface_directory
-from stages.lib.weights.models import ModelEntry, weights_identity
+from stages.lib.weights.models import ModelEntry, config_size, weights_identity
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +54,7 @@ def read_tokenizer(directory: Path) -> Any:
 
 
 def load_tokenizer(directory: Path) -> Any:
-    """`read_tokenizer`, padding on the left."""
+    """`read_tokenizer`, padding on the left; raises as it does."""
     tokenizer = read_tokenizer(directory)
     tokenizer.clean_up_tokenization_spaces = False  # it would take blanks before punctuation away
     tokenizer.padding_side = "left"  # for generation in batches; trainers pad on the right by themselves
@@ -152,10 +153,14 @@ def put_adapter(model: Any, directory: Path) -> Any:
         tuned = PeftModel.from_pretrained(model, directory)
     except (RuntimeError, SafetensorError, ValueError) as error:  # torch's size mismatch, peft's unknown target modules
         raise ValueError(f"{directory}: the adapter is damaged or of another base: {error}") from error
-    # "auto" would look for the base's name on the hub.
-    embeddings = any("embed_tokens" in name or "lm_head" in name for name in shapes)
-    own = get_peft_model_state_dict(tuned, save_embedding_layers=embeddings)
+    # "auto" would look for the base's name on the hub. What an adapter must hold is its own; it may hold the matrices
+    # of the base's embedding and output layer beside them.
+    own = get_peft_model_state_dict(tuned, save_embedding_layers=False)
     expected = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    beside = {name: shape for name, shape in shapes.items() if name not in expected}
+    if beside:
+        whole = get_peft_model_state_dict(tuned, save_embedding_layers=True)
+        expected |= {name: tuple(whole[name].shape) for name in beside.keys() & whole.keys()}
     # peft only warns of tensors that are missing or have no place.
     wrong = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
     if wrong:
@@ -164,3 +169,22 @@ def put_adapter(model: Any, directory: Path) -> Any:
             f"{expected.get(wrong[0])}: an adapter of another base"
         )
     return tuned.eval()
+
+
+def context_length(entry: ModelEntry) -> int:
+    """Tokens that a model takes at most, prompt and reply: as its entry says, else as its config does.
+
+    Raises:
+        ValueError: neither tells.
+    """
+    advice = "set max_length of its entry under models:"
+    return entry.max_length or config_size(huggingface_directory(entry), "max_position_embeddings", advice)
+
+
+def free_memory() -> None:
+    """Gives the memory of models that are no longer named back, the GPU's included."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -47,6 +47,7 @@ class ModelEntry:
     context: int = 4096  # tokens kept for prompt and reply together (llama_cpp, vllm)
     gpu_memory: float = 0.9  # share of the card that vllm takes, 0..1
     concurrency: int = 8  # requests in flight (openai, llama_cpp slots)
+    gpu_layers: int = 0  # of a GGUF file, that a GPU computes; -1: all (llama_cpp)
     base_url: str = ""  # of the server, such as http://127.0.0.1:8000/v1; "": the environment says (openai)
     api_key_env: str = ""  # environment variable that holds its key; "": LLMILL_OPENAI_API_KEY (openai)
     extra_body: dict[str, Any] = field(default_factory=dict)  # merged into each request last; null leaves out (openai)
@@ -84,6 +85,8 @@ class ModelEntry:
             raise ValueError(f"source {self.source!r}: api_key_env names an environment variable, it is not the key")
         if self.timeout <= 0 or not 0 <= self.max_failed <= 1:
             raise ValueError(f"source {self.source!r}: timeout must be > 0 and max_failed in 0..1")
+        if self.gpu_layers < -1:
+            raise ValueError(f"source {self.source!r}: gpu_layers {self.gpu_layers} must be >= -1; -1 is all")
         for name, needed in (("query_template", "{query}"), ("document_template", "{text}")):
             template = getattr(self, name)
             if template and needed not in template:

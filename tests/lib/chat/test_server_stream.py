@@ -270,7 +270,9 @@ def test_a_history_that_does_not_fit_is_not_sent(server: TellingServer) -> None:
     assert server.bodies == []
 
 
-THINKING = {  # what a server streams of a model that thinks -> what is told apart
+THINKING: dict[
+    str, tuple[list[str], list[Event]]
+] = {  # what a server streams of a model that thinks -> what is told apart
     "in its own field": ([chunk(delta={"reasoning_content": "hm"}), chunk("42")], [Thought("hm"), Piece("42")]),
     "in marks": ([chunk("<th"), chunk("ink>hm"), chunk("</think>\n\n42")], [Thought("hm"), Piece("42")]),
     "the template opened it": ([chunk("hm"), chunk("</think>42")], [Piece("hm"), Recalled(), Piece("42")]),

@@ -2,7 +2,11 @@
 
 import importlib.util
 import io
+import os
+import pty
+import subprocess
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -11,11 +15,12 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.lib.chat import terminal as program
-from stages.lib.chat.events import Event, Messages, Piece, PromptProgress, StreamError
+from stages.lib.chat.events import Event, Finished, Messages, Piece, PromptProgress, Recalled, StreamError, Thought
 from stages.lib.chat.streaming import TransformersStream
 from stages.lib.chat.terminal import chat, open_stream
-from stages.lib.evaluation.conversation_replies import generate_replies
+from stages.lib.chat.typed_questions import read_questions
 from stages.lib.evaluation.systems import Asking, ask_gguf
+from stages.lib.replying.conversation_replies import generate_replies
 
 TURNS = [{"role": "user", "content": "the question about apples and oranges"}]
 
@@ -23,13 +28,13 @@ TURNS = [{"role": "user", "content": "the question about apples and oranges"}]
 class Parrot:
     """Repeats the last question; "stop" is interrupted, "long" does not fit."""
 
-    exact_counts, context = True, 100
+    exact_counts, context = True, 300
 
     def __init__(self) -> None:
         self.seen: list[Messages] = []
 
     def count_tokens(self, messages: Messages) -> int:
-        return len(messages)
+        return sum(1 + len(message["content"].split()) for message in messages)
 
     def answer(self, messages: Messages, *_: Any, **__: Any) -> Generator[Event, None, None]:
         self.seen.append(messages)
@@ -72,6 +77,123 @@ def test_errors_and_unknown_commands_do_not_end_the_chat() -> None:
     parrot, out = talk("long", "/help", "two")
     assert out.startswith("(too long: /reset)\n(/help is no command: ")
     assert len(parrot.seen[-1]) == 1  # the question that failed is forgotten
+
+
+def test_the_oldest_turns_are_forgotten_where_they_no_longer_fit_and_it_is_said_once() -> None:
+    words = [f"{name} " * 20 for name in ("one", "two", "three", "four")]
+    parrot, out = talk(*words, system="be kind")  # 300 tokens, of which 256 are the reply's
+    asked = [[turn["content"].split()[0] for turn in messages] for messages in parrot.seen]
+    assert asked == [["be", "one"], ["be", "two"], ["be", "three"], ["be", "four"]]
+    assert out.count("the oldest turns no longer fit the context of 300 tokens") == 1
+    short, out = talk("one two", "three", "four")
+    assert [len(messages) for messages in short.seen] == [1, 3, 5] and "forgotten" not in out
+
+
+def test_a_question_that_is_too_long_by_itself_is_told_so_and_the_conversation_goes_on() -> None:
+    parrot, out = talk("one", "two " * 60, "three")
+    assert "(the question has 61 tokens with what stands around it; beside 256 of reply there is room for 44" in out
+    assert [turn["content"].split()[0] for turn in parrot.seen[-1]] == ["one", "you", "three"]
+
+
+EVENTS: dict[str, list[Event]] = {  # question -> what the model does
+    "think": [Thought("hm "), Thought("hm"), Piece("\n\n4"), Piece("2"), Finished("stop", 1, 5)],
+    "recall": [Piece("hm"), Recalled(), Piece("42"), Finished("stop", 1, 5)],
+    "cut": [Thought("hm"), Finished("length", 1, 5)],
+    "nothing": [Thought("hm"), Finished("stop", 1, 5)],
+    "write": [Piece("4\x1b[2J2\x07"), Finished("length", 1, 5)],
+    "and now": [Finished("stop", 1, 0)],
+}
+
+
+class Thinker(Parrot):
+    """Thinks before it answers, as its last question says."""
+
+    def answer(self, messages: Messages, *_: Any, **__: Any) -> Generator[Event, None, None]:
+        self.seen.append(messages)
+        yield from EVENTS[messages[-1]["content"]]
+
+
+@pytest.mark.parametrize(
+    ("question", "shown", "kept"),
+    [
+        ("think", "(thinking)\nhm hm\n\n42\n", ["42"]),
+        ("recall", "hm\n(so far it was thinking)\n\n42\n", ["42"]),
+        ("cut", "(thinking)\nhm\n\n(cut off while it was still thinking: --max-new-tokens allows more)\n", []),
+        ("nothing", "(thinking)\nhm\n\n(it thought, and gave no answer)\n", []),
+        ("write", "4[2J2 (cut off: --max-new-tokens allows more)\n", ["4\x1b[2J2\x07"]),
+    ],
+)
+def test_thinking_is_shown_apart_and_never_told_to_the_model(question: str, shown: str, kept: list[str]) -> None:
+    thinker, out = Thinker(), io.StringIO()
+    chat(thinker, [question, "and now"], out)
+    assert out.getvalue().startswith(shown)
+    assert [turn["content"] for turn in thinker.seen[1] if turn["role"] == "assistant"] == kept
+
+
+def test_on_a_terminal_thinking_is_dim(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: True)
+    chat(Thinker(), ["think"], out)
+    assert out.getvalue() == "\033[2m(thinking)\nhm hm\033[0m\n\n42\n"
+
+
+PARROTING = """
+import sys
+from stages.lib.chat.terminal import chat
+from stages.lib.chat.typed_questions import read_questions
+from tests.lib.chat.test_terminal import Parrot
+
+class Repeating(Parrot):
+    def answer(self, messages, *rest, **others):
+        from stages.lib.chat.events import Piece
+        self.seen.append(messages)
+        yield Piece(repr(messages[-1]["content"]))
+
+print("ready")
+chat(Repeating(), read_questions(sys.stdin, sys.stdout), sys.stdout, max_new_tokens=9)
+"""
+PARAGRAPH = "First line, a tab:\t.\n\nThird line </s> é\n  and the last one"
+
+
+@pytest.mark.parametrize("how", ["bracketed", "at once"])
+def test_a_pasted_paragraph_is_one_question(how: str) -> None:
+    """On a terminal of its own, with one that says where a paste ends, and with one that does not."""
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "PYTHONIOENCODING": "utf-8", "LC_ALL": "C.UTF-8"}
+    command = [sys.executable, "-c", PARROTING]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as program_:
+        os.close(theirs)
+        shown = ""
+
+        def until(text: str) -> None:
+            nonlocal shown
+            latest = time.monotonic() + 60
+            while text not in shown:
+                assert time.monotonic() < latest, shown
+                shown += os.read(ours, 4096).decode(errors="replace")
+
+        until("> ")
+        if how == "bracketed":
+            assert "\033[?2004h" in shown  # the terminal is asked to mark pastes
+            os.write(ours, f"\033[200~{PARAGRAPH}\033[201~".encode())
+            time.sleep(0.3)  # nothing is asked yet
+            os.write(ours, b"\n")
+        else:
+            os.write(ours, f"{PARAGRAPH}\n".encode())
+        until(repr(PARAGRAPH))
+        os.write(ours, b"next\n")
+        until("'next'")
+        os.write(ours, b"\004")
+        program_.wait(60)
+    os.close(ours)
+    assert program_.returncode == 0
+
+
+def test_paragraphs_of_a_pipe() -> None:
+    text, out = "one\ntwo\n\n\n  \nthree\nfour", io.StringIO()
+    assert list(read_questions(io.StringIO(text), out, paragraphs=True)) == ["one\ntwo\n", "three\nfour"]
+    assert out.getvalue() == "> one\ntwo\n> three\nfour\n"
+    assert list(read_questions(io.StringIO("one\ntwo"), out)) == ["one\n", "two"]
 
 
 def test_the_stream_says_what_the_model_says(tiny_directory: Path) -> None:

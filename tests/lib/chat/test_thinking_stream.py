@@ -117,4 +117,13 @@ def test_other_events_keep_their_place_and_what_was_kept_back_comes_before_the_e
     end = Finished("stop", 3, 4)
     found = list(split_events(iter([Piece("a "), Piece("<"), end]), ThinkingSplitter("reply")))
     assert found == [Piece("a "), Piece("<"), end]
-    assert list(split_events(iter([Piece("a ["), ]), ThinkingSplitter("reply"))) == [Piece("a "), Piece("[")]
+    assert list(
+        split_events(
+            iter(
+                [
+                    Piece("a ["),
+                ]
+            ),
+            ThinkingSplitter("reply"),
+        )
+    ) == [Piece("a "), Piece("[")]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stages.lib.chats.generated_edge_cases import write_false_premises, write_unanswerable
+from stages.lib.chats.generated_edge_cases import write_premises, write_unanswerable
 from stages.lib.chats.qa_items import Change, QAItem
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.reading.documents import Drop
@@ -96,10 +96,19 @@ def test_bad_unanswerable_questions_are_dropped(reply: Reply, reason: str) -> No
     found.detail.encode()
 
 
-def test_a_good_reply_becomes_a_false_premise() -> None:
-    (found,) = write_false_premises([ITEM], FALSE, Scripted(said(GOOD_FALSE)), Settings())
-    assert isinstance(found, QAItem)
+def written(prompt: str, reply: Reply) -> tuple[QAItem | Drop, QAItem | Drop]:
+    """The false and the true premise that a reply makes of ITEM."""
+    sides = write_premises([ITEM], prompt, '"{evidence}"', Scripted(reply), Settings())
+    false, true = (side["i"] if isinstance(side["i"], Drop) else side["i"]["generated"] for side in sides)
+    return false, true
+
+
+def test_a_good_reply_becomes_a_false_premise_and_a_true_one() -> None:
+    found, true = written(FALSE, said(GOOD_FALSE))
+    assert isinstance(found, QAItem) and isinstance(true, QAItem)
     assert (found.kind, found.change) == ("false_premise", Change(type="generated", true="8", false="32"))
+    assert (true.kind, true.question) == ("true_premise", "Why does LoRA take a rank of 8 by default?")
+    assert (true.answer, true.change, true.question_of) == ('"The rank of LoRA is 8 by default."', None, "i")
 
 
 @pytest.mark.parametrize(
@@ -113,13 +122,13 @@ def test_a_good_reply_becomes_a_false_premise() -> None:
     ],
 )
 def test_bad_false_premises_are_dropped(change: dict[str, str], reason: str) -> None:
-    (found,) = write_false_premises([ITEM], FALSE, Scripted(said(GOOD_FALSE | change)), Settings())
-    assert isinstance(found, Drop)
-    assert found.reason == reason
+    found, true = written(FALSE, said(GOOD_FALSE | change))
+    assert isinstance(found, Drop) and isinstance(true, Drop)
+    assert found.reason == true.reason == reason
 
 
 def test_the_prompts_own_words_are_no_question() -> None:
     prompt = "Example: Why does LoRA take a rank of 32 by default? {context} {question} {answer}"
-    (found,) = write_false_premises([ITEM], prompt, Scripted(said(GOOD_FALSE)), Settings())
+    found, _ = written(prompt, said(GOOD_FALSE))
     assert isinstance(found, Drop)
     assert found.reason == "repeats_prompt"

@@ -1,17 +1,23 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
 
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.gguf.gate_texts import HeldOut, Text
 from stages.lib.gguf.llama_runtime import GreedyReply, LlamaRuntime
 from stages.lib.gguf.release_gate import (
     Thresholds,
     agreement,
+    agreements,
     closeness,
     closeness_faults,
+    keep_log_probs,
+    kept_log_probs,
     log_probs,
     make_windows,
     run_checks,
@@ -56,6 +62,13 @@ def test_a_model_is_close_to_itself_and_far_from_another() -> None:
     faults = closeness_faults(far, LIMITS)
     assert "> max_mean_kl 0.05" in faults[0]
     assert "< min_top_agreement 0.9" in faults[1]
+
+
+def test_kept_log_probabilities_are_those_of_the_model(tmp_path: Path) -> None:
+    model, windows = tiny_family("llama"), make_windows([list(range(30, 62))], 16, 32)
+    kept = list(kept_log_probs(keep_log_probs(model, windows, tmp_path)))
+    assert all(torch.equal(one, log_probs(model, window)) for one, window in zip(kept, windows, strict=True))
+    assert torch.allclose(log_probs(model, windows[0], last=3), kept[0][-3:], atol=1e-5)
 
 
 def test_perplexities_are_of_what_follows_each_token() -> None:
@@ -123,15 +136,20 @@ def test_replies_are_counted_by_how_they_end_and_how_far_the_models_agree() -> N
         GreedyReply([end, drawn[0]], [], ended=False),
     ]
     tokenizer = tiny_tokenizer(None)
-    found = run_checks(
+    texts = [
+        Text(text, tokenizer(text)["input_ids"], plain=plain)
+        for text, plain in (("read alike", True), ("misread", True), ("misread too, with <|im_end|> as text", False))
+    ]
+    found, given = run_checks(
         cast(LlamaRuntime, ScriptedRuntime(tokenizer, replies)),
         tokenizer,
-        prompts=[prompt] * len(replies),
-        texts=["read alike", "misread"],
-        models={"file": model},
+        ChatFormat(),
+        HeldOut(texts, [prompt] * len(replies), 0),
         ends={end},
         max_new_tokens=3,
     )
+    assert given == replies and found["texts"] == 2
+    found |= agreements("file", model, [prompt] * len(replies), given)
     assert found == found | {
         "template_faults": {},
         "replies": 4,
@@ -143,7 +161,11 @@ def test_replies_are_counted_by_how_they_end_and_how_far_the_models_agree() -> N
     assert found["file_agreeing_prefix"][:3] == [3, 0, 1]
 
 
-def test_nan_never_passes() -> None:
+def test_nan_never_passes(tmp_path: Path) -> None:
+    model = tiny_family("llama")
+    model.lm_head.weight.data[3] = float("nan")
+    with pytest.raises(ValueError, match="NaN on held-out text"):
+        keep_log_probs(model, make_windows([list(range(30, 46))], 16, 16), tmp_path)
     found = {"mean_kl": float("nan"), "top_agreement": float("nan"), "perplexity_ratio": float("nan")}
     assert len(closeness_faults(found, LIMITS)) == 3
 

@@ -23,7 +23,8 @@ def adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("params.yaml").write_text(params_text(first, "first") + second_entry)
     model, tokenizer = load_base(load_model_entry("first"))
     tuned = add_lora(model, Lora(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=["q_proj"]), seed=0)
-    publish(tmp_path / "adapter", tuned, tokenizer, facts(), "# card")
+    tuned.save_pretrained(tmp_path / "checkpoint")
+    publish(tmp_path / "adapter", tmp_path / "checkpoint", tokenizer, facts(), "# card")
     return tmp_path / "adapter"
 
 
@@ -64,16 +65,15 @@ def test_a_damaged_adapter_is_refused(adapter: Path) -> None:
 
 def test_a_failed_publication_leaves_nothing(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(adapter)
-    model, tokenizer = load_base(load_model_entry("first"))
-    tuned = add_lora(model, Lora(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=["q_proj"]), seed=0)
+    _, tokenizer = load_base(load_model_entry("first"))
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("stages.lib.adapters.model_card.write_text", full)
     with pytest.raises(ValueError, match=r"No space left on device.*make room"):
-        publish(adapter, tuned, tokenizer, facts(), "# card")
-    assert sorted(path.name for path in adapter.parent.iterdir()) == ["a", "b", "params.yaml"]
+        publish(adapter, adapter.parent / "checkpoint", tokenizer, facts(), "# card")
+    assert sorted(path.name for path in adapter.parent.iterdir()) == ["a", "b", "checkpoint", "params.yaml"]
 
 
 TOKENIZER = SimpleNamespace(eos_token_id=2)

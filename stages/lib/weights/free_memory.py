@@ -1,0 +1,23 @@
+"""How much memory is free where a model will run."""
+
+from pathlib import Path
+
+
+def available_bytes() -> tuple[int, str]:
+    """Free bytes, and the name of the place: the GPU where there is one, else this machine's."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0], torch.cuda.get_device_name()
+    return available_host_bytes(), "this machine"
+
+
+def available_host_bytes() -> int:
+    """Free bytes of this machine, or of the container that this runs in."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()).isdigit():
+        free = min(free, int(text) - int(used.read_text()))
+    return free
