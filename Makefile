@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro results chat install-app test test-slow check pins format timings install clean clean-cache
+.PHONY: repro results chat install-app test test-slow check pins dry-run format timings install clean clean-cache
 
 install: $(VENV)/.installed
 
@@ -44,6 +44,9 @@ check: install  ## style and types over all code
 
 pins: install  ## constraints.txt resolves the core and every extra, on each Python that we name; installs nothing
 	python -m profiles.pins
+
+dry-run: install  ## PROFILE=h100: its stages on a CPU, small, with random weights of its models' shapes (docs/dry-run.md)
+	python -m profiles.dry_run $(PROFILE)
 
 format: install
 	ruff check --fix .

@@ -125,6 +125,7 @@ def ours(arguments: argparse.Namespace, samples: list[MaskedChat], directory: st
         clip=1.0,
         checkpoint_every=10**6,
         seed=0,
+        tf32=False,
     )
     tokenizer = load_tokenizer(place)
     return sft.make_trainer(

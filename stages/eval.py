@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.encoding import encode
+from stages.lib.conversations.rendering import fitted, render
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
 from stages.lib.core.params import load, load_prompts, read_param
 from stages.lib.core.records import Record, read_jsonl, write_csv
@@ -16,13 +19,13 @@ from stages.lib.corpus.sources import DocumentSource, parse_source, read_source
 from stages.lib.embedding.embedders import open_embedder
 from stages.lib.evaluation.chart import draw
 from stages.lib.evaluation.comparison import compare_systems
-from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.evaluation_report import caption, report
 from stages.lib.evaluation.evaluation_tables import evaluation_rows
 from stages.lib.evaluation.forgetting import forgetting, text_windows
-from stages.lib.evaluation.held_out import choose_questions, context_length, make_pairs, prompt_of
+from stages.lib.evaluation.held_out import choose_questions, make_pairs, prompt_of
 from stages.lib.evaluation.reply_scores import make_measures, not_scored, reply_similarities, score_reply, win_row
 from stages.lib.evaluation.systems import (
+    SPARE,
     Answers,
     Asking,
     SystemName,
@@ -30,12 +33,13 @@ from stages.lib.evaluation.systems import (
     ask_transformers,
     check_gguf,
     find_gguf,
+    gguf_context,
 )
 from stages.lib.evaluation.win_rate import AnswerPair, Preference, judge_by_likelihood, judge_by_rating
 from stages.lib.llm.asking import open_model
-from stages.lib.llm.chat_text import prompt_tokens
 from stages.lib.llm.in_flight import top_reasons
-from stages.lib.weights.base import check_adapter, load_tokenizer
+from stages.lib.replying.conversation_replies import Conversation, ConversationReply
+from stages.lib.weights.base import check_adapter, context_length, load_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry, load_model_entry
 
@@ -126,7 +130,11 @@ def judge_pairs(params: Params, pairs: Mapping[str, Sequence[AnswerPair]]) -> tu
 
 
 def ask_system(
-    name: SystemName, params: Params, base: ModelEntry, conversations: Sequence[Any], windows: Sequence[list[int]]
+    name: SystemName,
+    params: Params,
+    base: ModelEntry,
+    conversations: Sequence[Any],
+    windows: Sequence[list[int]],
 ) -> Answers:
     """What a system says to the conversations; `base` is the entry of `params.base`."""
     match name:
@@ -136,7 +144,9 @@ def ask_system(
             adapter = MODELS / f"{params.base}-{name}"
             return ask_transformers(params.base, base, adapter, conversations, windows, asking=params.asking)
         case "gguf":
-            return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking)
+            tokenizer = load_tokenizer(huggingface_directory(base))
+            longest = max(prompt_lengths(tokenizer, base, conversations, [name] * len(conversations)))
+            return ask_gguf(find_gguf(MODELS / "gguf"), conversations, params.asking, longest, base.thinking)
         case _:
             assert_never(name)
 
@@ -157,6 +167,37 @@ def check_systems(params: Params, base: ModelEntry) -> None:
                 check_gguf(find_gguf(MODELS / "gguf"))
             case _:
                 assert_never(name)
+
+
+def room_for_prompts(params: Params, base: ModelEntry) -> int:
+    """Tokens of a prompt that every system takes beside a reply.
+
+    Raises:
+        ValueError: there is no room for a prompt.
+    """
+    limits = {params.base: context_length(base)}
+    if "gguf" in params.systems:
+        file = find_gguf(MODELS / "gguf")
+        limits[str(file)] = gguf_context(file) - SPARE
+    name = min(limits, key=lambda name: limits[name])
+    if limits[name] <= params.max_new_tokens:
+        raise ValueError(
+            f"eval.max_new_tokens: {params.max_new_tokens} leaves no room for a prompt: {name} takes {limits[name]} "
+            "tokens in all"
+        )
+    return limits[name] - params.max_new_tokens
+
+
+def prompt_lengths(
+    tokenizer: Any, base: ModelEntry, conversations: Sequence[Conversation], names: Sequence[str]
+) -> list[int]:
+    """Tokens of each prompt. Raises `ValueError` naming the record that the chat template refuses."""
+    fmt = ChatFormat.of(base)
+    prompts = [
+        render(tokenizer, turns, fmt, generation_prompt=True, where=f"{TEST}: {name}")
+        for turns, name in zip(conversations, names, strict=True)
+    ]
+    return [len(encode(tokenizer, prompt)) for prompt in prompts]
 
 
 def similarities(
@@ -212,17 +253,18 @@ def main() -> None:
     base = load_model_entry(params.base)
     check_systems(params, base)
     records = read_jsonl(TEST, required=["id", "kind", "messages", "context", "question", "answer"])
-    directory = huggingface_directory(base)
-    tokenizer = load_tokenizer(directory)
-    limit = context_length(directory) - params.max_new_tokens
-    lengths = [len(prompt_tokens(tokenizer, prompt_of(record))) for record in records]
+    tokenizer = load_tokenizer(huggingface_directory(base))
+    limit = room_for_prompts(params, base)
+    prompts, names = [prompt_of(record) for record in records], [str(record["id"]) for record in records]
+    lengths = prompt_lengths(tokenizer, base, prompts, names)
     chosen, counts = choose_questions(records, lengths, limit, params.questions, params.seed)
     if not chosen:
         raise ValueError(f"{TEST}: none of {len(records)} questions fits into {limit} tokens: {counts['dropped']}")
     source = read_source(params.general_text(), max_chars=10_000_000)
     windows = text_windows(tokenizer, source, params.forgetting_tokens, params.forgetting_texts)
     watch.lap("read")
-    conversations = [prompt_of(record) for record in chosen]
+    # A system turn that the template has no place for is folded here: llama.cpp would do it in a way of its own.
+    conversations = [fitted(tokenizer, prompt_of(record), ChatFormat.of(base), record["id"]) for record in chosen]
     answers: dict[str, Answers] = {}
     for system in params.systems:
         answers[system] = ask_system(system, params, base, conversations, windows)

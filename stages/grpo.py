@@ -4,34 +4,44 @@ data/grpo/ shows it: each test question with the base's reply and the tuned one'
 A killed training goes on from its last checkpoint in .cache/grpo/. Run: python -m stages.grpo
 """
 
-import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 
 import numpy as np
 
-from stages.lib.adapters.lora import Backend, Lora, load_unsloth
-from stages.lib.adapters.model_card import model_card, publish
-from stages.lib.adapters.resuming import prune_finished
+from stages.lib.adapters.device import AttnImplementation, check_attention, choose_one_device, use_tf32
+from stages.lib.adapters.lora import Backend, Lora, check_unsloth
+from stages.lib.adapters.model_card import model_card, publish, write_card
+from stages.lib.adapters.resuming import last_whole_checkpoint, logged, prune_finished, step_of, train_once
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load, pick
-from stages.lib.core.records import read_jsonl, write_csv, write_jsonl
+from stages.lib.core.records import write_csv
 from stages.lib.embedding.embedders import Embedder, open_embedder
 from stages.lib.grpo.format_gain import CONTENT, FORM, gain_line, gains, measure_replies, reply_rows
 from stages.lib.grpo.reasoning_prompts import PromptSplit, make_splits
 from stages.lib.grpo.reward_audit import audit_base
 from stages.lib.grpo.reward_curve import publish_curve, reward_quarters
 from stages.lib.grpo.rewards import AnswerSimilarity, Floats, Name, build_rewards
-from stages.lib.grpo.settings import GradientCheckpointing, GRPOSettings, LossType, ScaleRewards, curve_rows
-from stages.lib.weights.base import base_identity, load_base, load_tokenizer
+from stages.lib.grpo.settings import (
+    CurveRow,
+    GradientCheckpointing,
+    GRPOSettings,
+    LossType,
+    ScaleRewards,
+    check_vllm,
+    curve_rows,
+)
+from stages.lib.weights.base import base_identity, context_length, load_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
-from stages.lib.weights.models import load_model_entry, resolved_dtype
+from stages.lib.weights.models import ModelEntry, load_model_entry, resolved_dtype
 
 QAR = Path("data/instruct")
 CURVE = Path("metrics/grpo_curve.csv")
@@ -39,16 +49,17 @@ OUT = Path("data/grpo")
 # What decides the adapter, up to the order of summation; another value is another training. What does not may change
 # between a kill and the next run.
 DECIDE = """
-    base backend dtype max_prompt_length reward_weights steps prompts_per_step num_generations max_new_tokens lr
-    warmup_fraction lr_scheduler_type loss_type beta epsilon num_iterations scale_rewards
-    mask_truncated_completions temperature r lora_alpha lora_dropout target_modules weight_decay clip seed
-    train_limit shots length_words similarity_model
+    base backend dtype attn_implementation tf32 use_vllm max_prompt_length reward_weights steps prompts_per_step
+    num_generations max_new_tokens lr warmup_fraction lr_scheduler_type loss_type beta epsilon num_iterations
+    scale_rewards mask_truncated_completions temperature r lora_alpha lora_dropout target_modules weight_decay
+    clip seed train_limit shots length_words similarity_model
 """.split()
 DECIDE_NOT = """
     micro_batch gradient_checkpointing eval_batch_size checkpoint_every bootstrap_samples audit_prompts
-    audit_replies audit_tolerance test_limit
+    audit_replies audit_tolerance test_limit vllm_gpu_memory_utilization
 """.split()
 PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers")
+Said = Callable[[Sequence[Sequence[int]], float], list[str]]  # replies to token prompts at a temperature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +69,10 @@ class Params:
     base: str  # a name of models:
     backend: Backend  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
     dtype: Literal["float32", "bfloat16", "float16", "auto"]  # of the base's weights; auto: bfloat16 with CUDA or AMX
+    attn_implementation: AttnImplementation  # of the training: sdpa, flash_attention_2 or eager (hf)
+    tf32: bool  # float32 products with 10 bits of mantissa: Ampere and later cards
+    use_vllm: bool  # vLLM writes the replies that are trained on, in the same process (hf, CUDA)
+    vllm_gpu_memory_utilization: float  # share of the card that it takes, between 0 and 1
     steps: int  # optimizer steps, >= 1
     prompts_per_step: int  # groups per step, >= 1
     num_generations: int  # replies a group, >= 2
@@ -125,72 +140,90 @@ class Params:
         return pick(GRPOSettings, self)
 
 
-def read_splits(params: Params, tokenizer: Any) -> dict[str, PromptSplit]:
-    """The three splits of data/instruct/qar.
+def read_splits(params: Params, tokenizer: Any, fmt: ChatFormat, context: int) -> dict[str, PromptSplit]:
+    """The three splits of data/instruct/qar, written as `fmt` says.
+
+    A prompt that leaves no room for a reply in `context` tokens is dropped.
 
     Raises:
         ValueError: a file is missing or broken, no record of a split fits, or all answers are the same.
     """
     files = {name: QAR / f"qar_{name}.jsonl" for name in ("train", "val", "test")}
-    return make_splits(files, tokenizer, shots=params.shots, max_tokens=params.max_prompt_length)
-
-
-def kept_replies(directory: Path, asked: Sequence[Any], ask: Callable[[], list[str]]) -> list[str]:
-    """Replies that an earlier run of the same training already has, or new ones; `asked` is all that decides them."""
-    path = directory / f"replies_{ledger_key(list(asked))[:16]}.jsonl"
-    if not path.exists():
-        write_jsonl(path, [{"reply": reply} for reply in ask()])
-    return [line["reply"] for line in read_jsonl(path, required=["reply"])]
+    most = min(params.max_prompt_length, context - params.max_new_tokens)
+    if most < 1:
+        raise ValueError(
+            f"max_new_tokens: {params.max_new_tokens} leaves no room for a prompt: {params.base} takes {context}"
+        )
+    return make_splits(files, tokenizer, shots=params.shots, max_tokens=most, fmt=fmt)
 
 
 def adapter_directory(params: Params, inputs: Sequence[str]) -> Path:
     """Where this training's checkpoints and the base's replies lie: a hash of what decides them.
 
-    `inputs`: fingerprints of the data, of the base and of the embedder.
+    `inputs`: fingerprints of the data, of the base and how its conversations are written, and of the embedder.
     """
-    from stages.lib.grpo.run import train  # loads torch
+    from stages.lib.grpo.run import train_adapter  # loads torch
 
-    code = code_identity(read_splits, Embedder, build_rewards, load_base, load_unsloth, train)
+    code = code_identity(read_splits, Embedder, build_rewards, train_adapter)
     return training_directory("grpo", deciding(params, DECIDE, DECIDE_NOT), inputs, code, PACKAGES)
 
 
-def fresh_lora(params: Params) -> Lora | None:
-    """The adapter to put on the base; None: by unsloth, which loads the base anew with an adapter on it."""
-    match params.backend:
-        case "hf":
-            return params.lora()
-        case "unsloth":
-            return None
-        case _:
-            assert_never(params.backend)
+def check_machine(params: Params) -> None:
+    """That this machine has what the params ask for; before anything is computed.
+
+    Raises:
+        ValueError: names what is missing.
+    """
+    choose_one_device("grpo")
+    if params.backend == "unsloth":
+        check_unsloth(params.gradient_checkpointing)
+    check_attention(params.attn_implementation, resolved_dtype(params.dtype), params.backend)
+    check_vllm(params.settings(), params.backend)
+    use_tf32(params.tf32)
 
 
-def open_unsloth(params: Params, place: Path) -> Any:
-    """The base in 4 bits with a fresh adapter, by unsloth."""
-    return load_unsloth(
-        place,
-        resolved_dtype(params.dtype),
-        params.lora(),
-        max_length=params.max_prompt_length + params.max_new_tokens,
-        seed=params.seed,
-        checkpointing=params.gradient_checkpointing,
-    )
+@contextmanager
+def answering(params: Params, base: ModelEntry, adapter: Path | None) -> Iterator[Said]:
+    """The base, or an adapter on it, that replies to token prompts at a temperature; through the ledger."""
+    from stages.lib.replying.conversation_replies import samplings  # loads torch
+    from stages.lib.replying.kept_replies import AnsweringModel, reply_ledger
+
+    with reply_ledger() as ledger:
+        model = AnsweringModel(
+            params.base,
+            base,
+            adapter,
+            dtype=params.dtype,
+            batch_size=params.eval_batch_size,
+            merged=True,
+            ledger=ledger,
+        )
+
+        def said(asked: Sequence[Sequence[int]], temperature: float) -> list[str]:
+            drawn = samplings(len(asked), params.max_new_tokens, temperature, params.seed)
+            return [reply.text.strip() for reply in model.replies(asked, drawn)]
+
+        with closing(model):
+            yield said
 
 
 def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
-    """Audits, trains, measures, publishes; `embedder` tells how alike two answers are.
+    """Audits, trains, publishes, measures; `embedder` tells how alike two answers are.
+
+    Base and tuned are measured in the same way, whatever trained: the base in `dtype`, not quantized, without and with
+    the published adapter, loaded by us.
 
     Raises:
         ValueError: bad data, a reward that is NaN or topped by a worthless reply, a full disk.
     """
-    from stages.lib.grpo.run import ask, train  # loads torch
+    from stages.lib.grpo.run import Task, train_adapter  # loads torch
 
     dtype = resolved_dtype(params.dtype)
     params = replace(params, dtype=dtype)
     base = load_model_entry(params.base)
-    place = huggingface_directory(base)
-    tokenizer = load_tokenizer(place)
-    splits = read_splits(params, tokenizer)
+    tokenizer = load_tokenizer(huggingface_directory(base))
+    fmt = ChatFormat.of(base)
+    splits = read_splits(params, tokenizer, fmt, context_length(base))
     train_set, audit_set, test_set = (
         splits["train"].first(params.train_limit),
         splits["val"].first(params.audit_prompts),
@@ -198,99 +231,85 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
     )
     identity = base_identity(base)
     data = {name: file_sha256(QAR / f"qar_{name}.jsonl") for name in splits}
-    directory = adapter_directory(params, [identity, *embedder.identity, *data.values()])
+    directory = adapter_directory(params, [identity, ledger_key(fmt.facts), *embedder.identity, *data.values()])
 
     def encode(texts: Sequence[str]) -> Floats:
         return embedder.encode_documents(texts, progress=None).astype(np.float64)
 
     low, high = params.length_words
     rewards = build_rewards(params.reward_weights, encode, (low, high))
-    model, tokenizer = load_base(base, dtype)
-    watch.lap("load")
 
-    def replies(model: Any, asked: Sequence[Sequence[int]], temperature: float) -> list[str]:
-        return ask(
-            model,
-            tokenizer,
-            asked,
-            max_new_tokens=params.max_new_tokens,
-            temperature=temperature,
-            seed=params.seed,
-            batch_size=params.eval_batch_size,
+    with answering(params, base, None) as said:
+        audit = audit_base(
+            rewards,
+            params.reward_weights,
+            audit_set,
+            lambda asked: said(asked, params.temperature),
+            replies_each=params.audit_replies,
+            references=splits["val"].samples,
+            tolerance=params.audit_tolerance,
         )
-
-    def base_replies(asked: Sequence[Sequence[int]], temperature: float) -> list[str]:
-        return kept_replies(
-            directory,
-            [code_identity(ask), params.eval_batch_size, temperature, asked],
-            lambda: replies(model, asked, temperature),
-        )
-
-    audit = audit_base(
-        rewards,
-        params.reward_weights,
-        audit_set,
-        lambda asked: base_replies(asked, params.temperature),
-        replies_each=params.audit_replies,
-        references=splits["val"].samples,
-        tolerance=params.audit_tolerance,
-    )
-    watch.lap("audit")
-    before = base_replies(test_set.tokens, 0.0)
+        watch.lap("audit")
+        before = said(test_set.tokens, 0.0)
     watch.lap("base")
-    lora = fresh_lora(params)
-    if lora is None:
-        del model
-        gc.collect()
-        model = open_unsloth(params, place)
-    trained = train(
-        model,
-        tokenizer,
-        prompts=train_set.prompts,
-        samples=train_set.samples,
-        rewards=rewards,
-        reward_weights=params.reward_weights,
+    resumed_from = step_of(last_whole_checkpoint(directory))
+    task = Task(
+        base=base,
+        dtype=dtype,
+        attention=params.attn_implementation,
+        lora=params.lora(),
         settings=params.settings(),
         schedule=params.schedule(),
-        lora=lora,
+        prompts=train_set.prompts,
+        samples=train_set.samples,
+        reward_weights=params.reward_weights,
         directory=directory,
     )
+    trained = train_once(directory, params.steps, lambda: train_adapter(task, params.backend, rewards))
     watch.lap("train")
-    after = replies(trained.model, test_set.tokens, 0.0)
+
+    def card(metrics: dict[str, Any] | None) -> str:
+        return model_card(
+            title=f"{params.base}-grpo",
+            base=params.base,
+            source=base.source,
+            method="LoRA trained by GRPO to reason from a text: `reasoning ##### answer`.",
+            data={f"qar_{name}": digest for name, digest in data.items()},
+            params=asdict(params),
+            metrics=metrics,
+        )
+
+    target = Path("models") / f"{params.base}-grpo"
+    publish(
+        target, trained, tokenizer, {"base": params.base, "base_identity": identity, "data_sha256": data}, card(None)
+    )
+    rows = curve_rows(logged(trained), list(rewards))
+    caption = f"{params.prompts_per_step} x {params.num_generations} replies a step, lr {params.lr:g}"
+    publish_curve(rows, list(rewards), f"GRPO on {params.base}: {caption}", CURVE, OUT)
+    prune_finished(directory)
+    with answering(params, base, target) as said:
+        after = said(test_set.tokens, 0.0)
     watch.lap("tuned")
 
     similarity = AnswerSimilarity(encode)
     by_base, by_tuned = (measure_replies(test_set.samples, found, similarity) for found in (before, after))
     measures = gains(by_base, by_tuned, params.bootstrap_samples, params.seed)
-    rows = curve_rows(trained.history, list(rewards))
-    metrics = results(params, splits, rows, len(test_set.samples), measures) | {"audit": audit}
-    card = model_card(
-        title=f"{params.base}-grpo",
-        base=params.base,
-        source=base.source,
-        method="LoRA trained by GRPO to reason from a text: `reasoning ##### answer`.",
-        data={f"qar_{name}": digest for name, digest in data.items()},
-        params=asdict(params),
-        metrics={f"{name} {key}": value for name, found in measures.items() for key, value in found.items()},
+    write_card(
+        target, card({f"{name} {key}": value for name, found in measures.items() for key, value in found.items()})
     )
-    facts = {"base": params.base, "base_identity": identity, "data_sha256": data}
-    publish(Path("models") / f"{params.base}-grpo", trained.model, tokenizer, facts, card)
-    prune_finished(directory)
     measured = {"base": by_base, "tuned": by_tuned}
     write_csv(OUT / "replies.csv", reply_rows(test_set.samples, {"base": before, "tuned": after}, measured))
-    caption = f"{params.prompts_per_step} x {params.num_generations} replies a step, lr {params.lr:g}"
-    publish_curve(rows, list(rewards), f"GRPO on {params.base}: {caption}", CURVE, OUT)
+    metrics = results(params, splits, rows, len(test_set.samples), measures) | {"audit": audit}
     write_metrics("grpo", metrics, headline)
-    watch.write(resumed_from_step=trained.resumed_from, steps=len(rows))
+    watch.write(resumed_from_step=resumed_from, steps=len(rows))
     questions = summed(split.counts for split in splits.values())
-    made = f"{gain_line(measures)}; adapter"
-    print(ending("grpo", questions, "questions", made, Path("models") / f"{params.base}-grpo"))
+    print(ending("grpo", questions, "questions", f"{gain_line(measures)}; adapter", target))
 
 
 def results(
     params: Params,
     splits: Mapping[str, PromptSplit],
-    rows: Sequence[Mapping[str, float]],
+    rows: Sequence[CurveRow],
     asked: int,
     measures: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -315,6 +334,7 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Reads params.yaml and data/instruct, writes models/{base}-grpo, metrics/grpo.json and the curve."""
     params, watch = load(Params, "grpo"), Stopwatch("grpo")
+    check_machine(params)
     with open_embedder(params.similarity_model, load_model_entry(params.similarity_model)) as embedder:
         grpo(params, embedder, watch)
 

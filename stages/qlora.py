@@ -9,20 +9,31 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
+from stages.lib.adapters.device import (
+    AttnImplementation,
+    check_attention,
+    choose_one_device,
+    set_attention,
+    use_tf32,
+)
 from stages.lib.adapters.lora import (
     Backend,
     Checkpointing,
     Lora,
     add_lora,
+    check_unsloth,
     load_quantized,
     load_unsloth,
     set_checkpointing,
 )
-from stages.lib.adapters.model_card import model_card, publish
-from stages.lib.adapters.resuming import last_whole_checkpoint, prune_finished
+from stages.lib.adapters.model_card import model_card, publish, write_card
+from stages.lib.adapters.own_process import in_own_process
+from stages.lib.adapters.resuming import last_whole_checkpoint, logged, prune_finished, step_of, train_once
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.core.hashes import file_sha256
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_csv
@@ -31,8 +42,9 @@ from stages.lib.lora.batches import padded_tokens, plan_steps
 from stages.lib.lora.chat_set import Batching, ChatSet, check_longest, encode, read_chat_set
 from stages.lib.lora.memory import read_shape
 from stages.lib.lora.preflight import check_packing
-from stages.lib.lora.validation_losses import before_losses, fall, sample_losses
-from stages.lib.weights.base import base_identity, load_tokenizer
+from stages.lib.lora.validation_losses import Losses, fall, kept_losses, sample_losses
+from stages.lib.reading.chats import read_chats, write_dropped
+from stages.lib.weights.base import ADAPTER_WEIGHTS, base_identity, free_memory, load_tokenizer, put_adapter
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import Dtype, ModelEntry, load_model_entry, resolved_dtype
 
@@ -42,8 +54,8 @@ CURVE = Path("metrics/qlora_curve.csv")
 # What decides the adapter, up to the order of summation; another value is another training. What does not may change
 # between a kill and the next run, so also how a step's samples are cut into micro-batches.
 DECIDE = """
-    base backend dtype r lora_alpha lora_dropout target_modules lr lr_scheduler_type warmup_fraction
-    weight_decay clip epochs steps max_length packing train_limit seed
+    base backend dtype attn_implementation tf32 r lora_alpha lora_dropout target_modules lr lr_scheduler_type
+    warmup_fraction weight_decay clip epochs steps max_length packing train_limit seed
 """.split()
 DECIDE_NOT = """
     micro_batch gradient_accumulation_steps gradient_checkpointing val_limit checkpoint_every memory_share
@@ -59,6 +71,8 @@ class Params:
     base: str  # a chat model under models:
     backend: Backend  # hf: transformers, peft and trl on any machine; unsloth: CUDA alone
     dtype: Literal["auto", "float32", "bfloat16", "float16"]  # of the computation; auto: bfloat16 with CUDA or AMX
+    attn_implementation: AttnImplementation  # of the training: sdpa, flash_attention_2 or eager (hf)
+    tf32: bool  # float32 products with 10 bits of mantissa: Ampere and later cards
     r: int  # rank of the adapter, >= 1
     lora_alpha: int  # its update is scaled by lora_alpha / r
     lora_dropout: float  # of the adapter's input, 0 <= lora_dropout < 1
@@ -107,20 +121,44 @@ def adapter_directory(params: Params, base: ModelEntry, data_hash: str) -> Path:
     decisive = deciding(params, DECIDE, DECIDE_NOT) | {
         "sequences": params.batching().sequences,
         "dtype": resolved_dtype(params.dtype),
+        "chat_format": ChatFormat.of(base).facts,
     }
-    code = code_identity(huggingface_directory, load_tokenizer, encode, plan_steps, open_model, train)
+    code = code_identity(
+        read_chats,
+        huggingface_directory,
+        load_tokenizer,
+        encode,
+        plan_steps,
+        train_adapter,
+        without=[check_packing],
+    )
     return training_directory("qlora", decisive, [data_hash, base_identity(base)], code, PACKAGES)
 
 
+def check_machine(params: Params) -> None:
+    """That this machine has what the params ask for; before anything is computed.
+
+    Raises:
+        ValueError: names what is missing.
+    """
+    choose_one_device("qlora")
+    if params.backend == "unsloth":
+        check_unsloth(params.gradient_checkpointing)
+    check_attention(params.attn_implementation, resolved_dtype(params.dtype), params.backend)
+    use_tf32(params.tf32)
+
+
 def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
-    """Trains and publishes; returns the clock's figures.
+    """Trains, publishes and measures; returns the clock's figures.
+
+    Before and after are measured in the same way, whatever trained: by us, with the base in 4 bits, without and with
+    the published adapter.
 
     Raises:
         ValueError: data that cannot be learned from, too little memory, a diverging loss, a full disk.
     """
     base = load_model_entry(params.base)
-    data = read_chat_set(FILES, huggingface_directory(base), params.batching())
-    pad_id = data.tokenizer.pad_token_id
+    data = read_chat_set(FILES, huggingface_directory(base), params.batching(), ChatFormat.of(base))
     watch.lap("data")
     shape = read_shape(data.place, params.lora())
     directory = adapter_directory(params, base, data.data_hash)
@@ -133,23 +171,29 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
         checkpointing=params.gradient_checkpointing,
         memory_share=params.memory_share,
     )
-    model = open_model(params, data.place, dtype)
-    if params.packing:
-        print(f"packing: logits of a packed sample differ by {check_packing(model, data.train, pad_id):.1e} at most")
-    watch.lap("load")
     batch_tokens = max(largest, params.max_length)
-    before = before_losses(directory, model, data.val, pad_id, batch_tokens)
+
+    def losses(adapter: Path | None) -> Losses:
+        name = f"after_{file_sha256(adapter / ADAPTER_WEIGHTS)[:16]}" if adapter else "before"
+        return kept_losses(directory, name, lambda: quantized_losses(data, adapter, dtype, batch_tokens), data.val)
+
+    before = losses(None)
     watch.lap("validate")
-    resumed = last_whole_checkpoint(directory)
-    tuned, rows = train(params, data, model, directory)
+    resumed_from = step_of(last_whole_checkpoint(directory))
+    trained = train_once(directory, len(data.plan), lambda: train_adapter(params, data, dtype, directory))
     watch.lap("train")
-    after = sample_losses(tuned, data.val, pad_id, batch_tokens)
+    target = MODELS_DIR / f"{params.base}-qlora"
+    facts = {"base": params.base, "base_identity": base_identity(base), "data_sha256": data.data_hash}
+    publish(target, trained, data.tokenizer, facts, card(params, base, data, dtype, None))
+    rows = sft.curve_rows(logged(trained))
+    write_csv(CURVE, rows)
+    prune_finished(directory)
+    after = losses(target)
     watch.lap("validate")
 
     result = fall(before, after, params.bootstrap_samples, params.seed)
-    write_adapter(params, base, data, model=tuned, dtype=dtype, result=result)
-    prune_finished(directory)
-    write_csv(CURVE, rows)
+    write_card(target, card(params, base, data, dtype, result))
+    write_dropped(target / "dropped.jsonl", data.dropped)
     write_metrics(
         "qlora",
         {**data.counts, "dtype": dtype, "final_train_loss": rows[-1]["train_loss"], **result},
@@ -162,22 +206,49 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
         f"(95%: {result['val_loss_fall_low']:.4f}..{result['val_loss_fall_high']:.4f}),"
     )
     chats = summed([data.counts["train"], data.counts["val"]])
-    print(ending("qlora", chats, "chats", made, MODELS_DIR / f"{params.base}-qlora"))
+    print(ending("qlora", chats, "chats", made, target))
     computed = sum(padded_tokens(group, data.lengths, params.packing) for group in data.groups)
     return {
-        "resumed_from_step": int(resumed.name.rpartition("-")[2]) if resumed else 0,
+        "resumed_from_step": resumed_from,
         "estimated_memory_mb": round(estimated / 1e6, 1),
         "tokens_per_second": round(computed / max(watch.parts["train"], 1e-9), 1),
         "padding_share": round(1 - sum(data.lengths[i] for group in data.groups for i in group) / computed, 4),
     }
 
 
-def train(params: Params, data: ChatSet, model: Any, directory: Path) -> tuple[Any, list[dict[str, float]]]:
-    """Trains to the end, from the last whole checkpoint on; returns the tuned model and a row per step.
+def quantized_losses(data: ChatSet, adapter: Path | None, dtype: Dtype, batch_tokens: int) -> Losses:
+    """The validation samples' losses by the base in 4 bits, or by an adapter on it, (samples,)."""
+    model = load_quantized(data.place, dtype)
+    if adapter:
+        model = put_adapter(model, adapter)
+    found = sample_losses(model, data.val, data.tokenizer.pad_token_id, batch_tokens)
+    del model
+    free_memory()
+    return found
+
+
+def train_adapter(params: Params, data: ChatSet, dtype: Dtype, directory: Path) -> None:
+    """Trains to the end, from the last whole checkpoint on; the adapter is in the checkpoint of the last step.
 
     Raises:
-        ValueError: a diverging loss, a full disk.
+        ValueError: packing that leaks, a diverging loss, a full disk.
+        RuntimeError: unsloth's process failed or was killed.
     """
+    match params.backend:
+        case "hf":
+            train(params, data, dtype, directory)
+        case "unsloth":
+            in_own_process(train, params, data, dtype, directory)
+        case _:
+            assert_never(params.backend)
+
+
+def train(params: Params, data: ChatSet, dtype: Dtype, directory: Path) -> None:
+    """The same in this process."""
+    model = open_model(params, data.place, dtype)
+    if params.packing:
+        share = check_packing(model, data.train, data.tokenizer.pad_token_id)
+        print(f"packing: logits of a packed sample differ by {share:.1e} at most", flush=True)
     trainer = sft.make_trainer(
         model,
         data.tokenizer,
@@ -187,14 +258,12 @@ def train(params: Params, data: ChatSet, model: Any, directory: Path) -> tuple[A
         directory=directory,
         packing=params.packing,
     )
-    return trainer.model, sft.run(trainer, directory)
+    sft.run(trainer, directory)
 
 
-def write_adapter(
-    params: Params, base: ModelEntry, data: ChatSet, *, model: Any, dtype: Dtype, result: dict[str, Any]
-) -> None:
-    """Publishes models/{base}-qlora with its card."""
-    card = model_card(
+def card(params: Params, base: ModelEntry, data: ChatSet, dtype: Dtype, result: dict[str, Any] | None) -> str:
+    """The adapter's README.md; `result`: None: not measured yet."""
+    return model_card(
         title=f"{params.base}-qlora",
         base=params.base,
         source=base.source,
@@ -203,8 +272,6 @@ def write_adapter(
         params=asdict(params) | {"dtype": dtype, "steps": len(data.plan)},
         metrics=result,
     )
-    facts = {"base": params.base, "base_identity": base_identity(base), "data_sha256": data.data_hash}
-    publish(MODELS_DIR / f"{params.base}-qlora", model, data.tokenizer, facts, card)
 
 
 def open_model(params: Params, place: Path, dtype: Dtype) -> Any:
@@ -212,6 +279,7 @@ def open_model(params: Params, place: Path, dtype: Dtype) -> Any:
     match params.backend:
         case "hf":
             model = add_lora(load_quantized(place, dtype), params.lora(), params.seed)
+            set_attention(model, params.attn_implementation)
             set_checkpointing(model, params.gradient_checkpointing)
             return model
         case "unsloth":
@@ -235,6 +303,7 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Reads params.yaml and data/instruct, writes models/{base}-qlora, metrics/qlora.json and its curve."""
     params = load(Params, "qlora")
+    check_machine(params)
     watch = Stopwatch("qlora")
     watch.write(**qlora(params, watch))
 

@@ -27,7 +27,6 @@ from stages.lib.core.records import Message, Record, read_jsonl, write_csv
 from stages.lib.embedding.embedders import open_embedder
 from stages.lib.evaluation.chart import draw
 from stages.lib.evaluation.comparison import compare_systems
-from stages.lib.evaluation.held_out import context_length
 from stages.lib.evaluation.reply_scores import reply_similarities
 from stages.lib.evaluation.systems import check_gguf, find_gguf, single_prompt
 from stages.lib.llm.asking import AskedModel, make_backend
@@ -38,7 +37,7 @@ from stages.lib.rag.measures import Found, citation_rows, citation_table, floor_
 from stages.lib.rag.questions import Asked, asked_questions, questions_for_models
 from stages.lib.rag.report import caption, reply_rows, report
 from stages.lib.ranking.qrels import same_words_groups
-from stages.lib.weights.base import load_tokenizer
+from stages.lib.weights.base import context_length, load_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry, load_model_entry
 
@@ -120,13 +119,13 @@ def make_requests(
     asked_with = prompts["reasoning_prompt" if settings.reasoning else "answer_from_context_prompt"]
     wording = AnswerWording(system=prompts["instruct_system_prompt"], with_context=asked_with)
     entry = load_model_entry(base)
-    directory, fmt = huggingface_directory(entry), ChatFormat.of(entry)
-    tokenizer = load_tokenizer(directory)
+    fmt = ChatFormat.of(entry)
+    tokenizer = load_tokenizer(huggingface_directory(entry))
 
     def count(messages: Sequence[Message]) -> int:
         return len(encode(tokenizer, render(tokenizer, messages, fmt, generation_prompt=True)))
 
-    room = min(settings.context_tokens, context_length(directory)) - settings.max_new_tokens
+    room = min(settings.context_tokens, context_length(entry)) - settings.max_new_tokens
     return [
         GenerateRequest(
             prompt=single_prompt(

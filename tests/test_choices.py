@@ -10,8 +10,9 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType as Type
 
-from stages import embed, eval, grpo, qlora
-from stages.lib.adapters.lora import Lora, load_unsloth, set_checkpointing
+from stages import embed, eval, qlora
+from stages.lib.adapters.device import check_attention
+from stages.lib.adapters.lora import check_unsloth, set_checkpointing
 from stages.lib.adapters.schedule import Schedule
 from stages.lib.chats.edge_cases import EDGE_KINDS, EdgeKind, wanted_counts, write_edge_cases
 from stages.lib.evaluation.win_rate import WORTH, Outcome
@@ -19,6 +20,7 @@ from stages.lib.gguf.quantization import DEFAULTS, FileType, choose_types
 from stages.lib.gpt.model import GPT, MLP, GPTConfig, PositionEncoding
 from stages.lib.gpt_export.huggingface_layouts import to_gpt2
 from stages.lib.grpo.rewards import Name, build_rewards
+from stages.lib.grpo.run import train_adapter
 from stages.lib.grpo.settings import GRPOSettings, trl_config
 from stages.lib.judging.likelihood import NULL, measure
 from stages.lib.judging.validity import PROBES, Criterion, JudgedItem
@@ -41,7 +43,14 @@ TUNING = TuningLoad(rows=1, length=1, supervised=1, dtype="float32", checkpointi
 ITEM = JudgedItem(question="q", answer="a", context="c", document="d")
 ENTRY = ModelEntry(source="path:x", backend="transformers")
 SCHEDULE = Schedule(
-    lr=1e-4, lr_scheduler_type="cosine", warmup_fraction=0.0, weight_decay=0.0, clip=1.0, checkpoint_every=1, seed=0
+    lr=1e-4,
+    lr_scheduler_type="cosine",
+    warmup_fraction=0.0,
+    weight_decay=0.0,
+    clip=1.0,
+    checkpoint_every=1,
+    seed=0,
+    tf32=False,
 )
 GRPO_SETTINGS = GRPOSettings(
     steps=1,
@@ -57,6 +66,9 @@ GRPO_SETTINGS = GRPOSettings(
     scale_rewards="group",
     mask_truncated_completions=False,
     gradient_checkpointing="none",
+    use_vllm=False,
+    vllm_gpu_memory_utilization=0.3,
+    max_prompt_length=8,
 )
 ONE = World(rank=0, size=1, device=torch.device("cpu"))
 
@@ -104,7 +116,9 @@ CONSUMERS: dict[str, Callable[[], Any]] = {
     ),
     "writer of edge cases": lambda: write_edge_cases([], {}, {}, None, chosen(edge_cases=[NEW], shares=NO_SHARES)),
     "qlora's backend": lambda: qlora.open_model(chosen(backend=NEW), Path("x"), "float32"),
-    "grpo's backend": lambda: grpo.fresh_lora(chosen(backend=NEW)),
+    "qlora's trainer": lambda: qlora.train_adapter(chosen(backend=NEW), chosen(), "float32", Path("x")),
+    "grpo's backend": lambda: train_adapter(chosen(), NEW, {}),
+    "attention": lambda: check_attention(NEW, "float32", "hf"),
     "system": lambda: eval.ask_system(NEW, chosen(base="b", asking=None), ENTRY, [], []),
     "system's check": lambda: eval.check_systems(chosen(base="b", systems=["base", NEW]), ENTRY),
 }
@@ -159,6 +173,5 @@ def test_fused_attention_has_one_size_more_than_the_mix() -> None:
 def test_unsloth_has_no_selective_checkpointing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    lora = Lora(r=1, lora_alpha=1, lora_dropout=0.0, target_modules=[])
     with pytest.raises(ValueError, match=r"gradient_checkpointing: unsloth has none and full"):
-        load_unsloth(Path("x"), "float32", lora, max_length=8, seed=0, checkpointing="selective")
+        check_unsloth("selective")

@@ -159,7 +159,11 @@ CASES = {
     "qlora": Case(
         ["qlora"],
         chats,
-        ("lib/lora/masks.py", "labels[k] = ids[k]", "labels[k] = ids[k] if k % 3 or ids[k] in special else IGNORED"),
+        (
+            "lib/lora/masks.py",
+            "labels[k] = encoded.ids[k]",
+            "labels[k] = encoded.ids[k] if k % 3 or encoded.ids[k] in marks else IGNORED",
+        ),
         ("lib/lora/memory.py", "FRAGMENTATION = 0.4", "FRAGMENTATION = 0.5"),
         trained(4),
     ),
@@ -182,8 +186,8 @@ CASES = {
         chunks,
         (
             "lib/llm/hf_prompts.py",
-            "return chat_text.visible(text,",
-            "return chat_text.visible(text.replace(' the ', ' a '),",
+            "return visible(text,",
+            "return visible(text.replace(' the ', ' a '),",
         ),
         ("lib/qa/questions.py", "LEAK_COVERAGE = 0.85", "LEAK_COVERAGE = 0.99"),
         lambda timings: int(timings["asked"]),

@@ -2,23 +2,32 @@
 
 import csv
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 import torch
 import yaml
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages import eval as stage
+from stages.lib.cache.ledger import Ledger
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
-from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.held_out import choose_questions, prompt_of
-from stages.lib.evaluation.systems import Answers
+from stages.lib.evaluation.systems import SPARE, Answers
+from stages.lib.replying.conversation_replies import ConversationReply
 from stages.lib.weights.base import base_identity
 from stages.lib.weights.models import load_model_entry
 from tests.lib.conftest import tiny_directory
@@ -134,6 +143,98 @@ def test_base_against_adapter(project: Path, capsys: pytest.CaptureFixture[str])
     before = Path("metrics/full/eval.json").read_bytes()
     stage.main()
     assert Path("metrics/full/eval.json").read_bytes() == before
+
+
+KILLED_AT = """
+import os, signal, sys
+from stages.lib.cache.ledger import Ledger
+put, left = Ledger.put, [int(sys.argv[1])]
+def killing(self, answers):
+    put(self, answers)
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+Ledger.put = killing
+from stages.eval import main
+main()
+"""
+
+
+@pytest.mark.parametrize("batches", [2, 6])  # in the middle of the base's replies, and of the adapter's
+def test_a_killed_evaluation_asks_nothing_twice(project: Path, monkeypatch: pytest.MonkeyPatch, batches: int) -> None:
+    root = Path(stage.__file__).parent.parent
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", KILLED_AT, str(batches)]
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    assert not Path("metrics").exists()
+    kept: list[str] = []
+    put = Ledger.put
+
+    def counted(self: Ledger, answers: Iterable[tuple[str, bytes]]) -> None:
+        found = list(answers)
+        kept.extend(key for key, _ in found)
+        put(self, found)
+
+    monkeypatch.setattr(Ledger, "put", counted)
+    stage.main()
+    resumed, results = len(kept), Path("metrics/full/eval.json").read_bytes()
+    kept.clear()
+    stage.main()
+    assert kept == []
+    shutil.rmtree(".cache")
+    stage.main()
+    assert len(set(kept)) == len(kept) == resumed + {2: 8, 6: 19}[batches]  # replies in fours, three windows at once
+    assert Path("metrics/full/eval.json").read_bytes() == results
+
+
+def test_another_adapter_is_asked_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.main()
+    before = {row["id"]: row for row in read_csv("evaluation.csv")}
+    weights = Path("models/tiny-qlora/adapter_model.safetensors")
+    save_file({name: 3 * tensor for name, tensor in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    stage.main()
+    after = {row["id"]: row for row in read_csv("evaluation.csv")}
+    assert {name: row["base"] for name, row in before.items()} == {name: row["base"] for name, row in after.items()}
+    assert any(before[name]["qlora"] != after[name]["qlora"] for name in before)
+
+
+def write_gguf(context: int) -> None:
+    """A file that tells how many tokens it takes, and no more."""
+    Path("models/gguf").mkdir(parents=True)
+    writer = gguf.GGUFWriter("models/gguf/tiny.gguf", "llama")
+    writer.add_context_length(context)
+    writer.add_tensor("output.weight", np.zeros((1, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_a_question_that_some_system_cannot_read_is_dropped_before_all_are_asked(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base takes 512 tokens, the GGUF 256: what is longer is nobody's, and one question does not end the rest."""
+    write_gguf(256)
+    long = [record(100 + i, "selected") for i in range(2)]
+    long[0]["messages"][1]["content"] = "word " * 230  # fits the base alone
+    long[1]["messages"][1]["content"] = "word " * 600  # fits none
+    with stage.TEST.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in long)
+    write_params(systems=["base", "gguf"], questions=0)
+    asked: list[int] = []
+
+    def answered(file: Path, conversations: Any, asking: Any, longest: int) -> Answers:
+        asked.append(longest)
+        reply = ConversationReply(text="a reply", tokens=2, finished=True)
+        return Answers(replies=[reply for _ in conversations], losses=None)
+
+    monkeypatch.setattr(stage, "ask_gguf", answered)
+    stage.main()
+    assert read_results("eval")["questions"] == {"in": 21, "kept": 19, "dropped": {"too_long": 2}}
+    assert 0 < asked[0] <= 256 - SPARE - SECTION["max_new_tokens"]
+    write_params(systems=["base", "gguf"], questions=0, max_new_tokens=200)
+    with pytest.raises(ValueError, match=r"max_new_tokens: 200 leaves no room for a prompt: models/gguf/tiny.gguf"):
+        stage.main()
 
 
 def test_a_split_of_one_kind_says_what_it_cannot_measure(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,18 @@ PARAMS: dict[str, Any] = section("gguf") | {
 }
 
 
-def write_adapter(base: Path, directory: Path, seed: int = 1) -> Any:
+MODULES = ("q_proj", "v_proj", "down_proj")
+
+
+def write_adapter(base: Path, directory: Path, seed: int = 1, modules: Sequence[str] = MODULES) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(base)
-    tuned = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], lora_alpha=8))
+    tuned = get_peft_model(model, LoraConfig(r=4, target_modules=list(modules), lora_alpha=8))
     torch.manual_seed(seed)
     for name, parameter in tuned.named_parameters():
-        if "lora_B" in name:
+        if "lora_B" in name or "lora_embedding_A" in name:
             parameter.data.normal_(std=0.05)
     tuned.save_pretrained(str(directory))
     AutoTokenizer.from_pretrained(base).save_pretrained(directory)
@@ -89,6 +93,48 @@ def test_the_smallest_type_that_passes_is_released(project: Path) -> None:
     found = torch.from_numpy(tensors["blk.0.ffn_down.weight"].data.astype("float32"))
     assert torch.allclose(found, merged, atol=1e-3)
     assert not torch.allclose(found, layer.base_layer.weight, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
+@pytest.mark.parametrize("modules", [["q_proj", "embed_tokens"], ["lm_head"], ["embed_tokens", "lm_head"]])
+def test_an_adapter_on_tied_embeddings_is_released_as_it_ran(project: Path, modules: list[str]) -> None:
+    """The base's embedding is its output layer; the file has one of its own (peft#2018)."""
+    tuned = write_adapter(Path("base").absolute(), Path("models/tiny-qlora"), modules=modules).eval()
+    write_params(types=["F16"], max_mean_kl=1e-4, min_runtime_agreement=1.0, min_greedy_agreement=1.0)
+    stage.main()
+    metrics = read_results("gguf")
+    assert metrics["released"] == "F16" and metrics["untied"]
+    assert metrics["merging"]["mean_kl"] < 1e-6
+    found = {tensor.name: tensor for tensor in open_gguf(Path("models/gguf/tiny-qlora-F16.gguf")).tensors}
+    head = torch.from_numpy(found["output.weight"].data.astype("float32"))
+    base = tuned.get_base_model()
+    assert torch.allclose(head, base.get_input_embeddings().weight, atol=1e-3) != ("lm_head" in modules)
+
+
+def test_a_file_that_is_the_merged_model_but_not_the_adapters_run_fails(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages.lib.gguf import merging
+
+    def careless(model: Any) -> merging.Merged:
+        with torch.no_grad():
+            merged = model.merge_and_unload()
+            merged.model.norm.weight *= 3.0
+        return merging.Merged(merged, 6, untied=False)
+
+    write_adapter(Path("base").absolute(), Path("models/tiny-qlora"))
+    write_params(types=["F16"])
+    monkeypatch.setattr(stage, "merge", careless)
+    with pytest.raises(ValueError, match=r"no type of .* passes .*\n.*mean_kl"):
+        stage.main()
+
+
+def test_too_little_memory_is_told_before_anything_is_loaded(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_params(model="tiny")
+    monkeypatch.setattr(stage, "available_bytes", lambda: (10_000_000, "this machine"))
+    monkeypatch.setattr(stage, "export", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(ValueError, match=r"gguf needs about .* GB \(process .* this machine has 0\.01 free"):
+        stage.main()
 
 
 def test_a_failed_gate_is_a_failed_stage_with_the_numbers(project: Path) -> None:

@@ -84,7 +84,8 @@ def make_project(place: Path, model: Path, **changes: Any) -> Path:
     lines.append(record(9, messages=[{"role": "user", "content": "long " * 500}]))
     for name, part in (("train", lines[:5] + lines[9:]), ("val", lines[5:7]), ("test", lines[7:9])):
         write_jsonl(place / f"data/instruct/qar_{name}.jsonl", part)
-    models = {name: {"source": f"path:{model}", "backend": "transformers"} for name in ("tiny", "letters")}
+    entry = {"source": f"path:{model}", "backend": "transformers", "max_length": 2048}  # its config tells of 256
+    models = dict.fromkeys(("tiny", "letters"), entry)
     (place / "params.yaml").write_text(yaml.safe_dump({"models": models, "grpo": SETTINGS | changes}))
     return place
 
@@ -246,6 +247,93 @@ def stopping_after(step: int) -> TrainerCallback:
 def test_bad_params_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_mapping(Params, SETTINGS | changes, "params.yaml: grpo")
+
+
+def test_a_training_that_is_done_survives_what_comes_after_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("after the training")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="after the training"):
+        patch.setattr(stages.grpo, "measure_replies", fails)
+        main()
+    card = Path("models/tiny-grpo/README.md")
+    assert "Not measured yet." in card.read_text()
+    shutil.rmtree("models")  # as DVC does before it runs a stage again
+    monkeypatch.setattr("stages.lib.grpo.run.train", fails)
+    main()
+    assert json.loads(Path("timings/grpo.json").read_text())["resumed_from_step"] == 4
+    assert "answer f1 gain" in card.read_text()
+    (directory,) = Path(".cache/grpo").iterdir()
+    learned = load_file(directory / "checkpoint-4/adapter_model.safetensors")
+    found = load_file("models/tiny-grpo/adapter_model.safetensors")
+    assert all(torch.equal(found[name], learned[name]) for name in found.keys() | learned.keys())
+
+
+@pytest.mark.parametrize("point", ["publish", "measure_replies"])
+def test_a_kill_after_the_last_step_costs_no_training(
+    project: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    script = (
+        "import os, signal, stages.grpo; from tests.lib.grpo.test_rewards import open_letters; "
+        "stages.grpo.open_embedder = open_letters; "
+        f"stages.grpo.{point} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL); stages.grpo.main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    killed = subprocess.run([sys.executable, "-c", script], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+    def again(*_: Any, **__: Any) -> None:
+        raise AssertionError("it trains again")
+
+    monkeypatch.setattr("stages.lib.grpo.run.train", again)
+    main()
+    assert Path("models/tiny-grpo/adapter_model.safetensors").exists()
+    assert read_results("grpo")["steps"] == 4
+
+
+@pytest.fixture(params=["stand-in", "unsloth"])
+def unsloth(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unsloth in reach of the processes that the stage starts: a stand-in, or the real one's CPU fallback."""
+    place = os.environ.get("LLMILL_UNSLOTH", "") if request.param == "unsloth" else str(ROOT / "tests/stand_ins")
+    if not place:
+        pytest.skip("LLMILL_UNSLOTH names no folder with the unpacked wheels of unsloth and unsloth_zoo")
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setattr(stages.grpo, "check_unsloth", lambda checkpointing: None)  # that there is a GPU
+
+
+def test_unsloth_trains_in_its_own_process_and_its_result_is_kept(
+    project: Path, unsloth: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its patched forward passes are not what base and tuned are measured by, and it logs no entropy."""
+    make_project(project, base_place(), backend="unsloth", steps=2, dtype="float32")
+    main()
+    assert "step 2/2: loss" in capfd.readouterr().out
+    assert "unsloth" not in sys.modules
+    found = read_results("grpo")
+    assert found["steps"] == 2 and set(found["format_gain"]) == {"format"}
+    with Path("metrics/grpo_curve.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["1", "2"]
+    assert all(row["loss"] and row["reward"] and row["overlap_mean"] for row in rows)
+    assert Path("data/grpo/curve.png").exists()
+    assert Path("models/tiny-grpo/adapter_model.safetensors").exists()
+
+    def again(*_: Any, **__: Any) -> None:
+        raise AssertionError("it trains again")
+
+    monkeypatch.setattr("stages.lib.grpo.run.in_own_process", again)
+    main()
+    assert read_results("grpo") == found
+
+
+def test_a_reward_that_is_nan_stops_unsloths_process(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests/stand_ins"))
+    monkeypatch.setattr(stages.grpo, "check_unsloth", lambda checkpointing: None)
+    monkeypatch.setattr(stages.grpo, "audit_base", lambda *_, **__: {})
+    monkeypatch.setattr("stages.lib.grpo.rewards.length_reward", lambda sample, reply, low, high: float("nan"))
+    make_project(project, base_place(), backend="unsloth", steps=2, dtype="float32")
+    with pytest.raises(ValueError, match="reward 'length' is nan for sample"):
+        main()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")

@@ -14,7 +14,7 @@ import pytest
 import stages.instruct
 from stages.instruct import Params, main
 from stages.lib.answers.reasoned_answers import separated
-from stages.lib.answers.statements import says_not_told
+from stages.lib.answers.refusing import says_not_told
 from stages.lib.chats.splits import shingles
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
@@ -352,3 +352,57 @@ def test_pubmedqa_qasa_and_scidqa_go_through(at_work: Path) -> None:
 def test_each_kind_of_edge_case_has_its_own_share() -> None:
     shares = from_mapping(Params, PARAMS, "instruct").shares
     assert shares == {"unanswerable": 0.2, "false_premise": 0.15, "true_premise": 0.05}
+
+
+def prose(count: int, sentence: str, question: str) -> tuple[list[Record], list[Record]]:
+    """Chunks of one sentence of prose with a number, {i}, and questions that it answers."""
+    rng = random.Random(3)
+    chunks, questions = [], []
+    for i in range(count):
+        # Numbers of all sizes: of narrow ones a changed one would be outside.
+        number = round(10 ** rng.uniform(1.1, 4.9))
+        text = sentence.format(i=number, name=NAMES[i % len(NAMES)], other=NAMES[i // len(NAMES) % len(NAMES)])
+        chunk = {"id": f"d{i}-0", "document": f"d{i}", "source": f"Report {i}", "text": text, "start": 0, "end": 1}
+        record = {"id": f"tiny:{chunk['id']}", "chunk": chunk["id"], "generator": "tiny", "answer": text}
+        chunks.append(chunk)
+        questions.append(record | {"question": question, "support": {"start": 0, "end": len(text)}})
+    return chunks, questions
+
+
+SENTENCE = "The report on {name} says that {i} crates of {other} were sold at the harbour in those weeks."
+
+
+def test_as_many_true_premises_as_false_ones_in_the_same_forms(
+    at_work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    laid_out(at_work, *prose(140, SENTENCE, "How many crates were sold?"), true_premise_share=0.15)
+    main()
+    chats = [record for records in read_set("synthetic_qa").values() for record in records]
+    kinds = Counter(record["kind"] for record in chats)
+    assert kinds["false_premise"] == kinds["true_premise"] > 30
+    told = read_results("instruct")["give_away"]
+    assert (told["false"], told["true"]) == (kinds["false_premise"], kinds["true_premise"])
+    assert told["low"] < 0.5
+    assert "warning" not in capsys.readouterr().out
+    first = {kind: {r["question"].split()[0] for r in chats if r["kind"] == kind} for kind in kinds}
+    assert len(first["false_premise"] & first["true_premise"]) >= 4  # several forms, the same ones
+
+
+def test_uneven_premises_are_warned_of(at_work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    laid_out(at_work, *prose(140, SENTENCE, "How many crates were sold?"), true_premise_share=0.0)
+    main()
+    told = read_results("instruct")["give_away"]
+    assert told["true"] == 0 and told["auc"] is None
+    assert f"warning: {told['false']} questions with a false premise and 0 with a true one" in capsys.readouterr().out
+
+
+def test_edge_cases_in_other_languages_are_counted_and_said(at_work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    german = "Der Bericht über {name} sagt, dass in diesen Wochen {i} Kisten {other} am Hafen verkauft wurden."
+    laid_out(at_work, *prose(40, german, "Wie viele Kisten wurden verkauft?"))
+    main()
+    chats = [record for records in read_set("synthetic_qa").values() for record in records]
+    assert {record["kind"] for record in chats} == {"selected"}
+    sources = read_results("instruct")["sources"]
+    for kind in ("unanswerable", "false_premise", "true_premise"):
+        assert sources[kind]["dropped"] == {"not_english": 40}
+    assert "none was made of 40 questions on texts in other languages (`not_english`)" in capsys.readouterr().out

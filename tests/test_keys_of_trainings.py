@@ -1,5 +1,6 @@
 """Another value of a knob is another training, but for the few that may change between a kill and the next run."""
 
+import datetime
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -27,7 +28,14 @@ FREE: dict[str, set[str]] = {
     "pretrain": LOOP | {"eval_windows", "hellaswag", "hellaswag_limit", "hellaswag_every", "prompts", "max_new_tokens"},
     "finetune": LOOP | {"sources"},  # the examples count by their content
     "qlora": {"gradient_checkpointing", "val_limit", "checkpoint_every", "memory_share", "bootstrap_samples"},
-    "grpo": {"micro_batch", "gradient_checkpointing", "eval_batch_size", "checkpoint_every", "bootstrap_samples"}
+    "grpo": {
+        "vllm_gpu_memory_utilization",
+        "micro_batch",
+        "gradient_checkpointing",
+        "eval_batch_size",
+        "checkpoint_every",
+        "bootstrap_samples",
+    }
     | {"audit_prompts", "audit_replies", "audit_tolerance", "test_limit"},
 }
 WORLD = World(0, 1, torch.device("cpu"))
@@ -159,3 +167,12 @@ def test_other_data_or_weights_are_another_training(project: Path, monkeypatch: 
     after = found()
     assert before[2] != after[2]
     assert before[4] != after[4]
+
+
+def test_how_conversations_are_written_is_part_of_the_key(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, entry = CASES["qlora"][0], load_model_entry("tiny")
+    before = stages.qlora.adapter_directory(params, entry, "data")
+    for change in ({"thinking": True}, {"system_role": "fold"}):
+        assert stages.qlora.adapter_directory(params, replace(entry, **change), "data") != before
+    monkeypatch.setattr("stages.lib.conversations.chat_format.TODAY", datetime.date(2030, 1, 1))
+    assert stages.qlora.adapter_directory(params, entry, "data") != before

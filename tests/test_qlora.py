@@ -116,6 +116,43 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(project: Path, base: Pa
     assert (project / "metrics/full/qlora.json").read_text() == metrics
 
 
+@pytest.mark.parametrize("point", ["publish", "fall"])  # before the adapter is there, and before it is measured
+def test_a_kill_after_the_last_step_costs_no_training(
+    project: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    script = (
+        "import os, signal\nfrom stages import qlora\n"
+        f"qlora.{point} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\nqlora.main()\n"
+    )
+    root = Path(qlora.__file__).parent.parent
+    killed = subprocess.run([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(root)}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    card = project / "models/tiny-qlora/README.md"
+    assert card.exists() == (point == "fall")
+    assert point == "publish" or "Not measured yet." in card.read_text()
+
+    def again(*_: Any, **__: Any) -> None:
+        raise AssertionError("it is trained, or measured, again")
+
+    monkeypatch.setattr(sft, "make_trainer", again)
+    if point == "fall":
+        monkeypatch.setattr(qlora, "load_quantized", again)  # both losses are kept
+    qlora.main()
+    assert json.loads((project / "timings/qlora.json").read_text())["resumed_from_step"] == 8
+    assert read_results("qlora", project)["val_loss_fall_low"] > 0
+    assert "val loss fall" in card.read_text()
+    assert len((project / "metrics/qlora_curve.csv").read_text().splitlines()) == 9
+
+
+def test_unsloth_trains_and_is_measured_by_us(project: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(qlora.__file__).parent.parent / "tests/stand_ins"))
+    monkeypatch.setattr(qlora, "check_unsloth", lambda checkpointing: None)  # that there is a GPU
+    write_params(project, base, backend="unsloth", gradient_checkpointing="none", lora_dropout=0.0)
+    qlora.main()
+    assert "unsloth" not in sys.modules
+    assert read_results("qlora", project)["val_loss_fall_low"] > 0
+
+
 class StoppedError(Exception):
     """Ends a training from inside, as a kill would."""
 

@@ -35,7 +35,7 @@ def dry_run(profile: str, place: Path, models: Path, only: list[str]) -> None:
             if only and run.stage not in only:
                 continue
             outcomes.append(project.go(run))
-            print(f"  {run.title}: {outcomes[-1].seconds:.1f} s", flush=True)
+            print(f"  {run.title}: {outcomes[-1].ended.seconds:.0f} s", flush=True)
     finally:
         print(f"\nDry run of {profile}, no GPU; " + ("; ".join(replaced) or "nothing replaced but what a row says"))
         print(table(outcomes))

@@ -43,8 +43,12 @@ def dry_params(profile: str) -> tuple[dict[str, Any], list[str]]:
     params = copy.deepcopy(read_yaml(ROOT / PARAMS_FILE))
     lay_over(params, read_profile(profile))
     check_params(params, where=f"profile {profile}")
+    replaced = [
+        f"chunk.sources: the hub's {source['name']} -> installed packages"
+        for source in params["chunk"]["sources"]
+        if source["kind"] == "hub"
+    ]
     lay_over(params, read_yaml(SIZES))
-    replaced = []
     for section in ("qlora", "grpo"):
         if params[section]["backend"] == "unsloth":
             params[section]["backend"] = "hf"

@@ -13,9 +13,19 @@ from profiles.dry_run.graph import Run
 from profiles.dry_run.handed_on import STAND_IN, hand_on, left_nothing
 from profiles.dry_run.project import used_entries, write_params
 
-VERSION = "0.32.0"  # of the vllm that stands in for (constraints.txt)
 STAND_INS = Path("profiles/dry_run/stand_ins")
 TAIL = 30  # lines that are shown of a stage that failed
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of a process."""
+
+    code: int
+    said: str
+    seconds: float
+    cpu: float  # seconds of all its threads
+    memory: int  # bytes at its peak
 
 
 @dataclass(frozen=True)
@@ -23,8 +33,7 @@ class Outcome:
     """One row of the report."""
 
     run: Run
-    seconds: float
-    memory: int  # bytes, of the process at its peak
+    ended: Ended
     replaced: tuple[str, ...]
 
 
@@ -37,10 +46,6 @@ class Project:
 
     def __init__(self, place: Path, params: dict[str, Any], cache: Path) -> None:
         self.place, self.params, self.cache = place, params, cache
-        # The distribution's name is all that is asked of an installed vllm.
-        metadata = place / STAND_INS / f"vllm-{VERSION}.dist-info" / "METADATA"
-        metadata.parent.mkdir(exist_ok=True)
-        metadata.write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {VERSION}\n", encoding="utf-8")
         write_params(params, place)
 
     def go(self, run: Run) -> Outcome:
@@ -50,13 +55,13 @@ class Project:
             StageFailedError: it ended with another error.
         """
         replaced = self.replaced(run)
-        code, said, seconds, memory = self._process(run, stand_ins=bool(replaced))
-        if code and left_nothing(run.stage, said):
+        ended = self._process(run, stand_ins=bool(replaced))
+        if ended.code and left_nothing(run.stage, ended.said):
             replaced.append(hand_on(self.place, run.stage, run.arguments, self._stand_in))
-        elif code:
-            lines = said.strip().splitlines()[-TAIL:]
-            raise StageFailedError(f"{run.title} ended with {code}:\n" + "\n".join(lines))
-        return Outcome(run, seconds, memory, tuple(replaced))
+        elif ended.code:
+            lines = ended.said.strip().splitlines()[-TAIL:]
+            raise StageFailedError(f"{run.title} ended with {ended.code}:\n" + "\n".join(lines))
+        return Outcome(run, ended, tuple(replaced))
 
     def replaced(self, run: Run) -> list[str]:
         """What stands in for what in a stage."""
@@ -64,8 +69,8 @@ class Project:
         served = [name for name, entry in entries.items() if entry.backend == "vllm"]
         return ["vllm -> its interface on transformers"] if served else []
 
-    def _process(self, run: Run, *, stand_ins: bool) -> tuple[int, str, float, int]:
-        """Exit code, output, seconds, peak bytes of `python -m stages.NAME`."""
+    def _process(self, run: Run, *, stand_ins: bool) -> Ended:
+        """Runs `python -m stages.NAME` to its end."""
         environment = os.environ | {
             "HF_HUB_CACHE": str(self.cache),
             "HF_HUB_OFFLINE": "1",
@@ -87,7 +92,8 @@ class Project:
             _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         said = log.read_text(encoding="utf-8", errors="replace")
-        return process.returncode, said, time.monotonic() - before, usage.ru_maxrss * 1024
+        cpu = usage.ru_utime + usage.ru_stime
+        return Ended(process.returncode, said, time.monotonic() - before, cpu, usage.ru_maxrss * 1024)
 
     def _stand_in(self, stage: str, arguments: tuple[str, ...]) -> None:
         """Runs qa or judge with the embedded default, which the params name for that long."""
@@ -95,24 +101,31 @@ class Project:
         for section, key in (("qa", "generators"), ("judge", "judges")):
             params[section][key] = [*dict.fromkeys([*params[section][key], STAND_IN])]
         write_params(params, self.place)
-        code, said, _, _ = self._process(Run(stage, arguments, (STAND_IN,)), stand_ins=False)
+        ended = self._process(Run(stage, arguments, (STAND_IN,)), stand_ins=False)
         write_params(self.params, self.place)
-        if code:
+        if ended.code:
             raise StageFailedError(
-                f"{stage} {' '.join(arguments)}, to be handed on, ended with {code}:\n{said[-2000:]}"
+                f"{stage} {' '.join(arguments)}, to be handed on, ended with {ended.code}:\n{ended.said[-2000:]}"
             )
 
 
 def table(outcomes: list[Outcome]) -> str:
     """The report, a row a run."""
     rows = [
-        (one.run.title, f"{one.seconds:.1f}", f"{one.memory / 1e9:.1f}", "; ".join(one.replaced)) for one in outcomes
+        (
+            one.run.title,
+            f"{one.ended.seconds:.0f}",
+            f"{one.ended.cpu:.0f}",
+            f"{one.ended.memory / 1e9:.1f}",
+            "; ".join(one.replaced),
+        )
+        for one in outcomes
     ]
-    head = ("stage and its models", "seconds", "GB at peak", "in the place of")
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(3)]
-    lines = [
-        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}".rstrip()
-        for row in (head, *rows)
-    ]
-    total = sum(one.seconds for one in outcomes)
-    return "\n".join([*lines, f"{len(outcomes)} runs, {total:.0f} s"])
+    head = ("stage and its models", "seconds", "CPU seconds", "GB at peak", "replaced")
+    name, *widths = (max(len(row[column]) for row in (head, *rows)) for column in range(4))
+    lines = []
+    for title, *numbers, replaced in (head, *rows):
+        cells = [f"{number:>{width}}" for number, width in zip(numbers, widths, strict=True)]
+        lines.append("  ".join([f"{title:<{name}}", *cells, replaced]).rstrip())
+    seconds, cpu = sum(one.ended.seconds for one in outcomes), sum(one.ended.cpu for one in outcomes)
+    return "\n".join([*lines, f"{len(outcomes)} runs, {seconds:.0f} s, {cpu:.0f} s of CPU"])

@@ -116,24 +116,19 @@ def in_float32(model: Any) -> Any:
 def load_unsloth(
     directory: Path, dtype: Dtype, lora: Lora, *, max_length: int, seed: int, checkpointing: Checkpointing
 ) -> Any:
-    """The same by unsloth, whose kernels need a CUDA GPU. Import trl only after this: unsloth patches it.
+    """The same by unsloth, whose kernels need a CUDA GPU; only in a process of its own (own_process tells why).
 
-    Raises:
-        ValueError: no CUDA GPU, unsloth is not installed, or a checkpointing that it lacks.
+    `check_unsloth` says first whether it can. Import trl only after this: unsloth patches it.
     """
     import torch
 
-    if not torch.cuda.is_available():
-        raise ValueError("backend: unsloth needs a CUDA GPU, and torch sees none; use backend: hf")
-    if importlib.util.find_spec("unsloth") is None:
-        raise ValueError("backend: unsloth is not installed: pip install -c constraints.txt '.[gpu]', or backend: hf")
     match checkpointing:
         case "none":
             full: str | bool = False
         case "full":
             full = "unsloth"
         case "selective":
-            raise ValueError("gradient_checkpointing: unsloth has none and full; set one of them, or backend: hf")
+            raise AssertionError("check_unsloth has refused it")
         case _:
             assert_never(checkpointing)
     from unsloth import FastLanguageModel
@@ -152,6 +147,22 @@ def load_unsloth(
         use_gradient_checkpointing=full,
         random_state=seed,
     )
+
+
+def check_unsloth(checkpointing: Checkpointing) -> None:
+    """Checks that unsloth can run, without loading it.
+
+    Raises:
+        ValueError: no CUDA GPU, unsloth is not installed, or a checkpointing that it lacks.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ValueError("backend: unsloth needs a CUDA GPU, and torch sees none; use backend: hf")
+    if importlib.util.find_spec("unsloth") is None:
+        raise ValueError("backend: unsloth is not installed: pip install -c constraints.txt '.[gpu]', or backend: hf")
+    if checkpointing == "selective":
+        raise ValueError("gradient_checkpointing: unsloth has none and full; set one of them, or backend: hf")
 
 
 def set_checkpointing(model: Any, checkpointing: Checkpointing) -> None:

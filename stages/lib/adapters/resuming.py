@@ -1,7 +1,12 @@
-"""A trainer of transformers that goes on after kill -9 from the last checkpoint that it wrote to its end."""
+"""A trainer of transformers that goes on after kill -9 from the last checkpoint that it wrote to its end.
+
+A training's result is the checkpoint of its last step: publishing, measuring and drawing start from those files, never
+from what the trainer holds in memory.
+"""
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +34,13 @@ def last_whole_checkpoint(directory: Path) -> Path | None:
     return whole[max(whole)] if whole else None
 
 
-def train_on(trainer: Any, directory: Path) -> int:
-    """Trains to the end from the last whole checkpoint in the directory on; returns its step, 0: from the beginning.
+def step_of(checkpoint: Path | None) -> int:
+    """The step that a checkpoint was written after; 0: there is none."""
+    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+
+
+def train_on(trainer: Any, directory: Path) -> None:
+    """Trains to the end from the last whole checkpoint in the directory on; the end is a checkpoint as well.
 
     Raises:
         ValueError: a checkpoint cannot be saved: the disk is full.
@@ -39,7 +49,25 @@ def train_on(trainer: Any, directory: Path) -> int:
     again = "run again: the training goes on from its last whole checkpoint"
     with saving(directory, "a checkpoint", again):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+
+
+def train_once(directory: Path, steps: int, train: Callable[[], None]) -> Path:
+    """The checkpoint of the last step: where there is none yet, `train` makes it.
+
+    All that comes after a training reads it from there, so that whatever fails then costs no training.
+    """
+    if step_of(last_whole_checkpoint(directory)) != steps:
+        train()
+    last = last_whole_checkpoint(directory)
+    assert last and step_of(last) == steps, (directory, steps, last)
+    return last
+
+
+def logged(checkpoint: Path) -> list[dict[str, Any]]:
+    """What the trainer logged up to a checkpoint, an entry a step."""
+    content = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    history: list[dict[str, Any]] = content["log_history"]
+    return [entry for entry in history if "loss" in entry]
 
 
 def prune_finished(directory: Path) -> None:

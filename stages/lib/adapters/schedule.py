@@ -18,6 +18,7 @@ class Schedule:
     clip: float  # global gradient norm at most; 0: no clipping
     checkpoint_every: int  # steps between checkpoints
     seed: int
+    tf32: bool  # float32 products with 10 bits of mantissa
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
@@ -38,6 +39,7 @@ def trainer_settings(schedule: Schedule, steps: int, directory: Path, use_cpu: b
         "use_cpu": use_cpu,
         "dataloader_pin_memory": not use_cpu,
         "bf16": False,  # no autocast: the weights' own dtype decides
+        "tf32": schedule.tf32,
         "max_steps": steps,
         "learning_rate": schedule.lr,
         "lr_scheduler_type": schedule.lr_scheduler_type,

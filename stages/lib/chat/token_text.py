@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stages.lib.llm.chat_text import decode_after
+from stages.lib.conversations.replies import decode_after
 from stages.lib.replies.thinking import marks_in
 
 WINDOW = 32  # tokens that are decoded anew with each further one

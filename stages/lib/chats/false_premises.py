@@ -117,7 +117,7 @@ def true_premises(item: QAItem, answering: Answering) -> Premises | Drop:
 
 def is_english(item: QAItem) -> bool:
     """Whether the rules can be used: code and lists of names, which tell nothing, go with the English."""
-    return guess(item.context) != "other"
+    return "other" not in (guess(item.context), guess(f"{item.context}\n{item.question}"))
 
 
 def _premise(name: str, item: QAItem, asked: tuple[str, str], evidence: str, change: Change | None) -> QAItem:

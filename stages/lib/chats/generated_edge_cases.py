@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from stages.lib.answers.statements import holds, says_not_told
+from stages.lib.answers.refusing import says_not_told
+from stages.lib.answers.statements import holds
 from stages.lib.chats.collect_items import text_fault
 from stages.lib.chats.false_premises import Premises
 from stages.lib.chats.qa_items import Change, Kind, QAItem
@@ -109,7 +110,7 @@ def _read_unanswerable(item: QAItem, reply: Reply, prompt: str) -> QAItem | Drop
         fault = "repeats_prompt"
     if fault is None and parts["question"].lower() == item.question.lower():
         fault = "same_question"
-    if fault is None and not says_not_told(parts["answer"]):
+    if fault is None and not says_not_told(parts["answer"], parts["question"]):
         fault = "no_refusal"
     return Drop(name, fault, reply.text[:MAX_CHARS]) if fault else _edge_case(name, "unanswerable", item, parts, None)
 

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stages.lib.answers.statements import says_not_told
+from stages.lib.answers.refusing import says_not_told
 from stages.lib.core.records import Record
 from stages.lib.reading.documents import Drop
 
@@ -37,7 +37,7 @@ class QasaQuestion:
     @property
     def refuses(self) -> bool:
         """Whether the answer says that the paper does not tell."""
-        return says_not_told(self.answer)
+        return says_not_told(self.answer, self.question)
 
 
 def read_qasa(records: Sequence[tuple[str, Record] | Drop]) -> list[QasaQuestion | Drop]:

@@ -7,6 +7,8 @@ from typing import Any
 from stages.lib.conversations.markup import Markup, markup_of
 from stages.lib.conversations.rendering import Rendered, plain
 
+ANCHOR = "\n"  # what no tokenizer joins with a letter, a digit or a blank behind it
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -30,8 +32,14 @@ def encode_with_offsets(tokenizer: Any, rendered: Rendered) -> Encoded:
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a text that goes on where another ends: without a beginning, and without markup."""
-    return _read(tokenizer, plain(tokenizer, text), offsets=False).ids
+    """Token ids of a text that goes on where another ends: without a beginning, and without markup.
+
+    SentencePiece's tokenizers put a blank before what they read alone, which is none within a text.
+    """
+    alone = _read(tokenizer, plain(tokenizer, text), offsets=False).ids
+    before = _read(tokenizer, plain(tokenizer, ANCHOR), offsets=False).ids
+    within = _read(tokenizer, plain(tokenizer, ANCHOR + text), offsets=False).ids
+    return within[len(before) :] if within[: len(before)] == before else alone
 
 
 def beginning(tokenizer: Any) -> list[int]:

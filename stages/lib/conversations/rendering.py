@@ -72,8 +72,7 @@ def render(
         )
     form = unicode_form(tokenizer)
     turns = with_thinking(check_turns(messages, where), template_text(tokenizer), fmt.thinking)
-    if turns and any(turn["role"] == "system" for turn in turns) and folds(tokenizer, fmt):
-        turns = folded(turns, where)
+    turns = fitted(tokenizer, turns, fmt, where)
     if form:
         turns = [{name: unicodedata.normalize(form, value) for name, value in turn.items()} for turn in turns]
     quotes: dict[str, str] = {}
@@ -97,6 +96,29 @@ def plain(tokenizer: Any, text: str, before: str = "", after: str = "") -> Rende
     quotes: dict[str, str] = {}
     quoted = markup_of(tokenizer).quote(text, quotes, before + text + after)
     return Rendered(before + quoted + after, quotes)
+
+
+def continued(tokenizer: Any, rendered: Rendered, text: str) -> Rendered:
+    """The text and what follows it, such as the beginning of the answer, in which markup is text, too."""
+    if not text:
+        return rendered
+    form = unicode_form(tokenizer)
+    if form:
+        text = unicodedata.normalize(form, text)
+    quotes = dict(rendered.quotes)
+    quoted = markup_of(tokenizer).quote(text, quotes, rendered.marked + text)
+    return Rendered(rendered.marked + quoted, quotes)
+
+
+def fitted(tokenizer: Any, turns: Turns, fmt: ChatFormat, where: str) -> list[dict[str, Any]]:
+    """The turns, with a system turn that the template has no place for at the head of the first user turn.
+
+    Raises:
+        UnfitConversationError: no user turn follows it.
+    """
+    if any(turn["role"] == "system" for turn in turns) and folds(tokenizer, fmt):
+        return folded(turns, where)
+    return [dict(turn) for turn in turns]
 
 
 def folds(tokenizer: Any, fmt: ChatFormat) -> bool:

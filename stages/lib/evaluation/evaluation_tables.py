@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from stages.lib.core.records import Record
-from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.win_rate import Preference
+from stages.lib.replying.conversation_replies import ConversationReply
 from stages.lib.statistics.drawing import drawn
 
 

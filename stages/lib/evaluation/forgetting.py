@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.evaluation.conversation_replies import evaluating
 from stages.lib.reading.documents import Document, Drop
+from stages.lib.replying.conversation_replies import evaluating
 from stages.lib.statistics import bootstrap as statistics
 
 Floats = npt.NDArray[np.float64]

@@ -1,15 +1,13 @@
 """Which held-out questions are asked, and what is made of a record."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Record
-from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.win_rate import AnswerPair
+from stages.lib.replying.conversation_replies import ConversationReply
 from stages.lib.statistics.drawing import drawn
-from stages.lib.weights.models import config_size
 
 
 def choose_questions(
@@ -29,15 +27,6 @@ def choose_questions(
     chosen = [by_id[name] for _, _, name in turns][: questions or None]
     dropped = {"too_long": len(records) - len(fits), "not_chosen": len(fits) - len(chosen)}
     return chosen, check_counts(len(records), len(chosen), {key: count for key, count in dropped.items() if count})
-
-
-def context_length(directory: Path) -> int:
-    """Tokens that the model takes at most.
-
-    Raises:
-        ValueError: its config does not tell.
-    """
-    return config_size(directory, "max_position_embeddings")
 
 
 def make_pairs(

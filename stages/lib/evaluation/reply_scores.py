@@ -10,9 +10,9 @@ from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Record
 from stages.lib.embedding.embedders import Embedder
 from stages.lib.evaluation.comparison import Measure, against
-from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.reply_kinds import corrects, declines
 from stages.lib.evaluation.win_rate import WORTH, Preference
+from stages.lib.replying.conversation_replies import ConversationReply
 
 EDGE_KINDS = ("unanswerable", "false_premise")
 

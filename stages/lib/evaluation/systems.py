@@ -1,6 +1,5 @@
 """The systems that eval compares: a base model, adapters on it, a GGUF file; each answers the same conversations."""
 
-import gc
 import struct
 from collections.abc import Sequence
 from contextlib import closing
@@ -8,12 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stages.lib.evaluation.conversation_replies import Conversation, ConversationReply, generate_replies
+import numpy as np
+
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.encoding import encode
+from stages.lib.conversations.rendering import render
 from stages.lib.evaluation.forgetting import Floats, window_losses
+from stages.lib.llm.asking import open_model
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Sampling
-from stages.lib.weights.base import load_adapter, load_base
+from stages.lib.replying.conversation_replies import Conversation, ConversationReply, samplings
+from stages.lib.replying.kept_replies import AnsweringModel, Batches, reply_ledger
 from stages.lib.weights.models import ModelEntry
 
+LEAST_CONTEXT = 4096  # of a GGUF that takes as many
+SPARE = 64  # tokens by which a GGUF's own tokenizer may exceed the base's
 SystemName = Literal["base", "qlora", "grpo", "gguf"]
 
 
@@ -45,39 +52,50 @@ def ask_transformers(
     *,
     asking: Asking,
 ) -> Answers:
-    """Loads `models.<base>` or the adapter on it, lets it answer and measures its losses on the windows.
+    """Lets `models.<base>` or the adapter on it answer, and measures its losses on the windows; both are kept.
 
     Raises:
-        ValueError: no whole adapter is there, it is one of another base, or a conversation is too long.
+        ValueError: no whole adapter is there, or it is one of another base.
     """
-    if adapter:
-        model, tokenizer = load_adapter(base, entry, adapter, asking.dtype)
-    else:
-        model, tokenizer = load_base(entry, asking.dtype)
-    replies = generate_replies(
-        model,
-        tokenizer,
-        conversations,
-        max_new_tokens=asking.max_new_tokens,
-        temperature=asking.temperature,
-        seed=asking.seed,
-        batch_size=asking.batch_size,
-    )
-    losses = window_losses(model, windows, asking.batch_size)
-    del model
-    free_memory()
-    return Answers(replies=replies, losses=losses)
+    with reply_ledger() as ledger:
+        model = AnsweringModel(
+            base, entry, adapter, dtype=asking.dtype, batch_size=asking.batch_size, merged=False, ledger=ledger
+        )
+        with closing(model):
+            fmt = ChatFormat.of(entry)
+            prompts = [
+                encode(model.tokenizer, render(model.tokenizer, turns, fmt, generation_prompt=True))
+                for turns in conversations
+            ]
+            asked = samplings(len(prompts), asking.max_new_tokens, asking.temperature, asking.seed)
+            return Answers(replies=model.replies(prompts, asked), losses=kept_losses(model, windows))
 
 
-def ask_gguf(file: Path, conversations: Sequence[Conversation], asking: Asking) -> Answers:
-    """Lets a GGUF file answer through llama.cpp, its chat template included.
+def kept_losses(system: AnsweringModel, windows: Sequence[list[int]]) -> Floats:
+    """Mean nats per token of each window, (W,), through the ledger."""
+    size = system.batch_size
+
+    def compute(model: Any, missing: Sequence[int]) -> Batches:
+        for start in range(0, len(windows), size):  # in the batches of an uninterrupted run
+            batch = range(start, min(start + size, len(windows)))
+            if wanted := set(missing).intersection(batch):
+                found = window_losses(model, [windows[i] for i in batch], size).tolist()
+                yield [(i, {"nats": nats}) for i, nats in zip(batch, found, strict=True) if i in wanted]
+
+    questions = [("window", window) for window in windows]
+    return np.array([found["nats"] for found in system.kept(questions, window_losses, compute)])
+
+
+def ask_gguf(
+    file: Path, conversations: Sequence[Conversation], asking: Asking, longest: int = 0, thinking: bool = False
+) -> Answers:
+    """Lets a GGUF file answer through llama.cpp, its chat template included; the replies are kept.
+
+    `longest`: tokens of the longest prompt, by the base's tokenizer; `thinking`: it may think before it answers.
 
     Raises:
         ValueError: the file is damaged, or a conversation is more than a system and a user's turn, or too long.
     """
-    from stages.lib.llm.llama_cpp_backend import LlamaCppBackend
-
-    check_gguf(file)
     requests = [
         GenerateRequest(
             prompt=single_prompt(conversation),
@@ -87,19 +105,18 @@ def ask_gguf(file: Path, conversations: Sequence[Conversation], asking: Asking) 
         )
         for i, conversation in enumerate(conversations)
     ]
+    context = min(gguf_context(file), max(LEAST_CONTEXT, longest + asking.max_new_tokens + SPARE))
     # One at a time: what llama.cpp computes together depends on the clock, and with it the last digits and the replies.
-    entry = ModelEntry(source=f"path:{file}", backend="llama_cpp", context=4096, concurrency=1)
-    with closing(LlamaCppBackend(entry)) as backend:
-        found = dict(pair for batch in backend.generate(requests, range(len(requests))) for pair in batch)
-    replies = []
-    for i in range(len(requests)):
-        if found[i].error:
-            raise ValueError(f"{file}: conversation {i}: {found[i].error}; lower max_new_tokens or leave it out")
-        replies.append(
-            ConversationReply(
-                text=found[i].text, tokens=found[i].completion_tokens, finished=found[i].finish_reason == "stop"
-            )
-        )
+    entry = ModelEntry(source=f"path:{file}", backend="llama_cpp", context=context, concurrency=1, thinking=thinking)
+    with open_model(entry) as model:
+        found = model.generate(requests)
+    for i, reply in enumerate(found):
+        if reply.error:
+            raise ValueError(f"{file}: conversation {i}: {reply.error}; lower max_new_tokens or leave it out")
+    replies = [
+        ConversationReply(text=reply.text, tokens=reply.completion_tokens, finished=reply.finish_reason == "stop")
+        for reply in found
+    ]
     return Answers(replies=replies, losses=None)
 
 
@@ -128,6 +145,21 @@ def find_gguf(directory: Path) -> Path:
     return files[0]
 
 
+def gguf_context(file: Path) -> int:
+    """Tokens that the model in a GGUF file takes at most.
+
+    Raises:
+        ValueError: it is not there, not a GGUF, cut off, or does not tell.
+    """
+    reader = check_gguf(file)
+    architecture = reader.get_field("general.architecture")
+    name = f"{architecture.contents() if architecture else '?'}.context_length"
+    field = reader.get_field(name)
+    if field is None:
+        raise ValueError(f"{file}: has no {name}: not a language model, or written by an old converter")
+    return int(field.contents())
+
+
 def check_gguf(file: Path) -> Any:
     """Checks that a file is a GGUF whose tensors all lie within it: llama.cpp's own complaint goes to its log.
 
@@ -144,12 +176,3 @@ def check_gguf(file: Path) -> Any:
         return gguf.GGUFReader(file)  # maps each tensor's bytes
     except (ValueError, IndexError, KeyError, OverflowError, UnicodeDecodeError, struct.error) as error:
         raise ValueError(f"{file}: not a whole GGUF file (truncated?), write it again: {error}") from error
-
-
-def free_memory() -> None:
-    """Gives the memory of models that are no longer named back, the GPU's included."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

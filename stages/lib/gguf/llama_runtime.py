@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 import httpx
 
 from stages.lib.core.records import Message
+from stages.lib.gguf.tensors import open_gguf
 
 ALL_LAYERS = 999  # more than any model has
 
@@ -50,13 +51,13 @@ class LlamaRuntime:
         """
         check_installed()
         try:
-            self.server = self._start(jinja=True)
+            self.server = self._start()
         except RuntimeError as error:
             raise ValueError(f"{self.file}: llama.cpp cannot load it: {self._why(error)}") from error
         self.client = httpx.Client(base_url=self.server.listening_address, timeout=None)
         return self
 
-    def _start(self, jinja: bool) -> Any:
+    def _start(self) -> Any:
         import xllamacpp
 
         params = xllamacpp.CommonParams()
@@ -69,20 +70,18 @@ class LlamaRuntime:
         params.ui = False
         params.port = 0
         params.n_gpu_layers = ALL_LAYERS if self.gpu_layers < 0 else self.gpu_layers
-        params.use_jinja = jinja
-        if not jinja:
-            params.chat_template = "chatml"
         return xllamacpp.Server(params)
 
     def _why(self, error: RuntimeError) -> str:
-        """llama.cpp's words, and whether it is the chat template that it cannot read."""
+        """llama.cpp's words, which tell little, and what else can be told."""
         try:
-            self._start(jinja=False)
-        except RuntimeError:
+            open_gguf(self.file)
+        except ValueError:
             return str(error)
         return (
-            "its own Jinja does not know something in the chat template: put a simpler one into the model's "
-            "chat_template.jinja before training (`llama-server --jinja` on the file prints the place)"
+            f"{error} The file is whole. Most likely llama.cpp's own Jinja does not know a word of the chat template "
+            "(`llama-server --jinja` on the file prints the place): put a simpler one into the model's "
+            "chat_template.jinja before training"
         )
 
     def __exit__(

@@ -91,7 +91,7 @@ def closeness(reference: Iterable[Tensor], model: Any, windows: Tensor) -> dict[
     kl, same, loss, reference_loss, places = 0.0, 0, 0.0, 0.0, 0
     for theirs, window in zip(reference, windows, strict=True):
         ours = log_probs(model, window)
-        pieces = zip(theirs.split(ROWS_AT_ONCE), ours.split(ROWS_AT_ONCE), strict=True)
+        pieces = zip(torch.split(theirs, ROWS_AT_ONCE), torch.split(ours, ROWS_AT_ONCE), strict=True)
         kl += sum(float((p.exp() * (p - q)).sum()) for p, q in pieces)
         same += int((theirs.argmax(-1) == ours.argmax(-1)).sum())
         places += len(window)

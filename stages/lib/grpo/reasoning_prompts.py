@@ -1,5 +1,6 @@
 """What is asked of a model that shall reason: the record's prompt, worked examples before it, and what fits."""
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,10 @@ from typing import Any
 
 from stages.lib.adapters.one_answer import check_classes
 from stages.lib.answers.likeness import squad_words
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.encoding import encode
+from stages.lib.conversations.rendering import render
+from stages.lib.conversations.turns import UnfitConversationError
 from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Message, Record, read_jsonl
 from stages.lib.grpo.rewards import ReasoningSample
@@ -63,14 +68,30 @@ def instruction_of(record: Record) -> str:
     return asked.strip()
 
 
-def make_split(records: Sequence[Record], shots: Sequence[Record], tokenizer: Any, max_tokens: int) -> PromptSplit:
-    """Samples and prompts of the records that can be asked; drop reasons `prompt_too_long`, `worked_example`,
-    `answer_without_words` (nothing could be compared with it)."""
+def make_split(
+    records: Sequence[Record],
+    shots: Sequence[Record],
+    tokenizer: Any,
+    max_tokens: int,
+    fmt: ChatFormat = ChatFormat(),  # noqa: B008  # frozen
+) -> PromptSplit:
+    """Samples and prompts of the records that can be asked.
+
+    Drop reasons: `prompt_too_long`, `worked_example`, `answer_without_words` (nothing could be compared with it), and
+    those of conversations that the template does not take.
+    """
     split, dropped = PromptSplit(), Counter[str]()
     shown = {shot["id"] for shot in shots}
     for record in records:
         prompt = make_prompt(record, shots)
-        tokens = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
+        try:
+            asked = render(tokenizer, prompt, fmt, generation_prompt=True, where=str(record["id"]))
+        except UnfitConversationError as error:
+            if not dropped[error.reason]:
+                print(f"dropped as {error.reason}: {error}", file=sys.stderr)
+            dropped[error.reason] += 1
+            continue
+        tokens = encode(tokenizer, asked)
         if record["id"] in shown:
             dropped["worked_example"] += 1
         elif not squad_words(record["answer"]):
@@ -86,7 +107,14 @@ def make_split(records: Sequence[Record], shots: Sequence[Record], tokenizer: An
     return split
 
 
-def make_splits(files: Mapping[str, Path], tokenizer: Any, *, shots: int, max_tokens: int) -> dict[str, PromptSplit]:
+def make_splits(
+    files: Mapping[str, Path],
+    tokenizer: Any,
+    *,
+    shots: int,
+    max_tokens: int,
+    fmt: ChatFormat = ChatFormat(),  # noqa: B008  # frozen
+) -> dict[str, PromptSplit]:
     """The splits of data/instruct/qar; `train`, which is among them, gives the worked examples.
 
     Raises:
@@ -97,7 +125,7 @@ def make_splits(files: Mapping[str, Path], tokenizer: Any, *, shots: int, max_to
     shown = choose_shots(records["train"], shots)
     splits = {}
     for name, lines in records.items():
-        splits[name] = make_split(lines, shown, tokenizer, max_tokens)
+        splits[name] = make_split(lines, shown, tokenizer, max_tokens, fmt)
         if not splits[name].samples:
             raise ValueError(
                 f"{files[name]}: none of {len(lines)} records can be asked ({splits[name].counts}); raise "

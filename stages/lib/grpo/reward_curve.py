@@ -16,18 +16,24 @@ WEIGHTED = "weighted sum"
 SHARES = {"clipped_share": "cut at the token limit", "zero_variance_groups": "groups alike"}
 
 
-def reward_quarters(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean reward of the first and the last quarter of a training's steps that were rewarded."""
-    rewarded = [row["reward"] for row in rows if "reward" in row]
+def reward_quarters(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """The mean reward of the first and the last quarter of a training's steps that were rewarded; None: none was."""
+    rewarded = [value for _, value in known(rows, "reward")]
     quarter = -(-len(rewarded) // 4)
     return {
-        "reward_first_quarter": float(np.mean(rewarded[:quarter])),
-        "reward_last_quarter": float(np.mean(rewarded[-quarter:])),
+        "reward_first_quarter": float(np.mean(rewarded[:quarter])) if rewarded else None,
+        "reward_last_quarter": float(np.mean(rewarded[-quarter:])) if rewarded else None,
     }
 
 
+def known(rows: Sequence[Mapping[str, float | None]], column: str) -> list[tuple[float, float]]:
+    """Step and value of the rows that have one; what a training does not log leaves its cells empty."""
+    found = [(row["step"], row.get(column)) for row in rows]
+    return [(step, value) for step, value in found if step is not None and value is not None]
+
+
 def publish_curve(
-    rows: Sequence[Mapping[str, float]], names: Sequence[str], caption: str, table: Path, out: Path
+    rows: Sequence[Mapping[str, float | None]], names: Sequence[str], caption: str, table: Path, out: Path
 ) -> None:
     """The training step by step: all columns in `table`; in `out` the rewards in long format, and a picture.
 
@@ -38,24 +44,24 @@ def publish_curve(
     draw_rewards(out / "curve.png", rows, names, caption)
 
 
-def reward_rows(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> list[dict[str, Any]]:
+def reward_rows(rows: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> list[dict[str, Any]]:
     """Long format for `dvc plots`: a row per step and reward, so that dvc.yaml need not name the rewards.
 
     Args:
-        rows: of `grpo_training.curve_rows`; those without rewards are left out.
+        rows: of `settings.curve_rows`; those without rewards are left out.
         names: of the rewards, each with columns `{name}_mean` and `{name}_std`.
     """
     columns = {WEIGHTED: ("reward", "reward_std"), **{name: (f"{name}_mean", f"{name}_std") for name in names}}
     return [
-        {"step": row["step"], "reward": name, "mean": row[mean], "std": row.get(std)}
+        {"step": row["step"], "reward": name, "mean": row.get(mean), "std": row.get(std)}
         for row in rows
-        if "reward" in row
+        if row.get("reward") is not None
         for name, (mean, std) in columns.items()
     ]
 
 
-def draw_rewards(path: Path, rows: Sequence[Mapping[str, float]], names: Sequence[str], caption: str) -> None:
-    """Draws the rows of `grpo_training.curve_rows` into a PNG, whole or not at all.
+def draw_rewards(path: Path, rows: Sequence[Mapping[str, float | None]], names: Sequence[str], caption: str) -> None:
+    """Draws the rows of `settings.curve_rows` into a PNG, whole or not at all.
 
     Args:
         path: the PNG.
@@ -68,39 +74,42 @@ def draw_rewards(path: Path, rows: Sequence[Mapping[str, float]], names: Sequenc
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rewarded = [row for row in rows if "reward" in row]
-    steps = [row["step"] for row in rewarded]
     marker = "o" if len(rows) < 50 else None
     style = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 10, "legend.frameon": False}
     height = 4.2 + 0.2 * max(0, (len(names) + len(SHARES) + 1) // 2 - 4)  # inches; the legend has two columns
     with plt.rc_context(style):
         figure, (total, each, drift) = plt.subplots(1, 3, figsize=(12, height), layout="constrained")
-        means = [row["reward"] for row in rewarded]
-        spread = [row.get("reward_std", 0.0) for row in rewarded]
-        total.plot(steps, means, color="black", marker=marker, markersize=4)
-        low, high = zip(*[(m - s, m + s) for m, s in zip(means, spread, strict=True)], strict=True)
+        means, spread = known(rows, "reward"), dict(known(rows, "reward_std"))
+        steps = [step for step, _ in means]
+        total.plot(steps, [mean for _, mean in means], color="black", marker=marker, markersize=4)
+        low = [mean - spread.get(step, 0.0) for step, mean in means]
+        high = [mean + spread.get(step, 0.0) for step, mean in means]
         total.fill_between(steps, low, high, color="black", alpha=0.12, linewidth=0, label="one deviation of replies")
         total.set_title("weighted reward", loc="left", fontsize=10)
         for place, name in enumerate(names):
-            means = [row[f"{name}_mean"] for row in rewarded]
             color, dash = COLORS[place % len(COLORS)], DASHES[place // len(COLORS) % len(DASHES)]
-            each.plot(steps, means, color=color, linestyle=dash, marker=marker, markersize=4, label=name)
+            line: dict[str, Any] = {"color": color, "linestyle": dash, "marker": marker, "markersize": 4}
+            _draw(each, known(rows, f"{name}_mean"), label=name, **line)
         for (column, name), dash in zip(SHARES.items(), (":", "--"), strict=True):
-            if any(row.get(column) for row in rewarded):
-                each.plot(steps, [row[column] for row in rewarded], dash, color="grey", linewidth=1, label=name)
+            if any(value for _, value in known(rows, column)):
+                _draw(each, known(rows, column), label=name, linestyle=dash, color="grey", linewidth=1)
         each.set_ylim(-0.03, 1.03)
         each.set_title("each reward, mean of the step's replies", loc="left", fontsize=10)
         for (column, name), color in zip(DRIFT.items(), COLORS, strict=False):
-            found: list[Any] = [(row["step"], row[column]) for row in rows if column in row]
-            if found:
-                drift.plot(*zip(*found, strict=True), color=color, marker=marker, markersize=4, label=name)
+            _draw(drift, known(rows, column), color=color, marker=marker, markersize=4, label=name)
         drift.set_ylim(bottom=0)
         drift.set_title("the policy", loc="left", fontsize=10)
         for axes in (total, each, drift):
             axes.set_xlabel("step")
             axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8.5)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8.5)
         figure.suptitle(caption, fontsize=11, x=0.01, ha="left")
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
         plt.close(figure)
+
+
+def _draw(axes: Any, points: Sequence[tuple[float, float]], **style: Any) -> None:
+    if points:
+        axes.plot(*zip(*points, strict=True), **style)

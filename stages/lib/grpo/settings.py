@@ -1,12 +1,14 @@
 """One GRPO training: its knobs, its rewards as TRL wants them, its checkpoints and its curve."""
 
-from collections.abc import Mapping, Sequence
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
 import numpy as np
 
+from stages.lib.adapters.lora import Backend
 from stages.lib.adapters.schedule import Schedule, trainer_settings
 from stages.lib.core.records import Message
 from stages.lib.grpo.rewards import Name, ReasoningSample, Reward, score
@@ -14,6 +16,7 @@ from stages.lib.grpo.rewards import Name, ReasoningSample, Reward, score
 LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "luspo", "sapo"]
 ScaleRewards = Literal["group", "batch", "none"]
 GradientCheckpointing = Literal["none", "full"]
+CurveRow = dict[str, float | None]  # a column of the curve -> its value; None: not logged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,9 @@ class GRPOSettings:
     scale_rewards: ScaleRewards
     mask_truncated_completions: bool
     gradient_checkpointing: GradientCheckpointing
+    use_vllm: bool
+    vllm_gpu_memory_utilization: float
+    max_prompt_length: int
 
     def __post_init__(self) -> None:
         for name in ("steps", "prompts_per_step", "micro_batch", "max_new_tokens", "num_iterations"):
@@ -50,6 +56,8 @@ class GRPOSettings:
                 raise ValueError(f"{name}: {getattr(self, name)} is not above 0")
         if self.beta < 0:
             raise ValueError(f"beta: {self.beta} is negative")
+        if not 0 < self.vllm_gpu_memory_utilization < 1:
+            raise ValueError(f"vllm_gpu_memory_utilization: {self.vllm_gpu_memory_utilization} is not between 0 and 1")
 
     @property
     def replies(self) -> int:
@@ -57,11 +65,29 @@ class GRPOSettings:
         return self.num_generations * self.prompts_per_step
 
 
+def check_vllm(settings: GRPOSettings, backend: Backend) -> None:
+    """Checks that vLLM can write the replies where it is asked to.
+
+    Raises:
+        ValueError: it is not installed, there is no GPU, or the backend does not take it.
+    """
+    if not settings.use_vllm:
+        return
+    import torch
+
+    if backend == "unsloth":
+        raise ValueError("use_vllm: with backend: unsloth its own generation writes the replies; set false, or hf")
+    if not torch.cuda.is_available():
+        raise ValueError("use_vllm: vllm needs a CUDA GPU, and torch sees none; set false")
+    if importlib.util.find_spec("vllm") is None:
+        raise ValueError("use_vllm: vllm is not installed: pip install -c constraints.txt '.[gpu]', or set false")
+
+
 def trl_config(settings: GRPOSettings, schedule: Schedule, directory: Path, use_cpu: bool, **changes: Any) -> Any:
     """TRL's GRPOConfig for the knobs; `changes` for what a test or benchmark sets otherwise."""
     from trl import GRPOConfig
 
-    own = {
+    own: dict[str, Any] = {
         "per_device_train_batch_size": settings.micro_batch,
         "gradient_accumulation_steps": settings.replies // settings.micro_batch,
         "num_generations": settings.num_generations,
@@ -75,7 +101,14 @@ def trl_config(settings: GRPOSettings, schedule: Schedule, directory: Path, use_
         "mask_truncated_completions": settings.mask_truncated_completions,
         "temperature": settings.temperature,
         "gradient_checkpointing": _recomputes(settings.gradient_checkpointing),
+        "use_vllm": settings.use_vllm,
     }
+    if settings.use_vllm:
+        own |= {
+            "vllm_mode": "colocate",  # in this process, on the card that trains
+            "vllm_gpu_memory_utilization": settings.vllm_gpu_memory_utilization,
+            "vllm_max_model_length": settings.max_prompt_length + settings.max_new_tokens,
+        }
     return GRPOConfig(**(trainer_settings(schedule, settings.steps, directory, use_cpu) | own | changes))
 
 
@@ -108,11 +141,14 @@ def prompt_order(prompts: int, wanted: int, seed: int) -> list[int]:
     return [int(number) for number in np.concatenate(drawn)[:wanted]]
 
 
-def trl_reward(name: str, reward: Reward) -> Any:
-    """A reward as TRL calls it: columns of the data set by name, completions as messages or texts."""
+def trl_reward(name: str, reward: Reward, said: Callable[[str], str] = str) -> Any:
+    """A reward as TRL calls it: columns of the data set by name, completions as messages or texts.
+
+    `said`: takes away what was thought before the reply.
+    """
 
     def call(completions: Sequence[Any], **columns: Any) -> list[float]:
-        replies = [reply if isinstance(reply, str) else reply[0]["content"] for reply in completions]
+        replies = [said(reply if isinstance(reply, str) else reply[0]["content"]) for reply in completions]
         fields = ("id", "question", "context", "reasoning", "answer", "instruction")
         samples = [
             ReasoningSample(**dict(zip(fields, row, strict=True)))
@@ -138,10 +174,10 @@ COLUMNS = {  # of the curve, from TRL's log
 }
 
 
-def curve_rows(history: Sequence[Mapping[str, Any]], names: Sequence[Name]) -> list[dict[str, float]]:
-    """A row per step from the trainer's log; what a training does not log (KL with beta 0) has no column.
+def curve_rows(history: Sequence[Mapping[str, Any]], names: Sequence[Name]) -> list[CurveRow]:
+    """A row per step from the trainer's log; what a training does not log (KL with beta 0) is None.
 
-    With several iterations on the same replies, the rewards stand in the row of the first.
+    With several iterations on the same replies, the rewards stand in the row of the first. Unsloth logs no entropy.
     """
     columns = dict(COLUMNS)
     for name in names:
@@ -149,8 +185,8 @@ def curve_rows(history: Sequence[Mapping[str, Any]], names: Sequence[Name]) -> l
     return [
         {
             "step": entry["step"],
-            **{column: float(entry[key]) for key, column in columns.items() if entry.get(key) is not None},
+            **{column: None if entry.get(key) is None else float(entry[key]) for key, column in columns.items()},
         }
         for entry in history
-        if "entropy" in entry
+        if "loss" in entry
     ]

@@ -53,6 +53,8 @@ def _explanation(error: BaseException, key: str, kind: str, name: str, revision:
     from huggingface_hub import constants, errors
 
     page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{name}"
+    what = f"data set {name!r}" if kind == "dataset" else f"hub:{name}"
+    word = "data set" if kind == "dataset" else kind
     field = "name" if kind == "dataset" else "source"
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 0
     match error:
@@ -70,13 +72,13 @@ def _explanation(error: BaseException, key: str, kind: str, name: str, revision:
             return f"{key}.{field}: {page} has been disabled by the hub"
         case errors.RepositoryNotFoundError():
             return (
-                f"{key}.{field}: no {kind} {name!r} at {constants.ENDPOINT}, or a private one: correct the name, or "
+                f"{key}.{field}: no {word} {name!r} at {constants.ENDPOINT}, or a private one: correct the name, or "
                 "set HF_TOKEN to a token that may read it"
             )
         case errors.OfflineModeIsEnabled():
             return (
-                f"{key}: {kind} {name!r} at {revision} is not (whole) in {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE "
-                "forbids to fetch it: run once without HF_HUB_OFFLINE, or point HF_HOME to a cache that has it"
+                f"{key}: {what} at {revision} is not (whole) in {constants.HF_HUB_CACHE}, and cannot be fetched while "
+                "HF_HUB_OFFLINE is set: run once without it, or point HF_HOME to a cache that has it"
             )
         case errors.HfHubHTTPError() if status == 401:
             return f"{key}: {constants.ENDPOINT} does not take HF_TOKEN (401): set a valid one, or none"
@@ -96,7 +98,7 @@ def _explanation(error: BaseException, key: str, kind: str, name: str, revision:
             )
         case httpx.TransportError():
             return (
-                f"{key}: {kind} {name!r} at {revision} is not (whole) in {constants.HF_HUB_CACHE}, and "
+                f"{key}: {what} at {revision} is not (whole) in {constants.HF_HUB_CACHE}, and cannot be fetched: "
                 f"{constants.ENDPOINT} cannot be reached ({type(error).__name__}: {_line(error)}): run again with a "
                 "network (what was fetched is kept), or set HF_ENDPOINT to a mirror, or HF_HOME to a cache that has it"
             )

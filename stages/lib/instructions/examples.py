@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from stages.lib.core.params import from_mapping
 from stages.lib.core.records import Record
+from stages.lib.reading.chats import as_chat, holds_turns
 from stages.lib.reading.documents import BrokenInputError, Document, Drop, decode_utf8
 from stages.lib.reading.json_records import json_records
 from stages.lib.reading.packages import PackagesSource, read_packages
@@ -113,10 +114,20 @@ def read_source(source: InstructionSource) -> Iterator[Example | Drop]:
 
 
 def as_example(where: str, record: Record) -> Example | Drop:
-    """An instruction record in the template's two parts.
+    """An instruction record in the template's two parts; a chat of one question and answer is one (reading/chats.py).
 
-    Drop reasons: `no_instruction`, `no_output` (absent, empty or no text), `input_is_no_text`, `invalid_unicode`.
+    Drop reasons: those of `as_chat`, `several_turns` (the template has room for one question), `no_instruction`,
+    `no_output` (absent, empty or no text), `input_is_no_text`, `invalid_unicode`.
     """
+    if holds_turns(record) and "instruction" not in record:
+        chat = as_chat(where, record)
+        if isinstance(chat, Drop):
+            return chat
+        turns = [message for message in chat["messages"] if message["role"] != "system"]
+        if [message["role"] for message in turns] != ["user", "assistant"]:
+            return Drop(where, "several_turns", " ".join(message["role"] for message in turns))
+        asked = [message["content"] for message in chat["messages"][:-1]]
+        record = {"instruction": "\n\n".join(asked), "output": turns[-1]["content"]}
     instruction, context, output = record.get("instruction"), record.get("input") or "", record.get("output")
     if not isinstance(instruction, str) or not instruction.strip():
         return Drop(where, "no_instruction", f"found {instruction!r}")

@@ -155,4 +155,5 @@ class GgufPrompts:
 
 def _unquoted(text: str, quotes: Mapping[str, str]) -> str:
     """The text with the strings that its quotes stand for."""
-    return text.translate(str.maketrans(dict(quotes)))
+    table: dict[str, str | int | None] = {**quotes}
+    return text.translate(str.maketrans(table))

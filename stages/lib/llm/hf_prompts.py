@@ -1,13 +1,20 @@
 """From requests to token ids with a Hugging Face tokenizer, for the engines that take token ids."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.encoding import encode, encode_text
+from stages.lib.conversations.markup import template_text
+from stages.lib.conversations.rendering import Rendered, continued, plain, render
+from stages.lib.conversations.replies import decode_after, marks_are_special
 from stages.lib.llm import chat_text
 from stages.lib.llm.protocol import GenerateRequest, Score, ScoreRequest
-from stages.lib.replies.thinking import has_closing_mark
+from stages.lib.replies.thinking import visible
+from stages.lib.weights.base import read_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry
 
@@ -28,49 +35,51 @@ class HuggingFacePrompts:
     @cached_property
     def tokenizer(self) -> Any:
         """The model's own tokenizer; no code that comes with a model is run."""
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(self.directory, trust_remote_code=False)
-
-    @cached_property
-    def template(self) -> str:
-        """The chat template; empty if there is none."""
-        return str(self.tokenizer.chat_template or "")
+        return read_tokenizer(self.directory)
 
     @cached_property
     def marks_are_special(self) -> bool:
         """Whether the model marks its thinking by special tokens: then these belong to its text."""
-        special = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
-        return "<|channel|>" in self.template or any(map(has_closing_mark, special))
+        return marks_are_special(self.tokenizer)
+
+    def rendered(self, request: GenerateRequest | ScoreRequest) -> Rendered:
+        """What the model reads.
+
+        Raises:
+            ValueError: a chat prompt without a chat template, or one that refuses it.
+        """
+        prompt = request.prompt
+        if not prompt.chat:
+            before, after = prompt.frame
+            return continued(
+                self.tokenizer, plain(self.tokenizer, prompt.system + prompt.text, before, after), prompt.answer_prefix
+            )
+        fmt = replace(ChatFormat.of(self.entry), thinking=chat_text.may_think(self.entry, request))
+        asked = render(self.tokenizer, chat_text.messages(prompt), fmt, generation_prompt=True, where=self.entry.source)
+        return continued(self.tokenizer, asked, prompt.answer_prefix)
 
     def render(self, request: GenerateRequest | ScoreRequest) -> str:
-        """The text that the model reads."""
-        if not request.prompt.chat:
-            return chat_text.plain(request.prompt)
-        return chat_text.render(self.tokenizer, request.prompt, chat_text.may_think(self.entry, request))
-
-    def encode(self, text: str, special: bool = False) -> Tokens:
-        """Token ids of a text; `special` puts the tokenizer's own beginning before it."""
-        return cast(Tokens, self.tokenizer.encode(text, add_special_tokens=special))
+        """The text that the model reads; another one where its tokens are others."""
+        return self.rendered(request).key
 
     def tokens(self, request: GenerateRequest | ScoreRequest) -> Tokens:
-        """Token ids of what the model reads. A chat template writes its special tokens itself."""
-        return self.encode(self.render(request), special=not request.prompt.chat)
+        """Token ids of what the model reads."""
+        return encode(self.tokenizer, self.rendered(request))
 
     def choices(self, requests: Sequence[ScoreRequest]) -> list[list[Tokens]]:
         """Token ids of each choice of each request, tokenized apart from the prompt."""
-        known = {choice: self.encode(choice) for request in requests for choice in request.choices}
+        known = {choice: encode_text(self.tokenizer, choice) for request in requests for choice in request.choices}
         return [[known[choice] for choice in request.choices] for request in requests]
 
     def reply(self, prompt: Tokens, tokens: Tokens, request: GenerateRequest) -> str:
         """The text of new tokens, without what was thought before it."""
-        text = chat_text.decode_after(self.tokenizer, prompt, tokens, keep_special=self.marks_are_special)
+        text = decode_after(self.tokenizer, prompt, tokens, keep_special=self.marks_are_special)
         return self.visible(text, request)
 
     def visible(self, text: str, request: GenerateRequest) -> str:
         """A reply's text without what was thought before it."""
-        template = self.template if request.prompt.chat else ""
-        return chat_text.visible(text, chat_text.may_think(self.entry, request), template)
+        template = template_text(self.tokenizer) if request.prompt.chat else ""
+        return visible(text, chat_text.may_think(self.entry, request), template)
 
 
 def misfits(prompts: Sequence[Tokens], choices: Sequence[Sequence[Tokens]], limit: int) -> dict[int, Score]:

@@ -26,7 +26,7 @@ from stages.lib.llm.gguf_prompts import GgufPrompt, GgufPrompts
 from stages.lib.llm.in_flight import answers_in_flight
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Score, ScoreRequest
 from stages.lib.replies.json_objects import on_one_line
-from stages.lib.replies.thinking import marks_in
+from stages.lib.replies.thinking import marks_in, visible
 from stages.lib.weights.models import ModelEntry, locate
 
 ALL_LAYERS = 999  # more than any model has
@@ -155,7 +155,7 @@ class LlamaCppBackend:
             body["json_schema"] = on_one_line(request.schema)
         answer = self._post("/completion", body)
         return Reply(
-            text=chat_text.visible(
+            text=visible(
                 str(answer["content"]),
                 chat_text.may_think(self.entry, request),
                 self.template if request.prompt.chat else "",

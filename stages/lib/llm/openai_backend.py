@@ -23,6 +23,7 @@ from stages.lib.llm.openai_client import FIRST_WAIT, FailedError, OpenAiClient, 
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.llm.server_answers import choice_logprobs, count, ended_by, likeliest, no_text, text_of
 from stages.lib.llm.server_limits import ServerLimits
+from stages.lib.replies.thinking import visible
 from stages.lib.weights.models import ModelEntry
 
 TOP_LOGPROBS = 20  # the most that the API gives
@@ -110,7 +111,7 @@ class OpenAiBackend:
             return Reply.refused(str(error))
         message = choice["message"] if request.prompt.chat else {"content": choice["text"]}
         text = text_of(message.get("content"))
-        text = chat_text.visible(text, thinking=text.lstrip().startswith("<think>"))
+        text = visible(text, thinking=text.lstrip().startswith("<think>"))
         text = text.removeprefix(request.prompt.answer_prefix)  # of a server that repeats what it continues
         if (place := chat_text.first_stop(text, sampling.stop)) >= 0:  # of a server that does not know `stop`
             text = text[:place]

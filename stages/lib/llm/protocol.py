@@ -20,6 +20,7 @@ class Prompt:
     system: str = ""  # the system turn; empty: the chat template's own
     chat: bool = True  # False: no chat template, the model continues `text` as it stands
     answer_prefix: str = ""  # the forced beginning of the reply
+    frame: tuple[str, str] = ("", "")  # around `text` without a template: markup counts there, elsewhere it is text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The chat set as it is trained on: masked, counted, planned and checked before anything heavy is loaded."""
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +9,17 @@ from typing import Any
 
 from stages.lib.adapters.lora import Checkpointing
 from stages.lib.adapters.one_answer import check_classes
+from stages.lib.conversations.chat_format import ChatFormat
+from stages.lib.conversations.turns import UnfitConversationError
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import check_counts
-from stages.lib.core.records import Record, read_jsonl
+from stages.lib.core.records import Record
 from stages.lib.lora.batches import Rows, padded_tokens, plan_steps
-from stages.lib.lora.masks import MaskedChat, encode_conversation
+from stages.lib.lora.masks import MaskedChat, encode_samples
 from stages.lib.lora.memory import GB, Shape, TuningLoad, check_memory
 from stages.lib.lora.preflight import check_supervision, show_sample
+from stages.lib.reading.chats import read_chats, told
+from stages.lib.reading.documents import Drop
 from stages.lib.weights.base import end_tokens, load_tokenizer
 from stages.lib.weights.free_memory import available_bytes
 from stages.lib.weights.models import Dtype
@@ -65,21 +70,46 @@ class Batching:
 
 
 def encode(
-    records: Sequence[Record], tokenizer: Any, max_length: int, limit: int
+    records: Sequence[Record],
+    tokenizer: Any,
+    max_length: int,
+    limit: int,
+    fmt: ChatFormat = ChatFormat(),  # noqa: B008  # frozen
 ) -> tuple[list[MaskedChat], dict[str, Any]]:
-    """Token ids and labels of the records, and the counts: in = kept + dropped."""
+    """Token ids and labels of the records, and the counts: in = kept + dropped, in samples.
+
+    A record whose template rewrites earlier turns is a sample an assistant turn: `split` counts those beyond the first.
+    A record that cannot be written as the model's turns is dropped by its reason; the first of each is printed.
+
+    Raises:
+        ValueError: no record can be written so.
+    """
     samples: list[MaskedChat] = []
-    dropped = {"over_limit": 0, "too_long": 0}
+    dropped, told, split = Counter[str](), dict[str, str](), 0
     for record in records:
-        if limit and len(samples) == limit:
+        if limit and len(samples) >= limit:
             dropped["over_limit"] += 1
             continue
-        sample = encode_conversation(tokenizer, record["messages"], str(record["id"]))
-        if len(sample.input_ids) > max_length:
-            dropped["too_long"] += 1
-        else:
-            samples.append(sample)
-    return samples, check_counts(len(records), len(samples), {key: n for key, n in dropped.items() if n})
+        try:
+            made = encode_samples(tokenizer, record["messages"], str(record["id"]), fmt)
+        except UnfitConversationError as error:
+            dropped[error.reason] += 1
+            told.setdefault(error.reason, str(error))
+            continue
+        split += len(made) - 1
+        for sample in made:
+            if limit and len(samples) == limit:
+                dropped["over_limit"] += 1
+            elif len(sample.input_ids) > max_length:
+                dropped["too_long"] += 1
+            else:
+                samples.append(sample)
+    if told and sum(dropped[reason] for reason in told) == len(records):
+        raise ValueError(f"none of {len(records)} chats can be learned from: {'; '.join(told.values())}")
+    for reason, first in told.items():
+        print(f"dropped {dropped[reason]} {reason}, the first: {first}", file=sys.stderr)
+    counts = check_counts(len(records) + split, len(samples), dict(dropped))
+    return samples, counts | ({"split": split} if split else {})
 
 
 @dataclass(frozen=True)
@@ -93,6 +123,7 @@ class ChatSet:
     plan: list[Rows]  # the micro-batches of each step
     counts: dict[str, Any]  # for the metrics
     data_hash: str
+    dropped: list[Drop]  # records of the files that are no chats, each with its place
 
     @property
     def lengths(self) -> list[int]:
@@ -105,18 +136,27 @@ class ChatSet:
         return [group for step in self.plan for group in step]
 
 
-def read_chat_set(files: Mapping[str, Path], place: Path, batching: Batching) -> ChatSet:
+def read_chat_set(
+    files: Mapping[str, Path],
+    place: Path,
+    batching: Batching,
+    fmt: ChatFormat = ChatFormat(),  # noqa: B008  # frozen
+) -> ChatSet:
     """Reads and masks the records, plans the steps, and prints one sample.
 
-    `files`: of the splits train and val; `place`: the base's directory.
+    `files`: of the splits train and val; `place`: the base's directory; `fmt`: how its conversations are written.
 
     Raises:
         ValueError: data that cannot be learned from.
     """
-    records = {split: read_jsonl(path, required=["id", "messages"]) for split, path in files.items()}
+    read = {split: read_chats(path) for split, path in files.items()}
+    records = {split: chats for split, (chats, _) in read.items()}
+    for split, (_, drops) in read.items():
+        if drops:
+            print(f"qlora: {split}: {told(drops)}; the first: {drops[0].source}: {drops[0].detail}", flush=True)
     tokenizer = load_tokenizer(place)
-    train, train_counts = encode(records["train"], tokenizer, batching.max_length, batching.train_limit)
-    val, val_counts = encode(records["val"], tokenizer, batching.max_length, batching.val_limit)
+    train, train_counts = encode(records["train"], tokenizer, batching.max_length, batching.train_limit, fmt)
+    val, val_counts = encode(records["val"], tokenizer, batching.max_length, batching.val_limit, fmt)
     if train and not val:
         raise ValueError(f"{files['val']}: no validation sample of at most max_length {batching.max_length} tokens")
     ends = end_tokens(tokenizer, generation_config(place))
@@ -131,8 +171,18 @@ def read_chat_set(files: Mapping[str, Path], place: Path, batching: Batching) ->
     plan = plan_steps(lengths, batching.sequences, batching.gradient_accumulation_steps, steps, batching.seed)
     print(show_sample(train[plan[0][0][0]], tokenizer, color=sys.stdout.isatty()), flush=True)
     data_hash = ledger_key([file_sha256(path) for path in files.values()])
+    train_counts, val_counts = (
+        with_drops(counted, read[split][1]) for split, counted in (("train", train_counts), ("val", val_counts))
+    )
     counts = {"train": train_counts, "val": val_counts, **supervision, "data_sha256": data_hash, "steps": len(plan)}
-    return ChatSet(place, tokenizer, train, val, plan, counts, data_hash)
+    dropped = [drop for _, drops in read.values() for drop in drops]
+    return ChatSet(place, tokenizer, train, val, plan, counts, data_hash, dropped)
+
+
+def with_drops(counts: dict[str, Any], drops: Sequence[Drop]) -> dict[str, Any]:
+    """The counts of a split with what its files had that is no chat."""
+    reasons = Counter(counts["dropped"]) + Counter(drop.reason for drop in drops)
+    return counts | check_counts(counts["in"] + len(drops), counts["kept"], dict(reasons))
 
 
 def generation_config(place: Path) -> Any:

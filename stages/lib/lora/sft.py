@@ -5,7 +5,7 @@ the random numbers. Only what this very run wrote under .cache/ is read back, wi
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,20 +73,32 @@ def make_trainer(
     return trainer
 
 
-def run(trainer: Any, directory: Path) -> list[dict[str, float]]:
-    """Trains to the end of the plan, from the last whole checkpoint on; returns a row per step.
-
-    A row has step, train_loss (nats per learned token), lr and grad_norm (before clipping).
+def run(trainer: Any, directory: Path) -> None:
+    """Trains to the end of the plan, from the last whole checkpoint on; the end is one, too.
 
     Raises:
         ValueError: a loss that is not finite, or a disk that is full.
     """
     train_on(trainer, directory)
+
+
+def curve_rows(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float | None]]:
+    """A row per step from the trainer's log; what it does not log is None.
+
+    A row has step, train_loss (nats per learned token), lr and grad_norm (before clipping).
+    """
     return [
-        {"step": row["step"], "train_loss": row["loss"], "lr": row["learning_rate"], "grad_norm": row["grad_norm"]}
-        for row in trainer.state.log_history
-        if "loss" in row
+        {
+            "step": entry["step"],
+            "train_loss": entry["loss"],
+            "lr": entry.get("learning_rate"),
+            "grad_norm": entry.get("grad_norm"),
+        }
+        for entry in history
     ]
+
+
+SHOWN = {"loss": "loss {:.4f}", "grad_norm": "gradient norm {:.3f}", "learning_rate": "lr {:.2e}"}  # what is logged
 
 
 def _watcher(steps: int) -> Any:
@@ -98,14 +110,12 @@ def _watcher(steps: int) -> Any:
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if not logs or "loss" not in logs:
                 return
-            print(
-                f"step {state.global_step}/{steps}: loss {logs['loss']:.4f}, gradient norm {logs['grad_norm']:.3f}, "
-                f"lr {logs['learning_rate']:.2e}",
-                flush=True,
-            )
-            if not math.isfinite(logs["loss"]) or not math.isfinite(logs["grad_norm"]):
+            parts = [shown.format(logs[key]) for key, shown in SHOWN.items() if logs.get(key) is not None]
+            print(f"step {state.global_step}/{steps}: {', '.join(parts)}", flush=True)
+            norm = logs.get("grad_norm", 0.0)
+            if not math.isfinite(logs["loss"]) or not math.isfinite(norm):
                 raise ValueError(
-                    f"step {state.global_step}: the loss is {logs['loss']}, the gradient's norm {logs['grad_norm']}: "
+                    f"step {state.global_step}: the loss is {logs['loss']}, the gradient's norm {norm}: "
                     "lower lr, or compute in bfloat16 or float32 instead of float16; either is another training, which "
                     "begins at step 1"
                 )

@@ -1,7 +1,7 @@
 """The loss of each validation sample by itself, so that before and after can be compared in pairs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from stages.lib.lora.batches import collate
 from stages.lib.lora.masks import MaskedChat
 from stages.lib.statistics.bootstrap import bootstrap_intervals
 
+Losses = npt.NDArray[np.float64]  # nats per learned token of each sample, (samples,)
 
-def sample_losses(model: Any, samples: Sequence[MaskedChat], pad_id: int, batch_tokens: int) -> npt.NDArray[np.float64]:
+
+def sample_losses(model: Any, samples: Sequence[MaskedChat], pad_id: int, batch_tokens: int) -> Losses:
     """Mean nats per learned token of each sample, (samples,), in eval mode.
 
     Samples of like length are computed together, at most `batch_tokens` with padding; logits only where learned.
@@ -45,22 +47,23 @@ def sample_losses(model: Any, samples: Sequence[MaskedChat], pad_id: int, batch_
     return losses
 
 
-def before_losses(
-    directory: Path, model: Any, val: Sequence[MaskedChat], pad_id: int, batch_tokens: int
-) -> npt.NDArray[np.float64]:
-    """The validation samples' losses with the fresh adapter; a resumed training reads those of its beginning."""
-    kept = directory / f"before_{code_identity(sample_losses)[:16]}.json"
+def kept_losses(directory: Path, name: str, compute: Callable[[], Losses], val: Sequence[MaskedChat]) -> Losses:
+    """The validation samples' losses that a run of the same training has measured already, or new ones.
+
+    `name`: of what is measured: before, or after with a hash of the adapter.
+    """
+    kept = directory / f"{name}_{code_identity(sample_losses)[:16]}.json"
     names = [sample.id for sample in val]
     if kept.is_file():
         content = json.loads(kept.read_text(encoding="utf-8"))
         if content["ids"] == names:
             return np.array(content["losses"])
-    losses = sample_losses(model, val, pad_id, batch_tokens)
+    losses = compute()
     write_json(kept, {"ids": names, "losses": losses.tolist()})
     return losses
 
 
-def fall(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64], samples: int, seed: int) -> dict[str, Any]:
+def fall(before: Losses, after: Losses, samples: int, seed: int) -> dict[str, Any]:
     """By how much the samples' losses fell: paired, with a 95% interval from `samples` bootstrap samples."""
     difference = before - after
     low, high = bootstrap_intervals(difference[:, None], samples, seed)

@@ -8,11 +8,10 @@ import numpy as np
 
 from stages.lib.answering.evidence import Evidence
 from stages.lib.answers.likeness import squad_words, token_f1
-from stages.lib.answers.statements import says_not_told
 from stages.lib.evaluation.comparison import Measure, compare_systems
 from stages.lib.evaluation.reply_kinds import corrects
 from stages.lib.passages.passages import Quote
-from stages.lib.rag.questions import ORDER, Asked
+from stages.lib.rag.questions import ORDER, Asked, refuses
 
 KEPT = 0.9  # share of answerable questions that a floor is to let through
 
@@ -75,7 +74,10 @@ def system_measures(
     """
     of_kind = {kind: [i for i, one in enumerate(asked) if one.kind == kind] for kind in ORDER}
     answerable, untold = of_kind["answerable"], of_kind["removed"] + of_kind["off_topic"]
-    words = {name: [name in models and says_not_told(text) for text in said] for name, said in replies.items()}
+    words = {
+        name: [name in models and refuses(one, text) for one, text in zip(asked, said, strict=True)]
+        for name, said in replies.items()
+    }
     refused = {
         name: [said or not one.evidence.answerable for said, one in zip(values, found, strict=True)]
         for name, values in words.items()

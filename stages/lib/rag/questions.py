@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from stages.lib.answers.refusing import says_not_told
 from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Record
 from stages.lib.rag.corpus_index import Place, support_of
@@ -37,6 +38,11 @@ class Asked:
     def answerable(self) -> bool:
         """Whether the documents that may be searched answer it."""
         return self.kind in ("answerable", "false_premise")
+
+
+def refuses(asked: Asked, reply: str) -> bool:
+    """Whether a reply to the question says that the documents do not tell."""
+    return says_not_told(reply, asked.question, asked.reference)
 
 
 def asked_questions(

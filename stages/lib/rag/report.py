@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stages.lib.answers.likeness import token_f1
-from stages.lib.answers.statements import says_not_told
 from stages.lib.core.records import Record
 from stages.lib.rag.measures import Found
-from stages.lib.rag.questions import Asked
+from stages.lib.rag.questions import Asked, refuses
 
 
 def caption(base: str, released: str, kinds: Mapping[str, int], system: str) -> str:
@@ -29,7 +28,7 @@ def reply_rows(
         for system, said in replies.items():
             first = one.shown[0] if one.shown else None
             right = any(not question.relevant.isdisjoint(names) for names in one.cited[:1])
-            refused = not one.evidence.answerable or (system in models and says_not_told(said[i]))
+            refused = not one.evidence.answerable or (system in models and refuses(question, said[i]))
             known = question.kind in ("answerable", "false_premise")
             f1 = token_f1(said[i], question.reference) if known else None
             rows.append(

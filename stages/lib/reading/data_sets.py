@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,10 @@ def cached_records(
         put(*(path for path in DESCRIPTION if path in listed))
         try:
             builder = load_dataset_builder(str(root), config, data_files=data_files)
+        except zipfile.BadZipFile as error:  # what is inside of archives decides who reads them
+            raise HubError(
+                f"{repository.key}: {repository.name} keeps its files in archives: set `streaming: true`"
+            ) from error
         except (ValueError, FileNotFoundError) as error:
             asked = f" (data_files: {data_files})" if data_files else ""
             raise ValueError(_without(folder, error) + asked) from error

@@ -79,6 +79,21 @@ def after_thinking(text: str, opened: bool = False) -> str:
     return (wrapped["said"] or wrapped["part"] or "").strip() if wrapped else answer
 
 
+def visible(text: str, thinking: bool, template: str | None = None) -> str:
+    """The reply without the thinking before it; empty when the thinking never ended.
+
+    `thinking`: whether the model was let think; `template`: its chat template, which shows the marks that it writes
+    (None: not known, as with a server). `text` holds special tokens where the model writes such marks.
+    """
+    if template is not None and "<|channel|>" in template:
+        return final_channel(text) if "<|channel|>" in text else without_harmony_end(text)
+    if template is None and text.rstrip().endswith("<|return|>") and "<|channel|>" not in text:  # harmony's own end
+        text = without_harmony_end(text)
+    if thinking or template is None or has_closing_mark(template):
+        return after_thinking(text, opened=thinking)
+    return text
+
+
 def answer_so_far(text: str, opened: bool = False) -> str:
     """The answer of a reply that is still being written, as far as it can be told; `opened` as in `after_thinking`."""
     begun = _IN_WORDS.fullmatch(text)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from stages.lib.conversations.encoding import beginning, encode, encode_with_offsets
+from stages.lib.conversations.rendering import plain
 from stages.lib.core.params import fill
 from stages.lib.llm.protocol import LanguageModel, Prompt, ScoreRequest
 from stages.lib.reranking.pair_scores import SCORE_DECIMALS, PairScores, QueryDocument
@@ -44,7 +46,8 @@ class YesNoReranker:
         bodies = [fill(BODY, instruction=self._instruction, query=pair.query, document=pair.document) for pair in pairs]
         fitting = [self._fit(body) for body in bodies]
         requests = [
-            ScoreRequest(prompt=Prompt(text=PREFIX + body + SUFFIX, chat=False), choices=CHOICES) for body in fitting
+            ScoreRequest(prompt=Prompt(text=body, chat=False, frame=(PREFIX, SUFFIX)), choices=CHOICES)
+            for body in fitting
         ]
         values = np.empty(len(pairs))
         scores = self._model.score(requests, progress=progress)
@@ -69,15 +72,17 @@ class YesNoReranker:
         # A token of a byte-level vocabulary is at least one byte: what is short in bytes needs no tokenizer.
         if len((PREFIX + body + SUFFIX).encode()) <= limit:
             return body
-        room = limit - len(self._tokenizer.encode(PREFIX + SUFFIX, add_special_tokens=False).ids)
+        room = limit - len(encode(self._tokenizer, plain(self._tokenizer, "", PREFIX, SUFFIX)))
         if room < 1:
             raise ValueError(f"{self._model.entry.source}: max_length {limit + 1} leaves no room for the document")
-        encoding = self._tokenizer.encode(body, add_special_tokens=False)
-        return body if len(encoding.ids) <= room else body[: encoding.offsets[room - 1][1]]
+        first = beginning(self._tokenizer)
+        encoded = encode_with_offsets(self._tokenizer, plain(self._tokenizer, body))
+        kept = encoded.offsets[len(first) :]
+        return body if len(kept) <= room else body[: kept[room - 1][1]]
 
     @cached_property
     def _tokenizer(self) -> Any:
-        import tokenizers
+        from transformers import PreTrainedTokenizerFast
 
         if self._model.entry.source.startswith("server:"):
             raise ValueError(
@@ -86,7 +91,4 @@ class YesNoReranker:
         file = locate(self._model.entry) / "tokenizer.json"
         if not file.is_file():
             raise ValueError(f"{file}: no such file; needed to cut a document that is longer than the model takes")
-        tokenizer = tokenizers.Tokenizer.from_file(str(file))
-        tokenizer.no_truncation()  # some files carry a limit of their own
-        tokenizer.no_padding()
-        return tokenizer
+        return PreTrainedTokenizerFast(tokenizer_file=str(file))

@@ -1,12 +1,13 @@
 """A base model by its entry of `models:`, and an adapter on top of it, from safetensors alone."""
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.lib.core.records import read_json_object
 from stages.lib.weights.gguf_weights import huggingface_directory
-from stages.lib.weights.models import ModelEntry, weights_identity
+from stages.lib.weights.models import ModelEntry, config_size, weights_identity
 
 if TYPE_CHECKING:
     import torch
@@ -168,3 +169,22 @@ def put_adapter(model: Any, directory: Path) -> Any:
             f"{expected.get(wrong[0])}: an adapter of another base"
         )
     return tuned.eval()
+
+
+def context_length(entry: ModelEntry) -> int:
+    """Tokens that a model takes at most, prompt and reply: as its entry says, else as its config does.
+
+    Raises:
+        ValueError: neither tells.
+    """
+    advice = "set max_length of its entry under models:"
+    return entry.max_length or config_size(huggingface_directory(entry), "max_position_embeddings", advice)
+
+
+def free_memory() -> None:
+    """Gives the memory of models that are no longer named back, the GPU's included."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.lib.chat.events import Event, Finished, Messages, Piece, PromptProgress, Queued, StreamError
 from stages.lib.chat.streaming import BATCH, TransformersStream
-from stages.lib.evaluation.conversation_replies import generate_replies
+from stages.lib.replying.conversation_replies import generate_replies
 
 LONG: Messages = [{"role": "user", "content": "the question about apples and oranges " * 40}]
 SHORT: Messages = [{"role": "user", "content": "the question about apples and oranges"}]

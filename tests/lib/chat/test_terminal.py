@@ -20,8 +20,8 @@ from stages.lib.chat.events import Event, Finished, Messages, Piece, PromptProgr
 from stages.lib.chat.streaming import TransformersStream
 from stages.lib.chat.terminal import chat, open_stream
 from stages.lib.chat.typed_questions import read_questions
-from stages.lib.evaluation.conversation_replies import generate_replies
 from stages.lib.evaluation.systems import Asking, ask_gguf
+from stages.lib.replying.conversation_replies import generate_replies
 
 TURNS = [{"role": "user", "content": "the question about apples and oranges"}]
 

@@ -61,3 +61,20 @@ def test_everything_else_is_dropped_and_counted(tmp_path: Path) -> None:
         "no_paper",
     ]
     assert len(reasons) == 8 and len(found) == 9
+
+
+def test_rated_turns_of_a_chat_are_taken_and_what_is_none_is_dropped(tmp_path: Path) -> None:
+    rest = {key: GOOD[key] for key in ("context", "source", "rating")}
+    share_gpt = [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "They."}]
+    share_gpt += [{"from": "human", "value": GOOD["question"]}, {"from": "gpt", "value": GOOD["answer"]}]
+    alone = [{"role": "assistant", "content": "Hello."}]
+    found = read(
+        tmp_path,
+        rest | {"conversations": share_gpt},
+        rest | {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": None}]},
+        rest | {"messages": alone},
+        {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "We."}]},
+    )
+    first = found[0]
+    assert isinstance(first, QAItem) and (first.question, first.answer) == (GOOD["question"], GOOD["answer"])
+    assert [one.reason for one in found if isinstance(one, Drop)] == ["null_content", "no_question", "no_rating"]

@@ -1,6 +1,6 @@
 import pytest
 
-from stages.lib.answers.statements import says_not_told
+from stages.lib.answers.refusing import says_not_told
 from stages.lib.chats.refusals import refusal, variant
 
 VARIANTS = """The text does not say {asked}.

@@ -1,7 +1,7 @@
 """Which questions are asked, and which reply is whose for the judge."""
 
-from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.held_out import choose_questions, make_pairs
+from stages.lib.replying.conversation_replies import ConversationReply
 
 RECORDS = [
     {"id": f"r{i}", "kind": "selected", "question": f"q{i}", "context": f"c{i}", "answer": f"a{i}"} for i in range(3)

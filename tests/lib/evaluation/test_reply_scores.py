@@ -6,9 +6,9 @@ import pytest
 
 from stages.lib.core.records import Record
 from stages.lib.evaluation.comparison import compare_systems
-from stages.lib.evaluation.conversation_replies import ConversationReply
 from stages.lib.evaluation.reply_scores import make_measures, not_scored, score_reply, win_row
 from stages.lib.evaluation.win_rate import Outcome, Preference
+from stages.lib.replying.conversation_replies import ConversationReply
 
 NOT_TOLD = "The text does not say that."
 RECORDS: list[Record] = [

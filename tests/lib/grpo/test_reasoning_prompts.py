@@ -1,9 +1,11 @@
 """Prompts with worked examples before the question."""
 
-from typing import Any
+import pytest
 
 from stages.lib.grpo.reasoning_prompts import PromptSplit, choose_shots, instruction_of, make_prompt, make_split
+from tests import families
 from tests.lib.grpo.test_rewards import SAMPLE
+from tests.lib.lora.tiny_chat import tiny_tokenizer
 from tests.test_grpo import record
 
 
@@ -40,32 +42,48 @@ def test_a_split_is_cut() -> None:
     assert len(split.first(0).samples) == 3
 
 
-class Words:
-    """A tokenizer that has a token for each word, one for each role, and one for the turn that is to come."""
-
-    def apply_chat_template(self, messages: Any, *, add_generation_prompt: bool, return_dict: bool) -> Any:
-        assert return_dict
-        words = [word for message in messages for word in (message["role"], *message["content"].split())]
-        return {"input_ids": list(range(len(words) + add_generation_prompt))}
-
-
 def test_worked_examples_are_not_asked() -> None:
     records = [record(number) for number in range(4)]
     shots = choose_shots(records, 1)
-    split = make_split(records, shots, Words(), max_tokens=10_000)
+    split = make_split(records, shots, tiny_tokenizer(), max_tokens=100_000)
     assert [sample.id for sample in split.samples] == [one["id"] for one in records if one is not shots[0]]
     assert split.counts == {"in": 4, "kept": 3, "dropped": {"worked_example": 1}}
     assert all(shots[0]["text"] in [message["content"] for message in prompt] for prompt in split.prompts)
-    other = make_split([record(7)], shots, Words(), max_tokens=10_000)  # of another split: nothing is left out
+    other = make_split(
+        [record(7)], shots, tiny_tokenizer(), max_tokens=100_000
+    )  # of another split: nothing is left out
     assert other.counts == {"in": 1, "kept": 1, "dropped": {}}
 
 
 def test_a_prompt_that_just_fits_is_asked() -> None:
     one = record(1, messages=[{"role": "user", "content": "three words here"}])
-    assert make_split([one], [], Words(), max_tokens=5).tokens == [[0, 1, 2, 3, 4]]  # role, words, generation prompt
-    assert make_split([one], [], Words(), max_tokens=4).counts["dropped"] == {"prompt_too_long": 1}
+    tokenizer = tiny_tokenizer()
+    asked = tokenizer.apply_chat_template(one["messages"], add_generation_prompt=True, return_dict=False)
+    assert make_split([one], [], tokenizer, max_tokens=len(asked)).tokens == [asked]
+    assert make_split([one], [], tokenizer, max_tokens=len(asked) - 1).counts["dropped"] == {"prompt_too_long": 1}
+
+
+def test_a_prompt_that_the_template_refuses_is_counted() -> None:
+    refused = record(1, messages=[{"role": "user", "content": "a"}, {"role": "user", "content": "b"}])
+    split = make_split([refused, record(2)], [], families.tokenizer("mistral"), max_tokens=100_000)
+    assert split.counts == {"in": 2, "kept": 1, "dropped": {"refused_by_template": 1}}
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_prompts_are_what_a_model_of_the_family_is_asked(name: str) -> None:
+    tokenizer = families.tokenizer(name)
+    shot = record(1, text="Reasons. ##### yes")
+    one = record(
+        2, messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": f"{tokenizer.eos_token}?"}]
+    )
+    (tokens,) = make_split([one], [shot], tokenizer, max_tokens=100_000).tokens
+    usual = make_split(
+        [one | {"messages": [one["messages"][0], {"role": "user", "content": "?"}]}], [shot], tokenizer, 10_000
+    )
+    assert tokens.count(tokenizer.eos_token_id) == usual.tokens[0].count(tokenizer.eos_token_id)
+    assert "Be brief." in tokenizer.decode(tokens)
 
 
 def test_an_answer_without_words_cannot_be_rewarded() -> None:
-    split = make_split([record(1), record(2, answer="……")], [], Words(), max_tokens=10_000)
+    split = make_split([record(1), record(2, answer="……")], [], tiny_tokenizer(), max_tokens=100_000)
     assert split.counts == {"in": 2, "kept": 1, "dropped": {"answer_without_words": 1}}

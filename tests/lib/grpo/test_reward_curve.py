@@ -1,12 +1,13 @@
 """The picture of a GRPO training: what it draws, from logs that lack something, too."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
 
-from stages.lib.grpo.reward_curve import draw_rewards, reward_quarters, reward_rows
+from stages.lib.grpo.reward_curve import draw_rewards, publish_curve, reward_quarters, reward_rows
 
 
 @pytest.fixture
@@ -74,13 +75,30 @@ def test_the_long_format_has_a_row_a_step_and_reward() -> None:
     assert found[5]["mean"] == pytest.approx(0.21)
 
 
-def test_nothing_is_left_of_a_picture_that_fails(tmp_path: Path) -> None:
-    rows = [{"step": 1, "reward": 0.5, "format_mean": 0.2, "entropy": 1.5}]
-    with pytest.raises(KeyError, match="overlap_mean"):
-        draw_rewards(tmp_path / "curve.png", rows, ["format", "overlap"], "a toy")
+@pytest.mark.parametrize("logged", [{}, {"reward": 0.5}, {"reward": 0.5, "format_mean": 0.2}, {"kl": 0.1}])
+def test_a_picture_of_what_there_is(tmp_path: Path, logged: dict[str, float]) -> None:
+    """Unsloth logs no entropy; whatever else a trainer leaves out, its training is drawn."""
+    names = ["format", "overlap"]
+    columns = ("reward", "reward_std", "kl", "entropy", "clipped_share", "format_mean", "overlap_mean")
+    rows = [{"step": step, **dict.fromkeys(columns), **logged} for step in (1, 2)]
+    publish_curve(rows, names, "a toy", tmp_path / "curve.csv", tmp_path / "out")
+    assert (tmp_path / "out/curve.png").read_bytes().startswith(b"\x89PNG")
+    with (tmp_path / "curve.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [{name for name in columns if row[name]} for row in table] == [set(logged)] * 2
+
+
+def test_nothing_is_left_of_a_picture_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    with pytest.raises(OSError, match="No space left"):
+        draw_rewards(tmp_path / "curve.png", [{"step": 1, "reward": 0.5}], ["format"], "a toy")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_quarters_are_of_the_rewarded_steps() -> None:
     rows = [{"step": step, "reward": float(step)} for step in range(1, 6)] + [{"step": 6, "loss": 0.0}]
     assert reward_quarters(rows) == {"reward_first_quarter": 1.5, "reward_last_quarter": 4.5}
+    assert set(reward_quarters(rows[5:]).values()) == {None}

@@ -44,13 +44,14 @@ def test_trl_calls_a_reward_with_columns() -> None:
     assert seen == [(["a", "b"], ["one", "two"])] * 2
 
 
-def test_the_curve_has_a_column_for_what_is_logged() -> None:
-    entry = {"reward": 0.5, "rewards/format/mean": 1 / 3, "rewards/format/std": 0.1, "entropy": 2.0, "step_time": 3.0}
-    rows = curve_rows([{"step": 1, **entry}, {"step": 1, "train_runtime": 1.0}, {"step": 2, **entry}], ["format"])
-    assert csv_text(rows).splitlines() == [
-        "step,reward,entropy,format_mean,format_std",
-        "1,0.5,2,0.333333,0.1",
-        "2,0.5,2,0.333333,0.1",
+def test_what_is_not_logged_leaves_its_cell_empty() -> None:
+    entry = {"loss": 0.1, "reward": 0.5, "rewards/format/mean": 1 / 3, "rewards/format/std": 0.1, "step_time": 3.0}
+    history = [{"step": 1, **entry}, {"step": 1, "train_runtime": 1.0}, {"step": 2, "entropy": 2.0, **entry}]
+    assert csv_text(curve_rows(history, ["format"])).splitlines() == [
+        "step,loss,reward,reward_std,zero_variance_groups,completion_tokens,clipped_share,kl,entropy,grad_norm,lr,"
+        "format_mean,format_std",
+        "1,0.1,0.5,,,,,,,,,0.333333,0.1",
+        "2,0.1,0.5,,,,,,2,,,0.333333,0.1",
     ]
 
 
@@ -82,6 +83,16 @@ def test_every_pass_holds_every_prompt_once_in_another_order() -> None:
         ({"steps": 40, "warmup_fraction": 0.2}, {"max_steps": 40, "warmup_steps": 8}),
         ({"num_iterations": 2}, {"num_iterations": 2}),
         ({"max_new_tokens": 33}, {"max_completion_length": 33}),
+        ({"use_vllm": False}, {"use_vllm": False}),
+        (
+            {"use_vllm": True, "vllm_gpu_memory_utilization": 0.5, "max_prompt_length": 100, "max_new_tokens": 28},
+            {
+                "use_vllm": True,
+                "vllm_mode": "colocate",
+                "vllm_gpu_memory_utilization": 0.5,
+                "vllm_max_model_length": 128,
+            },
+        ),
         (
             {"prompts_per_step": 3, "num_generations": 4, "micro_batch": 2},
             {"num_generations": 4, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 6},

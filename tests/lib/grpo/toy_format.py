@@ -8,8 +8,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages.grpo import Params
-from stages.lib.grpo.rewards import ReasoningSample, format_reward
-from stages.lib.grpo.run import ask, train
+from stages.lib.grpo.rewards import Name, ReasoningSample, Reward, format_reward
+from stages.lib.grpo.run import Task, train
+from stages.lib.replying.conversation_replies import samplings, write_replies
+from stages.lib.weights.models import ModelEntry
 from tests.params_of import params_of
 
 WORDS = ["<end>", "#####", *(f"w{i}" for i in range(30))]
@@ -62,26 +64,30 @@ def learn_format(place: Path) -> tuple[float, float, float]:
     tokens = [tokenizer.apply_chat_template(prompt, return_dict=True)["input_ids"] for prompt in prompts] * 20
 
     def in_format(model: LlamaForCausalLM) -> float:
-        replies = ask(model, tokenizer, tokens, max_new_tokens=5, temperature=1.0, seed=PARAMS.seed, batch_size=256)
+        drawn = samplings(len(tokens), 5, 1.0, PARAMS.seed)
+        found = dict(pair for batch in write_replies(model, tokenizer, tokens, drawn, batch_size=256) for pair in batch)
+        replies = [found[i].text.strip() for i in range(len(tokens))]
         return sum(format_reward(samples[0], reply) for reply in replies) / len(replies)
 
     before = in_format(model)
     start = time.perf_counter()
-    trained = train(
-        model,
-        tokenizer,
-        prompts=prompts,
-        samples=samples,
-        rewards={
-            "format": lambda samples, replies: [format_reward(s, r) for s, r in zip(samples, replies, strict=True)]
-        },
-        reward_weights=PARAMS.reward_weights,
+    task = Task(
+        base=ModelEntry(source="path:toy", backend="transformers"),  # it is loaded already
+        dtype="float32",
+        attention="sdpa",
+        lora=PARAMS.lora(),
         settings=PARAMS.settings(),
         schedule=PARAMS.schedule(),
-        lora=PARAMS.lora(),
+        prompts=prompts,
+        samples=samples,
+        reward_weights=PARAMS.reward_weights,
         directory=place / "run",
     )
-    return before, in_format(trained.model), time.perf_counter() - start
+    rewards: dict[Name, Reward] = {
+        "format": lambda samples, replies: [format_reward(s, r) for s, r in zip(samples, replies, strict=True)]
+    }
+    train(model, tokenizer, task, rewards, task.lora)  # which puts the adapter into the model
+    return before, in_format(model), time.perf_counter() - start
 
 
 if __name__ == "__main__":

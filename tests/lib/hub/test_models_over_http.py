@@ -203,14 +203,16 @@ def test_ctrl_c_ends_at_once_and_keeps_what_came(hub: LocalHub, revision: str, t
 
 def test_without_network_what_is_missing_is_told(hub: LocalHub, revision: str, tmp_path: Path) -> None:
     line = last_line(locate(hub, tmp_path, HF_ENDPOINT="http://127.0.0.1:9"))
-    assert line.startswith(f"models.m: model 'org/small' at {revision} is not (whole) in {tmp_path}/home/hub, and http")
+    assert line.startswith(
+        f"models.m: hub:org/small at {revision} is not (whole) in {tmp_path}/home/hub, and cannot be fetched: http"
+    )
     assert "run again with a network" in line and "HF_ENDPOINT" in line and "HF_HOME" in line
     line = last_line(locate(hub, tmp_path, HF_HUB_OFFLINE="1"))
-    assert "HF_HUB_OFFLINE forbids to fetch it: run once without" in line
+    assert "cannot be fetched while HF_HUB_OFFLINE is set: run once" in line
     # Half of it is not enough.
     place = fetched(locate(hub, tmp_path))
     (place / "tokenizer.json").unlink()
-    assert "models.m: model 'org/small'" in last_line(locate(hub, tmp_path, HF_HUB_OFFLINE="1"))
+    assert "models.m: hub:org/small at" in last_line(locate(hub, tmp_path, HF_HUB_OFFLINE="1"))
     # A file that something cut is fetched again.
     fetched(locate(hub, tmp_path))
     os.truncate((place / "model.safetensors").resolve(), 1000)
@@ -278,4 +280,4 @@ def test_pin_prints_the_commit_that_main_is(hub: LocalHub, revision: str, tmp_pa
     result = run([*command, "--revision", revision], tmp_path, environment(hub.url, tmp_path / "home"))
     assert result.stdout == f"revision: {revision}\n"
     result = run([*command, "--dataset"], tmp_path, environment(hub.url, tmp_path / "home"))
-    assert last_line(result).startswith(f"pin.name: no dataset 'org/small' at {hub.url}")
+    assert last_line(result).startswith(f"pin.name: no data set 'org/small' at {hub.url}")

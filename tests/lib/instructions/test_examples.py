@@ -51,6 +51,23 @@ def test_instruction_records_become_prompt_and_answer(tmp_path: Path) -> None:
     assert len(read(kind="instructions", patterns=[str(tmp_path / "b.jsonl")], limit=1)[0]) == 1
 
 
+def test_chats_of_one_question_are_instructions(tmp_path: Path) -> None:
+    asked = [{"from": "system", "value": "Be brief."}, {"from": "human", "value": "Why?"}]
+    lines = [
+        {"conversations": [*asked, {"from": "gpt", "value": "So."}]},
+        {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": None}]},
+        {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}] * 2},
+    ]
+    file = tmp_path / "chats.jsonl"
+    file.write_text("\n".join(json.dumps(line) for line in lines))
+    found = list(read_source(parse_source({"kind": "instructions", "patterns": [str(file)]}, "sources[0]")))
+    assert found[0] == Example("Be brief.\n\nWhy?", "So.", f"{file}:1")
+    assert [(one.source, one.reason) for one in found[1:] if isinstance(one, Drop)] == [
+        (f"{file}:2", "null_content"),
+        (f"{file}:3", "several_turns"),
+    ]
+
+
 def test_spam_lines(tmp_path: Path) -> None:
     (tmp_path / "sms.tsv").write_bytes(
         "ham\tOk lar\u2028...\r\nspam\tWIN\ta car\n\neggs\tx\nham no tab\nham\t\n".encode() + b"ham\t\xff\n"

@@ -1,8 +1,10 @@
 """Data sets of the hub from one on loopback, each time by a process of its own."""
 
 import gzip
+import io
 import json
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,7 +109,7 @@ def test_a_configuration_of_several_files_is_read_in_order(
         assert len(hub.asked) == asked
     else:
         line = last_line(read(hub, tmp_path, {"HF_ENDPOINT": "http://127.0.0.1:9"}, **fields))
-        assert line.startswith(f"sources[2]: dataset 'org/fineweb-edu' at {edu} is not (whole) in")
+        assert line.startswith(f"sources[2]: data set 'org/fineweb-edu' at {edu} is not (whole) in")
 
 
 def test_no_more_files_come_than_are_read(hub: LocalHub, edu: str, tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_no_more_files_come_than_are_read(hub: LocalHub, edu: str, tmp_path: Pat
     assert texts(read(hub, tmp_path, **fields, limit=6)) == [f"Page {i}" for i in range(6)]
     assert len(list((tmp_path / "home").rglob("*.parquet"))) == 2
     line = last_line(read(hub, tmp_path, {"HF_HUB_OFFLINE": "1"}, **fields))  # the third is missing
-    assert "sources[2]: dataset 'org/fineweb-edu'" in line and "HF_HUB_OFFLINE forbids" in line
+    assert "sources[2]: data set 'org/fineweb-edu'" in line and "HF_HUB_OFFLINE is set" in line
 
 
 def test_a_broken_transfer_of_a_data_file_goes_on(hub: LocalHub, edu: str, tmp_path: Path) -> None:
@@ -136,7 +138,7 @@ def test_what_the_hub_does_not_have_or_give(hub: LocalHub, edu: str, tmp_path: P
     gated = {"name": "org/gated", "revision": "1" * 40}
     for fields, env, says in (
         ({"revision": "0" * 40}, {}, f"sources[2].revision: '{'0' * 40}' is no commit of URL/datasets/org/fineweb-edu"),
-        ({"name": "org/none"}, {}, "sources[2].name: no dataset 'org/none' at URL, or a private one"),
+        ({"name": "org/none"}, {}, "sources[2].name: no data set 'org/none' at URL, or a private one"),
         (gated, {}, "sources[2]: URL/datasets/org/gated is gated: accept its terms there, then set HF_TOKEN"),
         (
             gated,
@@ -184,6 +186,12 @@ def test_csv_json_and_plain_text_without_a_description(hub: LocalHub, tmp_path: 
         "Page 1",
         "Page 2",
     ]
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("pages.jsonl", '{"text": "Page 9"}')
+    zipped = {"name": "o/zipped", "revision": hub.add("datasets", "o/zipped", {"a.zip": archive.getvalue()})}
+    assert last_line(read(hub, tmp_path, None, **zipped)).endswith("keeps its files in archives: set `streaming: true`")
+    assert texts(read(hub, tmp_path, None, **zipped, streaming=True)) == ["Page 9"]
     plain = hub.add("datasets", "o/plain", {"x [1].txt": "Page 7\nPage 8"})
     assert texts(read(hub, tmp_path, name="o/plain", revision=plain)) == ["Page 7", "Page 8"]
 
@@ -199,7 +207,7 @@ def test_main_is_what_it_was_at_the_first_run(hub: LocalHub, tmp_path: Path) -> 
         assert texts(again) == ["Page 1"] and "now, and stays" not in again.stderr
     assert texts(read(hub, tmp_path, name="o/moving", revision=second)) == ["Page 2"]
     line = last_line(read(hub, tmp_path, {"HF_ENDPOINT": "http://127.0.0.1:9"}, name="o/other", revision="main"))
-    assert line.startswith("sources[2]: dataset 'o/other' at main is not (whole) in")
+    assert line.startswith("sources[2]: data set 'o/other' at main is not (whole) in")
 
 
 def test_hellaswag_comes_from_the_hub_at_its_pin(hub: LocalHub, tmp_path: Path) -> None:
@@ -229,4 +237,4 @@ def test_hellaswag_comes_from_the_hub_at_its_pin(hub: LocalHub, tmp_path: Path) 
     assert "is ripping level tiles off." in result.stdout and "label=3" in result.stdout, result.stderr
     assert [file.name for file in (tmp_path / "home").rglob("*.parquet")] == ["validation-00000-of-00001.parquet"]
     line = last_line(run(["-c", code + "load_items('hub')"], tmp_path, environment("http://127.0.0.1:9", tmp_path)))
-    assert line.startswith("hellaswag: hub: dataset 'Rowan/hellaswag'")
+    assert line.startswith("hellaswag: hub: data set 'Rowan/hellaswag'")

@@ -2,8 +2,7 @@
 
 import pytest
 
-from stages.lib.llm.chat_text import visible
-from stages.lib.replies.thinking import MARKS, after_thinking
+from stages.lib.replies.thinking import MARKS, after_thinking, visible
 
 HARMONY = "<|channel|>analysis<|message|>hm {draft}<|end|><|start|>assistant"
 
@@ -53,3 +52,13 @@ def test_what_the_template_tells_decides() -> None:
     assert visible("42<|end|>", False, "<|start|>...<|channel|>") == "42"  # the prompt opened the final channel
     assert visible("hm", True, "<think>") == ""
     assert visible("hm about `</think>`", True) == ""
+
+
+def test_a_reply_is_what_follows_the_thinking() -> None:
+    assert visible("<think>\nhm\n</think>\n\n42", thinking=True) == "42"
+    assert visible("hm, never done", thinking=True) == ""
+    assert visible("42", thinking=False) == "42"
+    harmony = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>42<|return|>"
+    assert visible(harmony, thinking=True) == "42"
+    assert visible("<|channel|>analysis<|message|>hm", thinking=True) == ""
+    assert visible("42<|return|>", thinking=False) == "42"

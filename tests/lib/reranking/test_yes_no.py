@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.lib.llm.chat_text import plain
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
 from stages.lib.reranking.pair_scores import QueryDocument
 from stages.lib.reranking.yes_no import YesNoReranker
@@ -43,7 +44,7 @@ def test_the_prompt_is_that_of_the_model_card() -> None:
     assert request.choices == ("yes", "no")
     assert not request.prompt.chat
     assert request.prompt.system == request.prompt.answer_prefix == ""
-    assert request.prompt.text == (
+    assert plain(request.prompt) == (
         "<|im_start|>system\n"
         "Judge whether the Document meets the requirements based on the Query and the Instruct provided. "
         'Note that the answer can only be "yes" or "no".<|im_end|>\n'
@@ -59,7 +60,7 @@ def test_the_prompt_is_that_of_the_model_card() -> None:
 def test_placeholders_within_the_texts_stay() -> None:
     asked = model()
     YesNoReranker(asked, INSTRUCTION).score([QueryDocument("{document}", "{query}")])
-    assert "<Query>: {document}\n<Document>: {query}<|im_end|>" in asked.requests[0].prompt.text
+    assert "<Query>: {document}\n<Document>: {query}<|im_end|>" in plain(asked.requests[0].prompt)
 
 
 @pytest.mark.parametrize(
@@ -75,13 +76,13 @@ def test_a_long_document_loses_its_end_and_the_suffix_survives() -> None:
     long = QueryDocument("a question", " ".join(f"word{i}" for i in range(400)))
     scored = YesNoReranker(asked, INSTRUCTION).score([PAIR, long])
     assert scored.truncated == 1
-    short, cut = (request.prompt.text for request in asked.requests)
+    short, cut = (plain(request.prompt) for request in asked.requests)
     assert short.endswith("Beijing.<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")
     assert cut.endswith("<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")
     assert "<Query>: a question\n<Document>: word0 word1" in cut
     reranker = YesNoReranker(asked, INSTRUCTION)
-    # All that fits: 170 tokens with the answer's one.
-    assert len(reranker._tokenizer.encode(cut, add_special_tokens=False).ids) == 169
+    # All that fits: 170 tokens with the answer's one, and what the tokenizer puts first.
+    assert 1 + len(reranker._tokenizer(cut, add_special_tokens=False)["input_ids"]) == 169
 
 
 def test_no_room_for_a_document() -> None:

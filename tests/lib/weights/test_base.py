@@ -23,7 +23,8 @@ def adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("params.yaml").write_text(params_text(first, "first") + second_entry)
     model, tokenizer = load_base(load_model_entry("first"))
     tuned = add_lora(model, Lora(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=["q_proj"]), seed=0)
-    publish(tmp_path / "adapter", tuned, tokenizer, facts(), "# card")
+    tuned.save_pretrained(tmp_path / "checkpoint")
+    publish(tmp_path / "adapter", tmp_path / "checkpoint", tokenizer, facts(), "# card")
     return tmp_path / "adapter"
 
 
@@ -64,16 +65,15 @@ def test_a_damaged_adapter_is_refused(adapter: Path) -> None:
 
 def test_a_failed_publication_leaves_nothing(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(adapter)
-    model, tokenizer = load_base(load_model_entry("first"))
-    tuned = add_lora(model, Lora(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=["q_proj"]), seed=0)
+    _, tokenizer = load_base(load_model_entry("first"))
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("stages.lib.adapters.model_card.write_text", full)
     with pytest.raises(ValueError, match=r"No space left on device.*make room"):
-        publish(adapter, tuned, tokenizer, facts(), "# card")
-    assert sorted(path.name for path in adapter.parent.iterdir()) == ["a", "b", "params.yaml"]
+        publish(adapter, adapter.parent / "checkpoint", tokenizer, facts(), "# card")
+    assert sorted(path.name for path in adapter.parent.iterdir()) == ["a", "b", "checkpoint", "params.yaml"]
 
 
 TOKENIZER = SimpleNamespace(eos_token_id=2)
@@ -130,3 +130,30 @@ def test_a_tokenizer_of_foreign_code_alone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"no tokenizer\.json, .* without running code"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
+@pytest.mark.parametrize(
+    "modules", [["q_proj", "embed_tokens"], ["q_proj", "lm_head"], ["embed_tokens", "lm_head"], ["model.embed_tokens"]]
+)
+@pytest.mark.parametrize("beside", [False, True], ids=["adapter_alone", "with_the_bases_matrices"])
+def test_a_published_adapter_on_embeddings_loads_and_runs_as_it_was(
+    adapter: Path, modules: list[str], beside: bool
+) -> None:
+    """Tied ones; peft writes the base's matrices beside the adapter where it is not told otherwise."""
+    import torch
+
+    model, tokenizer = load_base(load_model_entry("first"))
+    tuned = add_lora(model, Lora(r=2, lora_alpha=2, lora_dropout=0.0, target_modules=modules), seed=0).eval()
+    for name, parameter in tuned.named_parameters():
+        if "lora_B" in name or "lora_embedding_A" in name:
+            parameter.data += torch.randn(parameter.shape)
+    tokens = torch.arange(40)[None]
+    with torch.no_grad():
+        expected = tuned(tokens).logits
+    publish(adapter, tuned, tokenizer, facts(), "# card")
+    if beside:
+        tuned.save_pretrained(adapter, save_embedding_layers=True)
+    loaded, _ = load_adapter("first", load_model_entry("first"), adapter)
+    with torch.no_grad():
+        assert torch.equal(loaded(tokens).logits, expected)

@@ -8,9 +8,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM
 
-from stages.lib.evaluation import conversation_replies as replies
-from stages.lib.evaluation.conversation_replies import generate_replies
 from stages.lib.llm.chat_text import prompt_tokens
+from stages.lib.replying import conversation_replies as replies
+from stages.lib.replying.conversation_replies import generate_replies
 
 CONVERSATIONS = [
     [{"role": "system", "content": "the user"}, {"role": "user", "content": "apples and oranges " * n + f"one {n}"}]
