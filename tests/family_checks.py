@@ -14,6 +14,7 @@ from stages.lib.conversations.rendering import folds, render
 from stages.lib.lora.masks import IGNORED, encode_samples
 from stages.lib.replying.conversation_replies import generate_replies
 from tests import families
+from tests.lib.chat import family_chat
 from tests.lib.gguf import family_release
 
 SYSTEM, USER = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Wie heißt die Stadt? 日本"}
@@ -89,7 +90,9 @@ CHECKS: dict[str, Callable[[str], str]] = {
     "greedy tokens": greedy,
     "merge": family_release.merging,
     "GGUF gate": family_release.gate,
+    "chat": family_chat.chat,
 }
+SLOW = ("chat",)  # over 20 seconds a family
 
 
 def card_ids(tokenizer: Any, turns: list[dict[str, str]]) -> list[int]:

@@ -6,12 +6,17 @@ from collections.abc import Callable
 import pytest
 
 from tests import families
-from tests.family_checks import CHECKS
+from tests.family_checks import CHECKS, SLOW
 from tests.graph import ROOT
+
+COLUMNS = [
+    pytest.param(check, id=column, marks=[pytest.mark.slow] if column in SLOW else [])
+    for column, check in CHECKS.items()
+]
 
 
 @pytest.mark.parametrize("name", families.FAMILIES)
-@pytest.mark.parametrize("check", CHECKS.values(), ids=list(CHECKS))
+@pytest.mark.parametrize("check", COLUMNS)
 def test_family(name: str, check: Callable[[str], str]) -> None:
     check(name)
 

@@ -2,7 +2,7 @@
 
 Each conversation that the model is asked to go on with is added to FILE as a line of JSON. What it does depends on
 words of the question: `slowly` writes for a minute, `reads` reads for a minute, `markup` replies in HTML, `reasons`
-gives its reasoning first, `breaks` fails.
+gives its reasoning first, `hesitates` thinks first (`long`: to the end), `breaks` fails.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.serving import PASSWORD_ENV, serve
-from stages.lib.chat.events import Event, Finished, Messages, Piece, PromptProgress, StreamError
+from stages.lib.chat.events import Event, Finished, Messages, Piece, PromptProgress, StreamError, Thought
 
 MARKUP = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script> ${window.hacked=1} {{value}}"
 TOKENS = 1800
@@ -51,6 +51,14 @@ class ScriptedStream:
             yield PromptProgress(done, TOKENS)
         if "breaks" in question:
             raise StreamError("the engine broke <b>down</b>")
+        if "hesitates" in question:
+            for piece in ("It says ", "October ", "<b>late</b>."):
+                yield Thought(piece)
+                if stop.wait(0.3):
+                    return
+            if "long" in question:
+                yield Finished("length", TOKENS, 3)
+                return
         reply = "The model says what it thinks."
         if "markup" in question:
             reply = MARKUP

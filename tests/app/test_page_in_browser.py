@@ -306,6 +306,20 @@ def test_reasoning_folds_and_a_broken_engine_is_said(alice: Person) -> None:
     assert alice.tab.locator("#talk details .said").first.is_visible()  # what was unfolded stays so
 
 
+def test_thinking_folds_apart_from_the_answer_and_is_not_told_again(alice: Person, page: RunningPage) -> None:
+    alice.upload(("fruit.pdf", paragraphs_pdf(APPLES, PEARS)))
+    alice.ask("When do Boskoop apples ripen, if it hesitates?")
+    fold = alice.last().locator("details[data-fold=thought]")
+    assert "The model says what it thinks." in alice.last().locator(".words > .said").inner_text()
+    assert not fold.locator(".thought").is_visible()
+    fold.locator("summary").click()
+    assert fold.locator(".thought").inner_text() == "It says October <b>late</b>."
+    alice.ask("When do Boskoop apples ripen, if it hesitates long?")
+    assert "cut off while it was still thinking" in alice.last().locator(".words > .said").inner_text()
+    alice.ask("When do Boskoop apples ripen?")
+    assert "It says October" not in page.asked.read_text().splitlines()[-1]
+
+
 def test_thumbs_and_export(alice: Person, tmp_path: Path) -> None:
     alice.upload(("fruit.pdf", paragraphs_pdf(APPLES, PEARS)))
     alice.ask("When do Boskoop apples ripen, with reasons?")

@@ -45,7 +45,10 @@ def build_messages(
     system: Message = {"role": "system", "content": wording.system.strip()}
     bare = [system, _asked(question, [], wording)]
     if count(bare) > room:
-        raise ValueError(f"the question has {count(bare)} tokens with its instructions; there is room for {room}")
+        raise ValueError(
+            f"the question has {count(bare):,} tokens with its instructions; there is room for {room:,}: ask a shorter "
+            "one; chat.context_tokens allows more, up to the model's own context"
+        )
     limit = room if not history else count(bare) + (room - count(bare)) // 2
     kept: list[Passage] = []
     for passage in passages:

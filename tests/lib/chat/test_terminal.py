@@ -4,6 +4,7 @@ import importlib.util
 import io
 import os
 import pty
+import select
 import subprocess
 import sys
 import time
@@ -163,30 +164,32 @@ def test_a_pasted_paragraph_is_one_question(how: str) -> None:
     command = [sys.executable, "-c", PARROTING]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as program_:
         os.close(theirs)
-        shown = ""
 
-        def until(text: str) -> None:
-            nonlocal shown
-            latest = time.monotonic() + 60
-            while text not in shown:
-                assert time.monotonic() < latest, shown
+        def until(text: str) -> str:
+            """What is shown up to the mark that follows the text, where the program waits for what is typed."""
+            shown, latest = "", time.monotonic() + 120
+            while not (text in shown and shown.endswith("> ")):
+                assert select.select([ours], [], [], max(0.0, latest - time.monotonic()))[0], shown
                 shown += os.read(ours, 4096).decode(errors="replace")
+            return shown
 
-        until("> ")
-        if how == "bracketed":
-            assert "\033[?2004h" in shown  # the terminal is asked to mark pastes
-            os.write(ours, f"\033[200~{PARAGRAPH}\033[201~".encode())
-            time.sleep(0.3)  # nothing is asked yet
-            os.write(ours, b"\n")
-        else:
-            os.write(ours, f"{PARAGRAPH}\n".encode())
-        until(repr(PARAGRAPH))
-        os.write(ours, b"next\n")
-        until("'next'")
-        os.write(ours, b"\004")
-        program_.wait(60)
-    os.close(ours)
-    assert program_.returncode == 0
+        try:
+            begun = until("ready")
+            if how == "bracketed":
+                assert "\033[?2004h" in begun  # the terminal is asked to mark pastes
+                os.write(ours, f"\033[200~{PARAGRAPH}\033[201~".encode())
+                time.sleep(0.3)  # nothing is asked yet
+                os.write(ours, b"\n")
+            else:
+                os.write(ours, f"{PARAGRAPH}\n".encode())
+            assert until(repr(PARAGRAPH)).count("\\n") == PARAGRAPH.count("\n")
+            os.write(ours, b"next\n")
+            until("'next'")
+            os.write(ours, b"\004")
+            assert program_.wait(60) == 0
+        finally:
+            program_.kill()
+            os.close(ours)
 
 
 def test_paragraphs_of_a_pipe() -> None:
