@@ -129,7 +129,10 @@ def test_params_are_read_by_the_functions_that_announce_it() -> None:
     """A read past stages/lib/core/params.py would be one that neither these tests nor the end-to-end run can see."""
     for path in sorted((ROOT / "stages").rglob("*.py")):
         file = str(path.relative_to(ROOT / "stages"))
-        if file in ("lib/core/params.py", "lib/weights/models.py", "lib/core/tracked.py", *DATA) or "/commands/" in file:
+        if (
+            file in ("lib/core/params.py", "lib/weights/models.py", "lib/core/tracked.py", *DATA)
+            or "/commands/" in file
+        ):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             names = [node.module or "", *(a.name for a in node.names)] if isinstance(node, ast.ImportFrom) else []
