@@ -19,6 +19,8 @@ TAKEN_FOR_ENDS = (
     *("<|fim_end|>", "<fim-middle>", "<fim_middle>", "▁<MID>", "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>"),
     *("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>", "<|file_sep|>"),
 )
+# Of harmony's control tokens llama.cpp makes some that it reads wherever they stand.
+READ_ANYWHERE = {"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"}
 NFC = ("qwen2", "qwen35")  # names of the splitting rules whose tokenizers bring a text into this form before them
 _DATE_OF_TODAY = re.compile(r"""strftime_now\(\s*(?P<quote>["'])(?P<form>[^"']*)(?P=quote)\s*\)""")
 
@@ -68,7 +70,7 @@ def read_facts(reader: Any, file: Path) -> GgufFacts:
         # A SentencePiece vocabulary keeps ordinary text like that, too: runs of blanks, Gemma's <table>.
         if text.strip() and (kind != USER_DEFINED or not sentencepiece or text in template):
             ids[text] = number
-            in_text += [text] if kind == USER_DEFINED else []
+            in_text += [text] if kind == USER_DEFINED or text in READ_ANYWHERE else []
     architecture = value("general.architecture", "")
     return GgufFacts(
         template=template,
