@@ -11,8 +11,8 @@ from stages.lib.conversations.chat_format import DATE_STRING, TODAY, ChatFormat
 from stages.lib.conversations.encoding import beginning, encode
 from stages.lib.conversations.markup import markup_of
 from stages.lib.conversations.rendering import folds, render
-from stages.lib.evaluation.conversation_replies import generate_replies
 from stages.lib.lora.masks import IGNORED, encode_samples
+from stages.lib.replying.conversation_replies import generate_replies
 from tests import families
 
 SYSTEM, USER = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Wie heißt die Stadt? 日本"}
