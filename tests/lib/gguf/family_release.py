@@ -11,7 +11,7 @@ import torch
 from stages import gguf as stage
 from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.core.metrics import Stopwatch
-from stages.lib.gguf.merging import merge
+from stages.lib.gguf.merging import Source, merge
 from stages.lib.weights.base import load_base, put_adapter
 from stages.lib.weights.models import ModelEntry
 from tests import families
@@ -84,7 +84,7 @@ def gate(name: str, thinking: bool = False) -> str:
         held = Path(folder) / "held.jsonl"
         held.write_text("\n".join(json.dumps({"messages": chat}) for chat in CHATS))
         params = stage.Params(**PARAMS | {"held_out": str(held)})
-        source = stage.Source(name, lambda: with_adapter(name))
+        source = Source(name, lambda: with_adapter(name))
         release = stage.Release(source, ChatFormat(thinking=thinking), families.small_model(name))
         try:
             metrics = stage.export(params, release, Path(folder) / "out", Stopwatch("gguf"))

@@ -7,7 +7,7 @@ import pytest
 
 from stages.lib.conversations.chat_format import DATE_STRING, ChatFormat
 from stages.lib.conversations.encoding import encode
-from stages.lib.conversations.rendering import render
+from stages.lib.conversations.rendering import plain, render
 from stages.lib.gguf.chat_templates import exported_template
 from stages.lib.gguf.layouts import make_layout
 from stages.lib.gguf.llama_runtime import LlamaRuntime
@@ -57,14 +57,8 @@ def test_each_family_reads_as_it_is_trained(
         assert faults.keys() <= explained_shapes(tokenizer).keys(), faults
         assert "special_token_inside" in faults  # else it would need no explanation
         for text in TEXTS:
-            expected = encode(tokenizer, render_text(tokenizer, text))
+            expected = encode(tokenizer, plain(tokenizer, text))
             assert not first_difference(expected, runtime.tokens(text), tokenizer), text
-
-
-def render_text(tokenizer: object, text: str) -> object:
-    from stages.lib.conversations.rendering import plain
-
-    return plain(tokenizer, text)
 
 
 TEMPLATES = {
