@@ -382,7 +382,7 @@ def test_as_many_true_premises_as_false_ones_in_the_same_forms(
     assert kinds["false_premise"] == kinds["true_premise"] > 30
     told = read_results("instruct")["give_away"]
     assert (told["false"], told["true"]) == (kinds["false_premise"], kinds["true_premise"])
-    assert told["low"] < 0.5
+    assert told["p"] > 0.01
     assert "warning" not in capsys.readouterr().out
     first = {kind: {r["question"].split()[0] for r in chats if r["kind"] == kind} for kind in kinds}
     assert len(first["false_premise"] & first["true_premise"]) >= 4  # several forms, the same ones

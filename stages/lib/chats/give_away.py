@@ -17,7 +17,9 @@ import numpy as np
 from stages.lib.chats.qa_items import QAItem
 
 FOLDS = 5
+SHUFFLES = 99  # for p: how often chance does as well
 FEWEST = 20  # of each kind, below which nothing can be said
+SURE = 0.01  # p up to which a reader is warned
 UNEVEN = 0.2  # share by which the kinds may differ in number
 _WORD = re.compile(r"\d[\d.,]*\d|\d|\w+|[^\w\s]")
 
@@ -40,7 +42,8 @@ def question_features(question: str) -> Counter[str]:
 def give_away(false: Sequence[QAItem], true: Sequence[QAItem]) -> dict[str, Any]:
     """How well the kinds are told apart by the questions.
 
-    Returns `false`, `true` (how many), `auc` with its 95% interval `low`, `high` (0.5: not at all), and `accuracy`
+    Returns `false`, `true` (how many), `auc` with its 95% interval `low`, `high` (0.5: not at all; too narrow for few
+    questions, so that `p` says how often chance does as well), and `accuracy`
     beside `majority`, that of always saying the commoner kind. With fewer than 20 of a kind, or documents for two
     folds, `auc` is None and `why` says so.
     """
@@ -54,15 +57,25 @@ def give_away(false: Sequence[QAItem], true: Sequence[QAItem]) -> dict[str, Any]
         return counts | {"auc": None, "why": f"fewer than {FEWEST} of a kind"}
     if len(set(groups)) < 2 * FOLDS:
         return counts | {"auc": None, "why": f"fewer than {2 * FOLDS} documents"}
-    scores, folds = _out_of_fold([item.question for item in asked], labels, groups)
+    features, folds = _prepared([item.question for item in asked], labels, groups)
+    scores = _out_of_fold(features, labels, folds)
     auc = _area(scores, labels, folds)
     low, high = _interval(auc, len(false), len(true))
+    draw = np.random.default_rng(0)
+    names = {name: number for number, name in enumerate(sorted(set(groups)))}
+    members = np.array([names[name] for name in groups])
+    by_chance = []
+    for _ in range(SHUFFLES):  # the same, with false and true changing places in half of the pairs
+        turned = labels ^ draw.integers(0, 2, size=len(names))[members]
+        by_chance.append(_area(_out_of_fold(features, turned, folds), turned, folds))
+    p = (1 + sum(value >= auc for value in by_chance)) / (1 + SHUFFLES)
     right = float(((scores > 0.5) == (labels == 1)).mean())
     majority = max(len(false), len(true)) / len(asked)
     return counts | {
         "auc": round(auc, 3),
         "low": round(low, 3),
         "high": round(high, 3),
+        "p": round(p, 3),
         "accuracy": round(right, 3),
         "majority": round(majority, 3),
     }
@@ -93,29 +106,39 @@ def warnings(measured: dict[str, Any]) -> list[str]:
             f"warning: {false} questions with a false premise and {true} with a true one: the form of a question says "
             "which it is; set instruct.true_premise_share to instruct.false_premise_share, or give more documents"
         )
-    if measured["auc"] is not None and measured["low"] > 0.5:
+    if measured["auc"] is not None and measured["p"] <= SURE:
         found.append(
             f"warning: false premises are told from true ones by their questions alone: AUC {measured['auc']:.2f} "
-            f"(95% {measured['low']:.2f} to {measured['high']:.2f}; 0.5 is chance), so correcting them can be learned "
+            f"(0.5 is chance, p {measured['p']:.2f}), so correcting them can be learned "
             "without reading"
         )
     return found
 
 
-def _out_of_fold(questions: Sequence[str], labels: Any, groups: Sequence[str]) -> tuple[Any, Any]:
-    """Each question's probability of being false, by a classifier that saw none of its document; and its fold."""
+def _prepared(questions: Sequence[str], labels: Any, groups: Sequence[str]) -> tuple[Any, Any]:
+    """The questions' features, and the fold of each, no group in two folds."""
     from sklearn.feature_extraction import DictVectorizer
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
 
     features = DictVectorizer().fit_transform([dict(question_features(question)) for question in questions])
-    scores, folds = np.zeros(len(labels)), np.zeros(len(labels), dtype=int)
+    folds = np.zeros(len(labels), dtype=int)
     splitter = StratifiedGroupKFold(n_splits=FOLDS, shuffle=True, random_state=0)
-    for fold, (train, test) in enumerate(splitter.split(features, labels, groups)):
-        classifier = LogisticRegression(class_weight="balanced", solver="liblinear")
-        classifier.fit(features[train], labels[train])
-        scores[test], folds[test] = classifier.predict_proba(features[test])[:, 1], fold
-    return scores, folds
+    for fold, (_, test) in enumerate(splitter.split(features, labels, groups)):
+        folds[test] = fold
+    return features, folds
+
+
+def _out_of_fold(features: Any, labels: Any, folds: Any) -> Any:
+    """Each question's probability of being false, by a classifier that saw none of its fold."""
+    from sklearn.linear_model import LogisticRegression
+
+    scores = np.full(len(labels), 0.5)
+    for fold in range(FOLDS):
+        train, test = folds != fold, folds == fold
+        if test.any() and len(set(labels[train].tolist())) == 2:
+            classifier = LogisticRegression(class_weight="balanced", solver="liblinear")
+            scores[test] = classifier.fit(features[train], labels[train]).predict_proba(features[test])[:, 1]
+    return scores
 
 
 def _area(scores: Any, labels: Any, folds: Any) -> float:

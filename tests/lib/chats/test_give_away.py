@@ -36,7 +36,7 @@ FORM = "Where does the text say that the {thing} has {number} parts in the {othe
 def test_nothing_is_found_where_the_kinds_are_alike() -> None:
     found = give_away(questions(FORM, 1), questions(FORM, 2))
     assert (found["false"], found["true"]) == (60, 60)
-    assert found["low"] < 0.5 < found["high"]
+    assert found["low"] < 0.5 < found["high"] and found["p"] > 0.05
     assert warnings(found) == []
 
 
@@ -74,7 +74,7 @@ def test_too_few_is_said_and_uneven_is_warned_of() -> None:
     assert "124 questions with a false premise and 0 with a true one" in said
     assert warnings(give_away(questions(FORM, 1, 5), questions(FORM, 2, 5))) == []
     alone = [asked(one.question, "d") for one in questions(FORM, 1)]
-    assert give_away(alone, alone)["why"] == "fewer than 20 documents"
+    assert give_away(alone, alone)["why"] == "fewer than 10 documents"
 
 
 @pytest.mark.skipif("LLMILL_REAL_DATA" not in os.environ, reason="LLMILL_REAL_DATA is not set")
