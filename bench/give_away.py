@@ -54,7 +54,7 @@ def main(data: Path, share: float, show: int) -> str:
         false, true = offers_by_rules(items, prompts)
         wanted = round(len(items) / (1 - 0.2 - 2 * share) * share)
         taken = [[o for o in side if isinstance(o, QAItem)] for side in pair_premises(false, true, wanted, wanted)]
-        measured = give_away(*([(one.question, one.source) for one in side] for side in taken))
+        measured = give_away(*taken)
         auc = (
             "-"
             if measured["auc"] is None

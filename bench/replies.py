@@ -23,10 +23,10 @@ from typing import NamedTuple
 
 import yaml
 
-from stages.lib.answers.correcting import corrects_value
-from stages.lib.answers.refusal_reader import Example, RefusalReader, examples
-from stages.lib.answers.refusing import REFUSES, says_not_told
 from stages.lib.answers.statements import holds
+from stages.lib.reply_acts.correcting import corrects_value
+from stages.lib.reply_acts.refusal_reader import Example, RefusalReader, examples
+from stages.lib.reply_acts.refusing import REFUSES, says_not_told
 from stages.lib.statistics.drawing import fraction_of
 
 LATER = Path(__file__).with_name("replies.yaml")

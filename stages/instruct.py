@@ -220,9 +220,9 @@ def main() -> None:
     print(ending("instruct", read, "questions", made, OUT))
 
 
-def premises(chats: dict[ChatSplit, list[QAItem]], kind: EdgeKind) -> list[tuple[str, str]]:
-    """Question and source of the chats of one kind, of all splits."""
-    return [(item.question, item.source) for split in SPLITS for item in chats[split] if item.kind == kind]
+def premises(chats: dict[ChatSplit, list[QAItem]], kind: EdgeKind) -> list[QAItem]:
+    """The chats of one kind, of all splits."""
+    return [item for split in SPLITS for item in chats[split] if item.kind == kind]
 
 
 def make_metrics(

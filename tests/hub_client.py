@@ -29,7 +29,7 @@ def start(command: list[str], where: Path, env: dict[str, str]) -> "subprocess.P
 def run(command: list[str], where: Path, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     """The same to its end."""
     process = start(command, where, env)
-    out, error = process.communicate(timeout=240)
+    out, error = process.communicate(timeout=600)
     return subprocess.CompletedProcess(process.args, process.returncode, out, error)
 
 

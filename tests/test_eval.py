@@ -183,7 +183,7 @@ def test_a_killed_evaluation_asks_nothing_twice(project: Path, monkeypatch: pyte
     assert kept == []
     shutil.rmtree(".cache")
     stage.main()
-    assert len(set(kept)) == len(kept) == resumed + {2: 8, 6: 19}[batches]  # replies in fours, three windows at once
+    assert len(set(kept)) == len(kept) == resumed + {2: 8, 6: 23}[batches]  # replies in fours, three windows at once
     assert Path("metrics/full/eval.json").read_bytes() == results
 
 

@@ -75,7 +75,7 @@ def test_shards_are_the_same_after_kills_in_the_second_and_third_file(hub: Local
     for file in FILES[1:]:
         hub.faults.seconds_per_block = 0.1
         process = start(["-m", "stages.shard"], killed, environment(hub.url, killed / "home"))
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 400
         while hub.sent[file] < 4 * BLOCK:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)

@@ -14,7 +14,6 @@ import pytest
 import stages.instruct
 from stages.instruct import Params, main
 from stages.lib.answers.reasoned_answers import separated
-from stages.lib.answers.refusing import says_not_told
 from stages.lib.chats.splits import shingles
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
@@ -22,6 +21,7 @@ from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.english.words import normalised
 from stages.lib.instructions.examples import InstructionFiles, read_source
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
+from stages.lib.reply_acts.refusing import says_not_told
 from stages.lib.weights.models import ModelEntry
 from tests.lib.chats.test_role_tokens import read_back
 from tests.params_of import section

@@ -17,6 +17,14 @@ SIZES = Path(__file__).parent / "sizes.yaml"
 # Sections of stages that a dry run leaves out, and with them their models: pretraining has no model of the hub.
 LEFT_OUT = ("shard", "pretrain", "finetune")
 
+# Of qlora and grpo: what only a card does, and what a CPU does in its place.
+CARDS: dict[str, tuple[tuple[Any, ...], Any]] = {
+    "backend": (("unsloth",), "hf"),
+    "tf32": ((True,), False),
+    "attn_implementation": (("flash_attention_2",), "sdpa"),
+    "use_vllm": ((True,), False),
+}
+
 
 def copy_project(target: Path) -> None:
     """Copies the files that git has or would take, as they lie in the checkout."""
@@ -50,9 +58,10 @@ def dry_params(profile: str) -> tuple[dict[str, Any], list[str]]:
     ]
     lay_over(params, read_yaml(SIZES))
     for section in ("qlora", "grpo"):
-        if params[section]["backend"] == "unsloth":
-            params[section]["backend"] = "hf"
-            replaced.append(f"{section}.backend: unsloth -> hf")
+        for key, (only_cards, value) in CARDS.items():
+            if key in params[section] and params[section][key] in only_cards:
+                replaced.append(f"{section}.{key}: {params[section][key]} -> {value}")
+                params[section][key] = value
     check_params(params, where=f"{SIZES.name} over profile {profile}")
     return params, replaced
 

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from profiles.dry_run import running
 from profiles.dry_run.graph import Run, runs
 from profiles.dry_run.handed_on import STAND_IN, left_nothing
-from profiles.dry_run.project import LEFT_OUT, ROOT, copy_project, dry_params
+from profiles.dry_run.project import CARDS, LEFT_OUT, ROOT, copy_project, dry_params
 from profiles.dry_run.running import Ended, Outcome, Project, StageFailedError, table
 from profiles.overlay import leaves, profile_names, read_profile
 from profiles.pins import read_pins
@@ -21,7 +21,7 @@ SIZED = {  # keys that a dry run may set: samples, steps, tokens, candidates, th
     "test_limit", "checkpoint_every", "bootstrap_samples", "prompts_per_step", "num_generations", "audit_prompts",
     "audit_tolerance", "types", "held_out_tokens", "window", "conversations", "runtime_threads", "min_stopped",
     "questions", "forgetting_texts", "forgetting_tokens", "off_topic", "instructions", "sources",
-    "groundedness", "relevance", "standalone", "backend",
+    "groundedness", "relevance", "standalone", *CARDS,
 }  # fmt: skip
 
 

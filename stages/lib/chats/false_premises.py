@@ -9,7 +9,7 @@ English.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stages.lib.answers.statements import holds
 from stages.lib.chats.entries import default_value, instead_of_none, other_value, parameter_name
@@ -61,7 +61,22 @@ class Answering:
     confirmations: str  # {evidence}
 
 
-Premises = dict[str, QAItem]  # what the question shows of the change -> the question
+@dataclass(frozen=True)
+class Premise:
+    """A question that takes something for granted; about a statement it can be asked in several forms."""
+
+    item: QAItem
+    statement: str = ""  # as it stands within the question; "": the question has the only form that there is
+
+    def in_form(self, number: int) -> QAItem:
+        """The question in the form of that number, counted in a circle."""
+        if not self.statement:
+            return self.item
+        forms = [line.strip() for line in STATEMENT_QUESTIONS.splitlines() if line.strip()]
+        return replace(self.item, question=fill(forms[number % len(forms)], statement=self.statement))
+
+
+Premises = dict[str, Premise]  # what the question shows of the change -> the question
 
 
 def false_premises(item: QAItem, parameters: Sequence[str], answering: Answering) -> Premises | Drop:
@@ -80,7 +95,7 @@ def false_premises(item: QAItem, parameters: Sequence[str], answering: Answering
             continue
         name = f"false_premise:{item.id}:{shows}"
         answer = fill(variant(answering.corrections, name), denial=denial, evidence=evidence)
-        found.setdefault(shows, _premise(name, item, (question, answer), evidence, change))
+        found.setdefault(shows, Premise(_premise(name, item, (question, answer), evidence, change)))
     for made in _changes(item):
         if is_in_text(made, item.context):
             detail = f"{made.change.true} -> {made.change.false}"
@@ -88,8 +103,8 @@ def false_premises(item: QAItem, parameters: Sequence[str], answering: Answering
             continue
         name = f"false_premise:{item.id}:{made.shows_false}"
         answer = fill(variant(answering.corrections, name), denial=made.denial, evidence=made.told)
-        question = _asked(made.changed, name)
-        found.setdefault(made.shows_false, _premise(name, item, (question, answer), made.told, made.change))
+        premise = _premise(name, item, (made.changed, answer), made.told, made.change)
+        found.setdefault(made.shows_false, Premise(premise, _inside(made.changed)))
     return found or in_text or Drop(f"false_premise:{item.id}", "no_fact_to_change", item.evidence or item.answer)
 
 
@@ -105,13 +120,14 @@ def true_premises(item: QAItem, answering: Answering) -> Premises | Drop:
     for shows, question in _true(item):
         name = f"true_premise:{item.id}:{shows}"
         answer = fill(variant(answering.confirmations, name), evidence=item.evidence)
-        found.setdefault(shows, _premise(name, item, (question, answer), item.evidence, None))
+        found.setdefault(shows, Premise(_premise(name, item, (question, answer), item.evidence, None)))
     for made in _changes(item):
         if is_in_text(made, item.context):
             continue
         name = f"true_premise:{item.id}:{made.shows_true}"
         answer = fill(variant(answering.confirmations, name), evidence=made.told)
-        found.setdefault(made.shows_true, _premise(name, item, (_asked(made.said, name), answer), made.told, None))
+        premise = _premise(name, item, (made.said, answer), made.told, None)
+        found.setdefault(made.shows_true, Premise(premise, _inside(made.said)))
     return found or Drop(f"true_premise:{item.id}", "no_fact_to_ask_with", item.evidence or item.answer)
 
 
@@ -208,11 +224,6 @@ def _negated_action(item: QAItem) -> StatementChange | None:
         shows_true="yes",
         shows_false="not",
     )
-
-
-def _asked(statement: str, name: str) -> str:
-    """A question about a statement, in one of the forms, by hash of the name."""
-    return fill(variant(STATEMENT_QUESTIONS, name), statement=_inside(statement))
 
 
 def _of(question: str) -> str:

@@ -9,10 +9,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from stages.lib.answers.refusing import says_not_told
 from stages.lib.answers.statements import holds
 from stages.lib.chats.collect_items import text_fault
-from stages.lib.chats.false_premises import Premises
+from stages.lib.chats.false_premises import Premise, Premises
 from stages.lib.chats.qa_items import Change, Kind, QAItem
 from stages.lib.chats.qasa import clean
 from stages.lib.chats.refusals import variant
@@ -23,6 +22,7 @@ from stages.lib.qa.questions import repeats
 from stages.lib.question_forms.question_faults import question_fault
 from stages.lib.reading.documents import Drop
 from stages.lib.replies.json_objects import find_json_object
+from stages.lib.reply_acts.refusing import says_not_told
 
 MAX_CHARS = 600  # of each part of a reply
 
@@ -77,12 +77,12 @@ def write_premises(
     true: dict[str, Premises | Drop] = {}
     for item, reply in zip(items, replies, strict=True):
         found = _read_false_premise(item, reply, prompt)
-        false[item.id] = found if isinstance(found, Drop) else {"generated": found}
+        false[item.id] = found if isinstance(found, Drop) else {"generated": Premise(found)}
         right = found if isinstance(found, Drop) else _with_the_true_value(item, found, confirmations)
         if isinstance(right, Drop):
             true[item.id] = Drop(f"true_premise:generator:{item.id}", right.reason, right.detail)
         else:
-            true[item.id] = {"generated": right}
+            true[item.id] = {"generated": Premise(right)}
     return false, true
 
 

@@ -1,11 +1,12 @@
 """Which premises are taken: as many true ones as false ones of each show, so that a question's form tells nothing.
 
-A false premise that says "not" is taken with a true one that says "not", a false count with a true count. What has no
-counterpart is left out, unless one of the two kinds is not wanted at all.
+A false premise that says "not" is taken with a true one that says "not", a false count with a true count, and both are
+asked about in one form. What has no counterpart is left out, unless one of the two kinds is not wanted at all.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from stages.lib.chats.false_premises import Premises
 from stages.lib.chats.qa_items import QAItem
@@ -25,14 +26,17 @@ class _Side:
     order: list[str]  # the items' ids, drawn by hash
     wanted: int
     taken: dict[str, QAItem] = field(default_factory=dict)  # item's id -> the premise
+    shows: Counter[str] = field(default_factory=Counter)  # of those taken
 
-    def next(self, show: str, avoided: Mapping[str, QAItem]) -> str | None:
+    def next(self, show: str, avoided: Collection[str], chosen: Collection[str] = ()) -> str | None:
         """The next item that has a premise of that show and gave none yet; one not among `avoided`, if there is."""
-        free = [name for name in self.order if name not in self.taken and show in self.offers[name]]
+        gone = {*self.taken, *chosen}
+        free = [name for name in self.order if name not in gone and show in self.offers[name]]
         return next((name for name in free if name not in avoided), free[0] if free else None)
 
-    def take(self, name: str, show: str) -> None:
-        self.taken[name] = self.offers[name][show]
+    def take(self, name: str, show: str, form: int, pair: str = "") -> None:
+        self.taken[name] = replace(self.offers[name][show].in_form(form), pair=pair)
+        self.shows[show] += 1
 
 
 def _side(kind: str, offers: Offers, wanted: int) -> _Side:
@@ -57,34 +61,27 @@ def pair_premises(
             _take_pairs(left, right, shows, most)
     else:
         for side in (left, right):
-            for name in side.order[: side.wanted]:
-                side.take(name, drawn(name, side.offers[name])[0])
+            for number, name in enumerate(side.order[: side.wanted]):
+                side.take(name, drawn(name, side.offers[name])[0], number)
     return _outcome(false, left), _outcome(true, right)
 
 
 def _take_pairs(left: _Side, right: _Side, shows: Sequence[str], most: int) -> None:
     """Takes from the rarest show on: a false premise and as many true ones as their shares say."""
     for show in shows:
-        here = sum(premise is left.offers[name].get(show) for name, premise in left.taken.items())
-        while len(left.taken) < left.wanted and here < most:
+        while len(left.taken) < left.wanted and left.shows[show] < most:
             # So many true premises as belong to one false one more; several, or none, where the shares differ.
             owed = (len(left.taken) + 1) * right.wanted // left.wanted - len(right.taken)
             first = left.next(show, right.taken)
-            if first is None:
-                break
             found: list[str] = []
-            for _ in range(owed):
-                other = right.next(show, {**left.taken, first: left.offers[first][show]})
-                if other is None:
-                    break
-                right.take(other, show)
+            while first and len(found) < owed and (other := right.next(show, {*left.taken, first}, found)):
                 found.append(other)
-            if len(found) < owed:
-                for name in found:
-                    del right.taken[name]
+            if first is None or len(found) < owed:
                 break
-            left.take(first, show)
-            here += 1
+            form = len(left.taken)
+            left.take(first, show, form, first)
+            for other in found:
+                right.take(other, show, form, first)
 
 
 def _count(side: _Side, show: str) -> int:
@@ -98,6 +95,6 @@ def _outcome(offers: Offers, side: _Side) -> list[QAItem | Drop]:
         if isinstance(offer, Drop) or name in side.taken:
             found.append(offer if isinstance(offer, Drop) else side.taken[name])
         else:
-            first = next(iter(offer.values()))
+            first = next(iter(offer.values())).item
             found.append(Drop(first.id, reason, first.question))
     return found

@@ -31,4 +31,5 @@ class QAItem:
     reasoning: str = ""  # people's own, from the evidence to the answer
     opening: str = ""  # the question's first words, where a rule wrote them
     change: Change | None = None  # of a false premise
+    pair: str = ""  # of a premise: the same for a false one and the true ones that were taken with it
     question_of: str = ""  # the item whose question or fact an edge case was made from

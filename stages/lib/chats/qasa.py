@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stages.lib.answers.refusing import says_not_told
 from stages.lib.core.records import Record
 from stages.lib.reading.documents import Drop
+from stages.lib.reply_acts.refusing import says_not_told
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 
-from stages.lib.answers.refusing import says_not_told
 from stages.lib.chats.qa_items import QAItem
 from stages.lib.chats.qar import chosen_evidence
 from stages.lib.chats.qasa import clean, first_text
@@ -11,6 +10,7 @@ from stages.lib.chats.record_files import read_records
 from stages.lib.core.records import Record
 from stages.lib.reading.chats import as_chat, holds_turns
 from stages.lib.reading.documents import Drop
+from stages.lib.reply_acts.refusing import says_not_told
 
 EVIDENCE_SENTENCES = 3  # of the passages
 

@@ -1,12 +1,12 @@
 """Whether a reply declines to answer, and whether it corrects what its question takes for granted.
 
-Both are read (answers/refusing.py, answers/correcting.py; how well: docs/replies.md) with the question and, for a
+Both are read (reply_acts/refusing.py, reply_acts/correcting.py; how well: docs/replies.md) with the question and, for a
 refusal, the reference. A reply that denies a premise and then gives a wrong reason counts as a correction.
 """
 
-from stages.lib.answers.correcting import corrects_polarity, corrects_value
-from stages.lib.answers.refusing import says_not_told
 from stages.lib.core.records import Record
+from stages.lib.reply_acts.correcting import corrects_polarity, corrects_value
+from stages.lib.reply_acts.refusing import says_not_told
 
 
 def corrects(record: Record, reply: str) -> bool:

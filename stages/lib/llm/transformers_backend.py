@@ -1,7 +1,8 @@
 """The engine `transformers`: Hugging Face safetensors or a GGUF file, on a CPU or one GPU.
 
-A reply's JSON schema binds every token (json_grammar). Models with sliding-window or
-recurrent layers are refused: what is shared between requests here assumes full attention.
+A reply's JSON schema binds every token (json_grammar). What is shared between requests here assumes full attention:
+models all of whose layers slide (Mistral's first, Zephyr) run up to the length of their window, where there is no
+difference; models with other layers between (gpt-oss, Gemma) or recurrent ones are refused.
 """
 
 import importlib.metadata
@@ -37,7 +38,7 @@ class TransformersBackend:
         """The model, on the GPU if there is one.
 
         Raises:
-            ValueError: the model has layers other than full attention.
+            ValueError: as `_config`.
         """
         import torch
         from transformers import AutoModelForCausalLM
@@ -46,29 +47,50 @@ class TransformersBackend:
         from stages.lib.decoding import grouped_attention
 
         logging.disable_progress_bar()
+        config, _ = self._config, self._window
+        if hasattr(text := config.get_text_config(), "sliding_window"):
+            text.sliding_window = None  # prompts and replies end where it would begin to tell: `limit`
         model = AutoModelForCausalLM.from_pretrained(
             self.prompts.directory,
+            config=config,
             dtype=self.entry.dtype if self.entry.dtype == "auto" else getattr(torch, self.entry.dtype),
             attn_implementation=grouped_attention.NAME,
             use_safetensors=True,
             trust_remote_code=False,
         )
-        config = model.config.get_text_config()
-        layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-        if layers != {"full_attention"} or (
-            getattr(config, "sliding_window", None) and not hasattr(config, "layer_types")
-        ):
-            raise ValueError(
-                f"{self.entry.source}: layers {sorted(layers)}, sliding window "
-                f"{getattr(config, 'sliding_window', None)}: the transformers backend runs full attention; use vllm"
-            )
         return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     @cached_property
     def limit(self) -> int:
         """Tokens that prompt and reply may take together."""
         advice = "set max_length of its entry under models:"
-        return self.entry.max_length or config_size(self.prompts.directory, "max_position_embeddings", advice)
+        told = self.entry.max_length or config_size(self.prompts.directory, "max_position_embeddings", advice)
+        return min(told, self._window or told)
+
+    @cached_property
+    def _config(self) -> Any:
+        """The model's configuration.
+
+        Raises:
+            ValueError: the model has layers other than full attention.
+        """
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(self.prompts.directory, trust_remote_code=False)
+        text = config.get_text_config()
+        layers = set(getattr(text, "layer_types", None) or ["full_attention"])
+        if layers != {"full_attention"}:
+            raise ValueError(
+                f"{self.entry.source}: layers {sorted(layers)}, sliding window "
+                f"{getattr(text, 'sliding_window', None)}: the transformers backend runs full attention; use vllm"
+            )
+        return config
+
+    @cached_property
+    def _window(self) -> int | None:
+        """Tokens that each layer sees; None: all. Read before the model, which has none here."""
+        window: int | None = getattr(self._config.get_text_config(), "sliding_window", None)
+        return window
 
     def render(self, request: GenerateRequest | ScoreRequest) -> str:
         """The text that the model reads."""

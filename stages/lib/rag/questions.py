@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from stages.lib.answers.refusing import says_not_told
 from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Record
 from stages.lib.rag.corpus_index import Place, support_of
 from stages.lib.ranking.qrels import relevant_chunks
+from stages.lib.reply_acts.refusing import says_not_told
 from stages.lib.statistics.drawing import drawn
 
 Kind = Literal["answerable", "false_premise", "removed", "off_topic"]

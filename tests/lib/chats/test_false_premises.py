@@ -4,7 +4,6 @@ from stages.lib.answers.statements import holds
 from stages.lib.chats.false_premises import (
     STATEMENT_QUESTIONS,
     Answering,
-    Premises,
     false_premises,
     true_premises,
 )
@@ -30,24 +29,26 @@ def item(question: str, evidence: str, *, context: str = "", name: str = "i", op
     )
 
 
-def offered(one: QAItem, parameters: tuple[str, ...] = ("rank", "bias")) -> Premises:
+def offered(one: QAItem, parameters: tuple[str, ...] = ("rank", "bias")) -> dict[str, QAItem]:
     found = false_premises(one, parameters, ANSWERING)
     assert not isinstance(found, Drop), found
-    for premise in found.values():
+    asked = {shows: premise.in_form(3) for shows, premise in found.items()}
+    for premise in asked.values():
         assert (premise.kind, premise.made_by, premise.question_of) == ("false_premise", "rules", one.id)
         assert premise.context == one.context and premise.change is not None
-    return found
+    return asked
 
 
 def made(one: QAItem, shows: str, parameters: tuple[str, ...] = ("rank", "bias")) -> QAItem:
     return offered(one, parameters)[shows]
 
 
-def confirmed(one: QAItem) -> Premises:
+def confirmed(one: QAItem) -> dict[str, QAItem]:
     found = true_premises(one, ANSWERING)
     assert not isinstance(found, Drop), found
-    assert all((premise.kind, premise.change) == ("true_premise", None) for premise in found.values())
-    return found
+    asked = {shows: premise.in_form(3) for shows, premise in found.items()}
+    assert all((premise.kind, premise.change) == ("true_premise", None) for premise in asked.values())
+    return asked
 
 
 def told(premise: QAItem) -> str:

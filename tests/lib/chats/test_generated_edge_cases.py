@@ -99,7 +99,7 @@ def test_bad_unanswerable_questions_are_dropped(reply: Reply, reason: str) -> No
 def written(prompt: str, reply: Reply) -> tuple[QAItem | Drop, QAItem | Drop]:
     """The false and the true premise that a reply makes of ITEM."""
     sides = write_premises([ITEM], prompt, '"{evidence}"', Scripted(reply), Settings())
-    false, true = (side["i"] if isinstance(side["i"], Drop) else side["i"]["generated"] for side in sides)
+    false, true = (side["i"] if isinstance(side["i"], Drop) else side["i"]["generated"].in_form(0) for side in sides)
     return false, true
 
 

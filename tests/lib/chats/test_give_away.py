@@ -6,16 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.chats.give_away import give_away, warnings
+from stages.lib.chats.give_away import give_away, linked, warnings
+from stages.lib.chats.qa_items import QAItem
 
 THINGS = "cache rank layer token batch probe lens gene tumour nurse user query page bridge river engine".split()
 
 
-def questions(form: str, seed: int, count: int = 60) -> list[tuple[str, str]]:
+def asked(question: str, source: str, pair: str = "") -> QAItem:
+    return QAItem(
+        id=question, kind="rated", source=source, context="c", question=question, answer="a", made_by="x", pair=pair
+    )
+
+
+def questions(form: str, seed: int, count: int = 60) -> list[QAItem]:
     """Questions of random words in a form with {thing}, {other} and {number}, each from a document of its own."""
     draw = random.Random(seed)
     return [
-        (form.format(thing=draw.choice(THINGS), other=draw.choice(THINGS), number=draw.randint(11, 99)), f"{seed}-{i}")
+        asked(
+            form.format(thing=draw.choice(THINGS), other=draw.choice(THINGS), number=draw.randint(11, 99)),
+            f"{seed}-{i}",
+        )
         for i in range(count)
     ]
 
@@ -47,9 +57,14 @@ def test_a_form_that_gives_away_is_found_and_said(other: str) -> None:
 
 
 def test_a_document_is_not_known_from_its_other_questions() -> None:
-    false = [(question, f"d{i % 25}") for i, (question, _) in enumerate(questions(FORM, 1))]
-    same = [(question.replace("Where does", "Where does"), source) for question, source in false]
-    assert give_away(false, same)["auc"] == 0.5
+    false = [asked(one.question, f"d{i % 25}") for i, one in enumerate(questions(FORM, 1))]
+    assert give_away(false, false)["auc"] == 0.5
+
+
+def test_a_pair_and_a_document_are_one_group() -> None:
+    items = [asked("q", "a", "1"), asked("q", "b", "1"), asked("q", "b", "2"), asked("q", "c", "2"), asked("q", "d")]
+    groups = linked(items)
+    assert len(set(groups[:4])) == 1 and groups[4] not in groups[:4]
 
 
 def test_too_few_is_said_and_uneven_is_warned_of() -> None:
@@ -58,7 +73,7 @@ def test_too_few_is_said_and_uneven_is_warned_of() -> None:
     (said,) = warnings(found)
     assert "124 questions with a false premise and 0 with a true one" in said
     assert warnings(give_away(questions(FORM, 1, 5), questions(FORM, 2, 5))) == []
-    alone = [(question, "d") for question, _ in questions(FORM, 1)]
+    alone = [asked(one.question, "d") for one in questions(FORM, 1)]
     assert give_away(alone, alone)["why"] == "fewer than 20 documents"
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from stages.lib.chats.false_premises import Premise
 from stages.lib.chats.premise_pairs import Offers, pair_premises
 from stages.lib.chats.qa_items import Change, Kind, QAItem
 from stages.lib.reading.documents import Drop
@@ -16,7 +17,10 @@ def premise(kind: Kind, name: str, show: str) -> QAItem:
 
 
 def offers(kind: Kind, shows: dict[str, list[str]]) -> Offers:
-    return {name: {s: premise(kind, name, s) for s in found} or Drop(name, "none") for name, found in shows.items()}
+    return {
+        name: {show: Premise(premise(kind, name, show), f"{name} is {show}") for show in found} or Drop(name, "none")
+        for name, found in shows.items()
+    }
 
 
 def taken(found: list[QAItem | Drop]) -> Counter[str]:
@@ -71,3 +75,12 @@ def test_the_choice_does_not_depend_on_the_order() -> None:
         found = pair_premises(offers("false_premise", order), offers("true_premise", order), 10, 10)
         outcomes.append([sorted(one.id for one in side if isinstance(one, QAItem)) for side in found])
     assert outcomes[0] == outcomes[1]
+
+
+def test_both_sides_are_asked_about_in_the_same_forms() -> None:
+    shows = {str(i): ["count"] if i % 2 else ["count", "not"] for i in range(60)}
+    for wanted in ((24, 24), (12, 24)):
+        found = pair_premises(offers("false_premise", shows), offers("true_premise", shows), *wanted)
+        forms = [Counter(one.question.split()[0] for one in side if isinstance(one, QAItem)) for side in found]
+        assert {form: count * wanted[1] // wanted[0] for form, count in forms[0].items()} == forms[1]
+        assert len(forms[0]) >= 5

@@ -1,7 +1,7 @@
 import pytest
 
-from stages.lib.answers.refusing import says_not_told
 from stages.lib.chats.refusals import refusal, variant
+from stages.lib.reply_acts.refusing import says_not_told
 
 VARIANTS = """The text does not say {asked}.
 

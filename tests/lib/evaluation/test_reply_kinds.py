@@ -2,8 +2,8 @@
 
 import pytest
 
-from stages.lib.answers.correcting import denies
 from stages.lib.evaluation.reply_kinds import corrects, declines
+from stages.lib.reply_acts.correcting import denies
 
 DEFAULT = {"kind": "false_premise", "change": {"type": "default", "true": "5", "false": "7"}}
 NEGATION = {"kind": "false_premise", "change": {"type": "negation", "true": "is", "false": "is not"}}

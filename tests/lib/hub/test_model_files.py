@@ -1,4 +1,4 @@
-"""Which files of real repositories are fetched; the listings are those of the hub, sizes rounded."""
+"""Which files of a repository are fetched; the listings are written after well-known repositories, not copied."""
 
 import pytest
 

@@ -121,10 +121,10 @@ def test_a_broken_transfer_goes_on_where_it_broke(hub: LocalHub, revision: str, 
 
 @pytest.mark.usefixtures("revision")
 def test_a_server_that_hangs_is_left(hub: LocalHub, tmp_path: Path) -> None:
-    hub.faults.stall["model.safetensors"] = [20]
+    hub.faults.stall["model.safetensors"] = [90]
     before = time.monotonic()
     fetched(locate(hub, tmp_path, HF_HUB_DOWNLOAD_TIMEOUT="1"))
-    assert time.monotonic() - before < 20
+    assert time.monotonic() - before < 90
 
 
 @pytest.mark.usefixtures("revision")
@@ -132,7 +132,7 @@ def test_two_processes_fetch_once(hub: LocalHub, tmp_path: Path) -> None:
     hub.faults.seconds_per_block = 0.05
     both = [start(["-c", LOCATE], tmp_path, environment(hub.url, tmp_path / "home")) for _ in range(2)]
     for process in both:
-        out, error = process.communicate(timeout=120)
+        out, error = process.communicate(timeout=600)
         assert (Path(out.strip()) / "model.safetensors").read_bytes() == WEIGHTS, error
     assert hub.sent["model.safetensors"] == len(WEIGHTS)
 
@@ -171,7 +171,7 @@ def test_a_busy_hub_is_asked_again(hub: LocalHub, revision: str, tmp_path: Path)
 def test_a_killed_process_leaves_what_came_and_the_next_goes_on(hub: LocalHub, revision: str, tmp_path: Path) -> None:
     hub.faults.seconds_per_block = 0.1
     process = start(["-c", LOCATE], tmp_path, environment(hub.url, tmp_path / "home"))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while hub.sent["model.safetensors"] < 8 * BLOCK:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
@@ -197,7 +197,7 @@ def test_ctrl_c_ends_at_once_and_keeps_what_came(hub: LocalHub, revision: str, t
     before = time.monotonic()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
-    assert time.monotonic() - before < 2 and process.returncode
+    assert time.monotonic() - before < 10 and process.returncode
     assert list((tmp_path / "home").rglob("*.part"))
 
 

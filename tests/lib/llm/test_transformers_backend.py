@@ -146,15 +146,37 @@ def test_a_prompt_that_does_not_fit_is_an_error_of_its_own(backend: Transformers
     assert scored[1] == scores(backend, [ScoreRequest(prompt=Prompt(text=TEXTS[0]), choices=("one",))])[0]
 
 
-def test_sliding_windows_are_refused(tiny_directory: Path, tmp_path: Path) -> None:
+def with_config(directory: Path, copy: Path, **values: object) -> TransformersBackend:
+    """A copy of a model whose config.json says something else."""
     import json
     import shutil
 
-    copy = tmp_path / "sliding"
-    shutil.copytree(tiny_directory, copy)
-    config = json.loads((copy / "config.json").read_text())
-    config |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 16}
+    shutil.copytree(directory, copy)
+    config = json.loads((copy / "config.json").read_text()) | values
     (copy / "config.json").write_text(json.dumps(config))
-    backend = TransformersBackend(ModelEntry(source=f"path:{copy}", backend="transformers"))
+    return TransformersBackend(ModelEntry(source=f"path:{copy}", backend="transformers"))
+
+
+def test_a_model_all_of_whose_layers_slide_runs_up_to_its_window(tiny_directory: Path, tmp_path: Path) -> None:
+    mistral = {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}
+    sliding = with_config(tiny_directory, tmp_path / "sliding", sliding_window=200, **mistral)
+    full = with_config(tiny_directory, tmp_path / "full", sliding_window=None, **mistral)
+    asked = requests_for([*TEXTS[:2], "one two three " * 60])
+    found, expected = replies(sliding, asked), replies(full, asked)
+    assert found[:2] == expected[:2]
+    assert "the model takes 200" in found[2].error
+    assert expected[2].finish_reason != "error"
+
+
+def test_sliding_layers_between_others_are_refused(tiny_directory: Path, tmp_path: Path) -> None:
+    backend = with_config(
+        tiny_directory,
+        tmp_path / "mixed",
+        model_type="qwen2",
+        architectures=["Qwen2ForCausalLM"],
+        sliding_window=16,
+        use_sliding_window=True,
+        max_window_layers=1,
+    )
     with pytest.raises(ValueError, match="sliding window 16"):
         replies(backend, requests_for(TEXTS[:1]))

@@ -8,7 +8,7 @@ its features are what refusal_reader.py learns from, so a long sentence is read 
 
 from collections.abc import Iterator
 
-from stages.lib.answers.reply_frames import BEGIN, END, NUMBER, OTHER, Token, frame
+from stages.lib.reply_acts.reply_frames import BEGIN, END, NUMBER, OTHER, Token, frame
 
 Features = dict[str, int]
 
@@ -47,8 +47,8 @@ def _places(tokens: list[Token]) -> Iterator[tuple[int, int, str]]:
             yield i, i, "pronoun"
         if kinds[i + 1] == END and "TELL" in kinds[:i]:
             yield i, i, "ellipsis"  # "... is given, the rate is not"
-        if "BUT" in kinds[i - 1 : i] and "TELL" in kinds[:i]:
-            yield i, i, "but_not"  # "names the set but not its size"
+        if kinds[i - 1] in ("BUT", ",") and "TELL" in kinds[:i]:
+            yield i, i, "but_not"  # "names the set but not its size", "only gives the sum, not the parts"
         yield from _forward(tokens, i)
         if token.word not in _ONLY_FORWARD:
             yield from _backward(kinds, i)

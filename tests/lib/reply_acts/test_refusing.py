@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.lib.answers.refusal_reader import RefusalReader, examples
-from stages.lib.answers.refusing import says_not_told
+from stages.lib.reply_acts.refusal_reader import RefusalReader, examples
+from stages.lib.reply_acts.refusing import says_not_told
 
 LATER = yaml.safe_load(Path("bench/replies.yaml").read_text(encoding="utf-8"))
 

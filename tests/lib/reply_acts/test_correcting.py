@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.lib.answers.correcting import corrects_polarity, corrects_value
-from stages.lib.answers.stated_values import stated_values
+from stages.lib.reply_acts.correcting import corrects_polarity, corrects_value
+from stages.lib.reply_acts.stated_values import stated_values
 
 LATER = yaml.safe_load(Path("bench/replies.yaml").read_text(encoding="utf-8"))
 QUESTION = "What is the parameter r of peft's LoraConfig, which defaults to 16, for?"

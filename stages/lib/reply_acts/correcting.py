@@ -7,8 +7,8 @@ value: there the reply's sentences are compared with the question's in what they
 
 import re
 
-from stages.lib.answers.reply_frames import frame, plain, reply_sentences
-from stages.lib.answers.stated_values import stated_values
+from stages.lib.reply_acts.reply_frames import frame, plain, reply_sentences
+from stages.lib.reply_acts.stated_values import stated_values
 
 _DENIES = re.compile(
     r"^\W*(?:no|nope|nein|non|nee|нет)\b(?! (?:information|mention|need|one|such|reason|doubt)\b)|"

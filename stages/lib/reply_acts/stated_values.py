@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 from typing import NamedTuple
 
-from stages.lib.answers.reply_frames import reply_sentences
+from stages.lib.reply_acts.reply_frames import reply_sentences
 
 _UNSPACED = r"\u3005-\u30ff\u3400-\u9fff"
 _BREAKS = re.compile(

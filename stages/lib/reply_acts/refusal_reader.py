@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from stages.lib.answers.absence import Features, cores
+from stages.lib.reply_acts.absence import Features, cores
 from stages.lib.statistics.drawing import fraction_of
 
 EXAMPLES = Path(__file__).with_name("refusal_examples.yaml")

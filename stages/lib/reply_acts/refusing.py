@@ -12,8 +12,8 @@ What counts, decided once for all stages:
 import re
 
 from stages.lib.answers.likeness import token_f1
-from stages.lib.answers.refusal_reader import reader
-from stages.lib.answers.reply_frames import frame, plain, reply_sentences
+from stages.lib.reply_acts.refusal_reader import reader
+from stages.lib.reply_acts.reply_frames import frame, plain, reply_sentences
 
 REFUSES = 0.5  # probability of a sentence from which it refuses
 SAME_ANSWER = 0.5  # token F1 with the reference from which the rest of a reply is the answer
