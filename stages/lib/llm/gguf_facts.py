@@ -20,7 +20,8 @@ TAKEN_FOR_ENDS = (
     *("<|fim_end|>", "<fim-middle>", "<fim_middle>", "▁<MID>", "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>"),
     *("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>", "<|file_sep|>"),
 )
-NFC = ("qwen2", "qwen35", "command-r")  # names of the splitting rules whose tokenizers bring a text into this form before them
+# Names of the splitting rules whose tokenizers bring a text into this form before them.
+NFC = ("qwen2", "qwen35", "command-r")
 _DATE_OF_TODAY = re.compile(r"""strftime_now\(\s*(?P<quote>["'])(?P<form>[^"']*)(?P=quote)\s*\)""")
 
 
