@@ -58,11 +58,11 @@ def pre_tokenizer_name(content: dict[str, Any]) -> str:
     if regex and not before:
         names = ("gpt-2",)
     elif regex and [(step["type"], step.get("individual_digits")) for step in before] == [("Digits", True)]:
-        names = ("smollm",)
+        names = ("command-r",) if "NFC" in normalizers else ("smollm",)  # two names of one pattern: Cohere's has NFC
     elif not regex and all(_cuts(step) for step in before):
         names = PATTERNS.get(tuple(map(_pattern, before)), ())
     if not names:
-        known = ", ".join(["gpt-2", "smollm", *(name for names in PATTERNS.values() for name in names)])
+        known = ", ".join(["gpt-2", "smollm", "command-r", *(name for names in PATTERNS.values() for name in names)])
         raise ValueError(
             f"tokenizer.json: pre_tokenizer {json.dumps(found)}: no name of llama.cpp's is known for it; known are "
             f"{known} (lib/gguf/pre_tokenizers.py)"

@@ -7,6 +7,7 @@ from typing import Any
 
 from stages.lib.conversations.chat_format import TODAY
 from stages.lib.conversations.markup import Markup
+from stages.lib.replies.thinking import HARMONY
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # gguf.TokenType
 # Texts that llama.cpp takes for ends of turns and the like wherever a vocabulary holds them, also as ordinary tokens:
@@ -19,9 +20,8 @@ TAKEN_FOR_ENDS = (
     *("<|fim_end|>", "<fim-middle>", "<fim_middle>", "▁<MID>", "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>"),
     *("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>", "<|file_sep|>"),
 )
-# Of harmony's control tokens llama.cpp makes some that it reads wherever they stand.
-READ_ANYWHERE = {"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"}
-NFC = ("qwen2", "qwen35")  # names of the splitting rules whose tokenizers bring a text into this form before them
+# Names of the splitting rules whose tokenizers bring a text into this form before them.
+NFC = ("qwen2", "qwen35", "command-r")
 _DATE_OF_TODAY = re.compile(r"""strftime_now\(\s*(?P<quote>["'])(?P<form>[^"']*)(?P=quote)\s*\)""")
 
 
@@ -58,6 +58,7 @@ def read_facts(reader: Any, file: Path) -> GgufFacts:
         raise ValueError(f"{file}: holds no tokens: it is no language model")
     sentencepiece = value("tokenizer.ggml.model", "") == "llama"
     template = str(value("tokenizer.chat_template", ""))
+    harmony = HARMONY[0] in template  # of its control tokens llama.cpp makes some that it reads wherever they stand
     ids: dict[str, int] = {}
     in_text = []
     kinds = types.contents() if types else [NORMAL] * len(tokens.data)
@@ -70,7 +71,7 @@ def read_facts(reader: Any, file: Path) -> GgufFacts:
         # A SentencePiece vocabulary keeps ordinary text like that, too: runs of blanks, Gemma's <table>.
         if text.strip() and (kind != USER_DEFINED or not sentencepiece or text in template):
             ids[text] = number
-            in_text += [text] if kind == USER_DEFINED or text in READ_ANYWHERE else []
+            in_text += [text] if kind == USER_DEFINED or harmony else []
     architecture = value("general.architecture", "")
     return GgufFacts(
         template=template,
