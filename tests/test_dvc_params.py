@@ -122,7 +122,7 @@ def test_a_stage_tracks_the_models_that_it_names_and_no_other(name: str) -> None
 
 
 # Read YAML of their own room, which is no params file: DVC tracks it with the room.
-DATA = {"lib/answers/refusal_reader.py", "lib/answers/reply_frames.py"}
+DATA = {"lib/reply_acts/refusal_reader.py", "lib/reply_acts/reply_frames.py"}
 
 
 def test_params_are_read_by_the_functions_that_announce_it() -> None:
