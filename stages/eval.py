@@ -71,6 +71,7 @@ class Params:
     temperature: float  # 0: greedy
     batch_size: int  # conversations computed together
     dtype: str  # of the weights: float32, bfloat16
+    gpu_layers: int  # of the GGUF file, that a GPU computes, where llama.cpp is built for one; -1: all
     similarity_model: str  # name under models:, whose cosine compares reply and reference
     judge: str  # name under models:; its judge_method says how it judges
     judge_max_new_tokens: int  # of a verdict with its rationale (rating)
@@ -88,8 +89,8 @@ class Params:
             raise ValueError(f"questions: {self.questions} is below {FLOOR}; 0 asks all of the test split")
         if min(self.max_new_tokens, self.batch_size, self.judge_max_new_tokens, self.bootstrap_samples) < 1:
             raise ValueError("max_new_tokens, batch_size, judge_max_new_tokens and bootstrap_samples must be >= 1")
-        if self.temperature < 0 or self.judge_margin < 0:
-            raise ValueError("temperature and judge_margin must not be negative")
+        if min(self.temperature, self.judge_margin, self.gpu_layers + 1) < 0:
+            raise ValueError("temperature and judge_margin must not be negative, gpu_layers not below -1")
         if self.forgetting_texts < 2 or self.forgetting_tokens < 2:
             raise ValueError("forgetting_texts and forgetting_tokens must be >= 2")
         self.general_text()
@@ -101,7 +102,7 @@ class Params:
     @property
     def asking(self) -> Asking:
         """How each system is asked."""
-        names = ("max_new_tokens", "temperature", "seed", "batch_size", "dtype")
+        names = ("max_new_tokens", "temperature", "seed", "batch_size", "dtype", "gpu_layers")
         return Asking(**{name: getattr(self, name) for name in names})
 
 

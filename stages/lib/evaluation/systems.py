@@ -33,6 +33,7 @@ class Asking:
     seed: int  # conversation i is sampled with seed + i
     batch_size: int
     dtype: str  # of the weights of base and adapters
+    gpu_layers: int = 0  # of a GGUF file, that a GPU computes; -1: all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,14 @@ def ask_gguf(
     ]
     context = min(gguf_context(file), max(LEAST_CONTEXT, longest + asking.max_new_tokens + SPARE))
     # One at a time: what llama.cpp computes together depends on the clock, and with it the last digits and the replies.
-    entry = ModelEntry(source=f"path:{file}", backend="llama_cpp", context=context, concurrency=1, thinking=thinking)
+    entry = ModelEntry(
+        source=f"path:{file}",
+        backend="llama_cpp",
+        context=context,
+        concurrency=1,
+        thinking=thinking,
+        gpu_layers=asking.gpu_layers,
+    )
     with open_model(entry) as model:
         found = model.generate(requests)
     for i, reply in enumerate(found):
