@@ -223,7 +223,7 @@ def test_a_question_that_some_system_cannot_read_is_dropped_before_all_are_asked
     write_params(systems=["base", "gguf"], questions=0)
     asked: list[int] = []
 
-    def answered(file: Path, conversations: Any, asking: Any, longest: int) -> Answers:
+    def answered(file: Path, conversations: Any, asking: Any, longest: int, thinking: bool) -> Answers:
         asked.append(longest)
         reply = ConversationReply(text="a reply", tokens=2, finished=True)
         return Answers(replies=[reply for _ in conversations], losses=None)
