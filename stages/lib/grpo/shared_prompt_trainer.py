@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from trl import GRPOTrainer
 
+from stages.lib.adapters.fused_loss import has_fused_loss
 from stages.lib.decoding import grouped_attention
 from stages.lib.grpo.rollouts import sample_replies
 from stages.lib.grpo.temporary_merge import MergedLayers
@@ -86,7 +87,7 @@ class SharedPromptTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
             and input_ids.shape[1] - logits_to_keep > 1
         )
         special = compute_aux_loss or any(value is not None for value in multimodal.values())
-        if special or (not shares and input_ids.is_cuda):
+        if special or (not shares and has_fused_loss(input_ids)):
             result: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
                 model,
                 input_ids,
@@ -137,7 +138,7 @@ class SharedPromptTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
             "past_key_values": cache,
         }
         replies, scored = ids[:, -length:], mask[:, -length:] == 1
-        if ids.is_cuda:
+        if has_fused_loss(ids):
             outputs = model(**inputs, shift_labels=replies.masked_fill(~scored, -100), fused_lm_head=True)
             log_probs, entropies = outputs.log_probs, outputs.entropy
         else:

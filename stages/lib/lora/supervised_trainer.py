@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 from trl import SFTTrainer
 
+from stages.lib.adapters.fused_loss import has_fused_loss
 from stages.lib.lora.supervised_logits import token_losses
 
 
@@ -20,7 +21,7 @@ class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
     ) -> Any:
         """The mean loss of the learned tokens; of the whole step's, where `num_items_in_batch` counts them."""
         labels: Tensor = inputs["labels"]
-        if labels.device.type != "cpu" or return_outputs:
+        if has_fused_loss(labels) or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         others = {name: tensor for name, tensor in inputs.items() if name != "labels"}
         losses, _ = token_losses(model, others, labels)
