@@ -1,4 +1,5 @@
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_what_decides_a_vector_is_in_its_key(monkeypatch: pytest.MonkeyPatch) ->
     ledger = Ledger(cache_dir() / LEDGER_FILE)
     seen = [Embedder("a", entry, ledger).encode_documents(TEXTS)]
     for key, value in changed.items():
-        other = ModelEntry(**{**vars(entry), key: value})
+        other = replace(entry, **{key: value})
         embedder = Embedder("a", other, ledger)
         seen.append(embedder.encode_documents(TEXTS))
         assert embedder.computed == 3, key

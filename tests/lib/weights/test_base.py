@@ -138,7 +138,7 @@ def test_a_tokenizer_of_foreign_code_alone_is_refused(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("beside", [False, True], ids=["adapter_alone", "with_the_bases_matrices"])
 def test_a_published_adapter_on_embeddings_loads_and_runs_as_it_was(
-    adapter: Path, modules: list[str], beside: bool
+    adapter: Path, tmp_path: Path, modules: list[str], beside: bool
 ) -> None:
     """Tied ones; peft writes the base's matrices beside the adapter where it is not told otherwise."""
     import torch
@@ -151,9 +151,8 @@ def test_a_published_adapter_on_embeddings_loads_and_runs_as_it_was(
     tokens = torch.arange(40)[None]
     with torch.no_grad():
         expected = tuned(tokens).logits
-    publish(adapter, tuned, tokenizer, facts(), "# card")
-    if beside:
-        tuned.save_pretrained(adapter, save_embedding_layers=True)
+    tuned.save_pretrained(tmp_path / "checkpoint", save_embedding_layers=beside)
+    publish(adapter, tmp_path / "checkpoint", tokenizer, facts(), "# card")
     loaded, _ = load_adapter("first", load_model_entry("first"), adapter)
     with torch.no_grad():
         assert torch.equal(loaded(tokens).logits, expected)
