@@ -53,10 +53,10 @@ def with_adapter(name: str) -> tuple[Any, Any]:
     model, _ = load_base(entry)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # peft's on tied embeddings
+        torch.manual_seed(1)  # the gate loads the run anew, and has to find the same one
         tuned = get_peft_model(
             model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "embed_tokens"])
         )
-        torch.manual_seed(1)
         for key, parameter in tuned.named_parameters():
             if "lora_B" in key or "lora_embedding_A" in key:
                 parameter.data.normal_(std=0.05)
