@@ -33,7 +33,7 @@ PROMPTS = {
     "reasoning_prompt": "Text:\n{context}\n\nQuestion: {question}\nReason, then #####, then the answer.",
     "closed_book_reasoning_prompt": "Question: {question}\nReason, then #####, then the answer.",
     "evidence_reasoning": '{asked} The text says: "{evidence}"',
-    "refusal_answers": "The text does not say {asked}.\nIt does not tell {asked}.",
+    "refusal_answers": "The text does not say {asked}.\nThe text does not tell {asked}.",
     "correction_answers": 'No. {denial} The text says: "{evidence}"',
     "confirmation_answers": 'The text says: "{evidence}"',
     "unanswerable_question_prompt": "Unanswerable. {context} {question}",
