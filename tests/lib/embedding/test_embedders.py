@@ -1,6 +1,7 @@
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_an_edited_text_costs_that_text_and_gives_what_a_run_from_scratch_gives(
 
 def test_what_decides_a_vector_is_in_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = load_model_entry("minilm-l6")
-    changed = {"max_length": 8, "pooling": "last_token", "dtype": "bfloat16"}
+    changed: dict[str, Any] = {"max_length": 8, "pooling": "last_token", "dtype": "bfloat16"}
     ledger = Ledger(cache_dir() / LEDGER_FILE)
     seen = [Embedder("a", entry, ledger).encode_documents(TEXTS)]
     for key, value in changed.items():
