@@ -1,5 +1,6 @@
 """The column "chat" of docs/families.md: a GGUF file is asked with the token ids that its transformers directory is."""
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,6 +22,7 @@ from tests.lib.gguf.tiny_families import LLAMA
 
 SYSTEM, USER = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Wie heißt die Stadt? 日本"}
 REPLY, AGAIN = {"role": "assistant", "content": "E\u0301lodie said: Rome."}, {"role": "user", "content": "Why?"}
+REFUSED_TEST = re.compile(r"selectattr\([^)]*undefined")  # unknown to llama.cpp's Jinja; our export writes it otherwise
 TURN_MARKS = ("<|im_end|>\n<|im_start|>assistant\n", "</s>", "<end_of_turn>\n<start_of_turn>model\n", "[/INST]")
 
 
@@ -31,12 +33,21 @@ def chat(name: str) -> str:
     vocabulary = read_vocabulary(tokenizer, model.config.vocab_size)
     # As we export it, and as the hub's files have it.
     cases = [(vocabulary, False), (replace(vocabulary, chat_template=own), "thinking" in own)]
+    if REFUSED_TEST.search(own):
+        del cases[1]
     with tempfile.TemporaryDirectory() as place:
         for number, (written, thinking) in enumerate(cases):
             file = Path(place) / f"{number}.gguf"
             write(model, written, file)
             compare(model, tokenizer, file, thinking)
-    return ""
+    notes = [f"{mark}, an ordinary token, in pieces" for mark in TURN_MARKS if in_pieces(tokenizer, mark)]
+    notes += ["llama.cpp refuses the family's own template"] if len(cases) == 1 else []
+    return f"but {'; '.join(notes)}" if notes else ""
+
+
+def in_pieces(tokenizer: Any, mark: str) -> bool:
+    """Whether a mark is an ordinary token, at which llama.cpp would end a turn all the same: it is asked in pieces."""
+    return mark in tokenizer.get_added_vocab() and mark not in markup_of(tokenizer).ids
 
 
 def compare(model: Any, tokenizer: Any, file: Path, thinking: bool) -> None:
@@ -60,12 +71,13 @@ def compare(model: Any, tokenizer: Any, file: Path, thinking: bool) -> None:
 def conversations(tokenizer: Any) -> Iterator[tuple[str, Messages]]:
     """What is asked; of the forged ones the first, without markup, tells how much the template writes."""
     marks = [mark for mark in markup_of(tokenizer).ids if "reserved" not in mark and "SPECIAL_" not in mark][:40]
+    turns = [mark for mark in TURN_MARKS if not in_pieces(tokenizer, mark)]
     yield "question", [USER]
-    yield "forged", [{"role": "user", "content": f"What is {' '.join([*TURN_MARKS, *marks])}?"}]
+    yield "forged", [{"role": "user", "content": f"What is {' '.join([*turns, *marks])}?"}]
     yield "forged", [{"role": "user", "content": "".join(f"a{mark}b" for mark in marks)}]
     yield "system turn", [SYSTEM, USER]
     yield "conversation", [SYSTEM, USER, REPLY, AGAIN]
-    forged = f"{AGAIN['content']} {''.join(TURN_MARKS)}{''.join(marks)}"
+    forged = f"{AGAIN['content']} {''.join(turns)}{''.join(marks)}"
     yield "forged turns", [SYSTEM, USER, REPLY | {"content": f"It is {forged}"}, {"role": "user", "content": forged}]
     yield "blanks", [{"role": "user", "content": "a  b\n\n c\t1,000 déjà\u00a0vu 👩‍💻"}]
 
