@@ -22,13 +22,13 @@ from stages.lib.gguf import memory
 from stages.lib.gguf.gate_texts import read_held_out
 from stages.lib.gguf.layouts import Layout, make_layout
 from stages.lib.gguf.llama_runtime import check_installed
-from stages.lib.gguf.merging import Merged, Source, adapter_source, base_source, directory_source, free_memory, merge
+from stages.lib.gguf.merging import Merged, Source, adapter_source, base_source, directory_source, merge
 from stages.lib.gguf.modelfile import make_modelfile
 from stages.lib.gguf.quantization import FileType
 from stages.lib.gguf.release_gate import Thresholds, closeness, keep_log_probs, kept_log_probs, make_windows
 from stages.lib.gguf.trials import Gate, try_type
 from stages.lib.gguf.vocabulary import Vocabulary, read_vocabulary
-from stages.lib.weights.base import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_adapter, end_tokens
+from stages.lib.weights.base import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_adapter, end_tokens, free_memory
 from stages.lib.weights.free_memory import available_bytes
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import Dtype, load_model_entry

@@ -4,7 +4,6 @@ Whoever asks loads it anew, so that one model is held at a time: the file is com
 which merging ends.
 """
 
-import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,15 +87,6 @@ def merge(model: Any) -> Merged:
     tied = embedding.weight is head.weight
     merged.config.get_text_config().tie_word_embeddings = merged.config.tie_word_embeddings = tied
     return Merged(merged, count, untied=was_tied and not tied)
-
-
-def free_memory() -> None:
-    """Gives the memory of models that are no longer named back, the GPU's included."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _untie(base: Any) -> None:

@@ -10,7 +10,7 @@ from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.gguf.gate_texts import HeldOut
 from stages.lib.gguf.layouts import Layout
 from stages.lib.gguf.llama_runtime import LlamaRuntime
-from stages.lib.gguf.merging import Merged, Source, free_memory, merge
+from stages.lib.gguf.merging import Merged, Source, merge
 from stages.lib.gguf.quantization import FileType
 from stages.lib.gguf.release_gate import (
     Thresholds,
@@ -24,6 +24,7 @@ from stages.lib.gguf.release_gate import (
 from stages.lib.gguf.tensors import load_tensors
 from stages.lib.gguf.vocabulary import Vocabulary
 from stages.lib.gguf.writing import write_gguf
+from stages.lib.weights.base import free_memory
 
 ROOM = 8  # tokens of llama.cpp's context beyond the longest conversation
 
