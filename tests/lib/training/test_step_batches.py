@@ -13,11 +13,11 @@ from stages.lib.training.step_batches import MicroBatch, one_step_ahead
 from tests.lib.training.training_setup import CONFIG, Counting, settings, training
 
 
-class Waits(TorchDispatchMode):
+class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what has the host wait for the device: `.item()`, `float`, `bool`, `nonzero`, but not `.tolist()`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
