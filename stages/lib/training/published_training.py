@@ -82,7 +82,8 @@ def train_and_publish(
     resumed = training.step
     if world.main:
         again = f", goes on from step {resumed}" if resumed else ""
-        print(f"{name}: {about}, {training.sequences} sequences per step, {training.precision}{again}", flush=True)
+        precision = training.precision + training.precision_why
+        print(f"{name}: {about}, {training.sequences} sequences per step, {precision}{again}", flush=True)
     curve = Curve(directory / "curve.csv", resumed) if world.main else None
     # What trackers are told, the main process tells.
     told = asdict(params) | dict(training.decisive)

@@ -82,6 +82,7 @@ class Training:
             check_shapes(weights, {name: tuple(t.shape) for name, t in model.state_dict().items()}, last / WEIGHTS)
             model.load_state_dict(weights)
         model.to(world.device)
+        self.precision_why = ""  # what `auto` saw here
         self.precision: Precision = state["precision"] if state else self._precision()
         self.runner: nn.Module = spread(model, params, self.precision, world)
         self.optimizers = build_optimizers(model, params)
@@ -201,9 +202,10 @@ class Training:
     def _precision(self) -> Precision:
         if self.params.precision != "auto":
             return self.params.precision
-        faster = faster_precision(self.model, min(4, self.params.micro_batch), self.world.device)
+        found = faster_precision(self.model, min(4, self.params.micro_batch), self.world.device)
         # One slower process would wait for all others anyway, and they must agree.
-        (slower,) = self.world.total([float(faster == "float32")])
+        (slower,) = self.world.total([float(found.precision == "float32")])
+        self.precision_why = f" (auto: {found.why})"
         return "float32" if slower else "bfloat16"
 
     def _save(self, best: bool) -> None:
