@@ -234,13 +234,13 @@ def measure(size: Size, repeats: int, steps: int, precision: Precision, names: l
         print(f"\n{size}, {precision}, {torch.get_num_threads()} threads, matmul peak {peak / 1e9:.0f} GFLOP/s")
         print("| engine | tokens/s | share of matmul peak | x nanoGPT | x Trainer |\n|---|---|---|---|---|")
         for name in engines:
-            rate = statistics.median(rates[name])
+            reached = statistics.median(rates[name])
             ratios = []
             for peer in ("nanoGPT", "Trainer"):
                 pairs = zip(runs[name], runs[peer], strict=True) if peer in runs else ()
                 ratio = [mine / theirs for mine, theirs in pairs]
                 ratios.append(f"{statistics.median(ratio):.2f}" if ratio else "")
-            print(f"| {name} | {rate:,.0f} | {rate * flops / peak:.0%} | {ratios[0]} | {ratios[1]} |", flush=True)
+            print(f"| {name} | {reached:,.0f} | {reached * flops / peak:.0%} | {ratios[0]} | {ratios[1]} |", flush=True)
 
 
 def main() -> None:
