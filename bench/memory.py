@@ -4,8 +4,8 @@ Run: python -m bench.memory [--seconds 60] [--shapes wide long gpt2] [--no-compi
 
 Prints what the matmul peak and `precision: auto` found, and how long they took; then a markdown table. Each case takes
 three steps of our own `Training` on random tokens, from random weights. On a GPU the measured figure is
-`torch.cuda.max_memory_allocated`; on a CPU it is the growth of the process's resident memory, which has 200 to 400 MB of
-libraries' own in it. Cases that would begin after `--seconds` are left out and named: compiled ones come last.
+`torch.cuda.max_memory_allocated`; on a CPU it is the growth of the process's resident memory, with 200 to 400 MB of
+the libraries' own. Cases that would begin after `--seconds` are left out and named: compiled ones come last.
 """
 
 import argparse
