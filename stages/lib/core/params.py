@@ -22,7 +22,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-
 T = TypeVar("T")
 
 PARAMS_FILE = Path("params.yaml")
