@@ -30,7 +30,7 @@ from stages.lib.shards.reading import open_shards, read_manifest
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.training.distributed import World
 from stages.lib.training.loader import Windows
-from stages.lib.training.memory import PretrainingLoad, check_memory
+from stages.lib.training.memory import TrainingLoad, check_memory
 from stages.lib.training.precision import Precision
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
 from stages.lib.training.speed import Meter, Speed
@@ -188,7 +188,7 @@ def check_card(params: Params, config: GPTConfig, world: World, precision: Preci
     """Raises `ValueError` that says what to lower when the training does not fit into this process's GPU."""
     if world.device.type == "cuda":
         properties = torch.cuda.get_device_properties(world.device)
-        load = PretrainingLoad(
+        load = TrainingLoad(
             config=config,
             micro_batch=params.micro_batch,
             precision=precision,

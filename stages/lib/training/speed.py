@@ -7,6 +7,7 @@ from functools import cache, partial
 from time import perf_counter
 
 import numpy as np
+from torch import Tensor
 
 from stages.lib.gpt.model import GPT
 from stages.lib.tokens.targets import IGNORED
@@ -62,13 +63,13 @@ class Meter:
         """Measures what this machine's matrix products reach; about a second, once a process."""
         self.peak = matmul_peak(precision, self.world.device)
 
-    def count(self, targets: np.ndarray) -> None:
-        """Takes note of a micro-batch that is computed; its targets, int64 (B, T), on the CPU.
+    def count(self, targets: np.ndarray | Tensor) -> None:
+        """Takes note of a micro-batch that is computed, by its targets, int64 (B, T), on the CPU.
 
         A row's tokens are those up to its last target: what lies behind is padding.
         """
         batch, width = targets.shape
-        learned = targets != IGNORED
+        learned = np.asarray(targets) != IGNORED
         tokens = int(np.where(learned.any(1), width - learned[:, ::-1].argmax(1), 0).sum())
         self._counts += (tokens, batch * width, batch * width * self._flops(width))
 
