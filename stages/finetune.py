@@ -202,6 +202,7 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         watch,
         about=f"{train.per_epoch:,} examples, {validation.per_epoch:,} held out",
         published=Published(curve=CURVE, picture=OUTPUT_DIR / "curve.png", checkpoints={"best": MODEL_DIR}),
+        width=max(train.widest, validation.widest),
     )
     if finished is None:
         return {}
