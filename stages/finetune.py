@@ -226,6 +226,7 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             "train": train.per_epoch,
             "held_out": validation.per_epoch,
             "steps": training.step,
+            "precision": training.precision,
             "epochs": training.step * training.sequences / train.per_epoch,
             "best_step": training.best[1],
             "held_out_losses": losses,

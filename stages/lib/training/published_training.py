@@ -92,7 +92,7 @@ def train_and_publish(
         print(f"{name}: {about}, {training.sequences} sequences per step, {precision}{again}", flush=True)
     curve = Curve(directory / "curve.csv", resumed) if world.main else None
     # What trackers are told, the main process tells.
-    told = asdict(params) | dict(training.decisive)
+    told = asdict(params) | dict(training.decisive) | {"precision": training.precision}  # `auto` has been decided
     trackers = open_trackers(params.trackers if curve else [], directory, told, curve.points if curve else [])
 
     def log(step: int, row: Mapping[str, float]) -> None:
