@@ -30,8 +30,6 @@ from stages.lib.shards.reading import open_shards, read_manifest
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.training.distributed import World
 from stages.lib.training.loader import Windows
-from stages.lib.training.memory import TrainingLoad, check_memory
-from stages.lib.training.precision import Precision
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
 from stages.lib.training.speed import Meter, Speed
 from stages.lib.training.training import Training
@@ -184,21 +182,6 @@ def begin(params: Params, data: Data, world: World) -> Training:
     return Training(model, params.training(), world, store, facts, decisive=decisive, val_sequences=data.val_sequences)
 
 
-def check_card(params: Params, config: GPTConfig, world: World, precision: Precision) -> None:
-    """Raises `ValueError` that says what to lower when the training does not fit into this process's GPU."""
-    if world.device.type == "cuda":
-        properties = torch.cuda.get_device_properties(world.device)
-        load = TrainingLoad(
-            config=config,
-            micro_batch=params.micro_batch,
-            precision=precision,
-            optimizer=params.optimizer,
-            processes=world.size,
-            parallel=params.parallel,
-        )
-        check_memory(load, properties.total_memory, properties.name)
-
-
 def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     """Trains, publishes the checkpoints and the curve (main process); returns the metrics and the clock's figures.
 
@@ -212,7 +195,6 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
 
     training = begin(params, data, world)
     model = training.model
-    check_card(params, model.config, world, training.precision)
 
     def hellaswag_at(step: int) -> dict[str, float]:
         if not items or not params.hellaswag_every or step % params.hellaswag_every:
@@ -246,6 +228,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         {
             "weights": model.n_params,
             "steps": training.step,
+            "precision": training.precision,
             "tokens_seen": training.step * params.batch_tokens,
             "epochs": training.step * training.sequences / data.train.per_epoch,
             "train_loss": finished.train_loss,
