@@ -120,7 +120,7 @@ def ours(size: Size, data: Path, precision: Precision, place: Path, compiled: bo
     batches = RandomWindows(data, size.context)
 
     def step() -> None:
-        training.train_step(batches, 1e-3)
+        training.train_step(training.parts(batches, training.step), 1e-3)
         training.step += 1
 
     return lambda steps: timed(step, steps)
