@@ -274,8 +274,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         | ({"hellaswag": hellaswag} if hellaswag else {}),
         headline,
     )
-    error = "" if whole.standard_error is None else f" +- {whole.standard_error:.4f}"
-    made = f"{model.n_params:,} weights, validation loss {whole.loss:.4f}{error} nats per token at step {step},"
+    made = f"{model.n_params:,} weights, validation loss {whole} nats per token at step {step},"
     print(ending("pretrain", all_kept(data.train.shards.tokens), "tokens", made, MODELS_DIR))
     return finished.figures
 

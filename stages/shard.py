@@ -8,11 +8,10 @@ import json
 import os
 import resource
 import shutil
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from tqdm import tqdm
 
@@ -26,12 +25,12 @@ from stages.lib.corpus.sources import DocumentSource, Work, hub_commits, parse_s
 from stages.lib.instructions.examples import KINDS, Example, InstructionSource
 from stages.lib.instructions.examples import parse_source as parse_instructions
 from stages.lib.instructions.examples import read_source as read_instructions
-from stages.lib.reading.documents import Document, DocumentOrDrop, Drop, duplicate_key
-from stages.lib.reading.drop_advice import dropped_text
-from stages.lib.shards.reading import FORMAT, MANIFEST, MAX_VOCABULARY, SPLITS, ShardSplit, manifest
+from stages.lib.reading.documents import Document, DocumentOrDrop, Drop
+from stages.lib.shards.reading import FORMAT, MANIFEST, MAX_VOCABULARY, SPLITS, manifest
 from stages.lib.shards.shard_state import ShardState, source_identity
+from stages.lib.shards.sorting import Item, Tally, check_splits, sort_documents
 from stages.lib.shards.source_names import SourceNames, source_names
-from stages.lib.shards.splitting import SplitBy, make_splitting, why_not_by_documents
+from stages.lib.shards.splitting import SplitBy, why_not_by_documents
 from stages.lib.shards.writing import Sorted, SplitWriter, tokenize
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 
@@ -75,54 +74,6 @@ class Params:
         ]
 
 
-@dataclass
-class Tally:
-    """What a run counts, for the metrics."""
-
-    by: SplitBy  # how documents are split
-    documents: int = 0  # that came in
-    kept: int = 0
-    cut: int = 0  # of those kept: in both splits
-    dropped: Counter[str] = field(default_factory=Counter)  # by reason
-    parts: Counter[ShardSplit] = field(default_factory=Counter)  # documents, or parts of them, by split
-    characters: Counter[ShardSplit] = field(default_factory=Counter)  # by split
-    by_source: Counter[tuple[int, ShardSplit]] = field(default_factory=Counter)  # parts, by number of their source
-
-
-class Item(NamedTuple):
-    """What a source gave, the number of its name, and whether it is one thing that is not to be cut (an example)."""
-
-    content: DocumentOrDrop
-    source: int
-    whole: bool
-
-
-def sort_documents(items: Iterator[Item], val_fraction: float, tally: Tally) -> Iterator[Sorted | Drop]:
-    """Every document, or part of one, in its split, or the drop that a text which came before is; counts them."""
-    seen: set[bytes] = set()
-    splitting = make_splitting(tally.by, val_fraction)
-    for item, source, whole in items:
-        tally.documents += 1
-        drop = item
-        if isinstance(item, Document):
-            key = duplicate_key(item.text)
-            if key not in seen:
-                seen.add(key)
-                parts = splitting.parts(item.text, key, whole)
-                tally.kept += 1
-                tally.cut += len(parts) > 1
-                for split, text in parts:
-                    yield Sorted(split, tally.parts[split], text, source)
-                    tally.parts[split] += 1
-                    tally.characters[split] += len(text)
-                    tally.by_source[source, split] += 1
-                continue
-            drop = Drop(item.source, "duplicate_document", f"the text came before ({key.hex()[:12]})")
-        assert isinstance(drop, Drop)
-        tally.dropped[drop.reason] += 1
-        yield drop
-
-
 def summary(tally: Tally, content: Record) -> dict[str, Any]:
     """The metrics: documents in = kept + dropped by reason, how they are split, and what each split holds."""
     tokens = {split: content["splits"][split]["tokens"] for split in SPLITS}
@@ -164,24 +115,6 @@ def check_tokenizer(tokenizer: Tokenizer) -> None:
             f"tokenizer {tokenizer.name!r} has {tokenizer.vocab_size} ids; shards are uint16 and hold ids below "
             f"{MAX_VOCABULARY}: choose a smaller vocabulary"
         )
-
-
-def check_splits(tally: Tally, params: Params) -> None:
-    """Raises `ValueError` that says what was dropped and what to change when a split got nothing."""
-    lost = f"{tally.documents:,} came in; dropped: {dropped_text(tally.dropped)}"
-    if not tally.kept:
-        raise ValueError(f"no document is left ({lost})")
-    for split in SPLITS:
-        if tally.parts[split]:
-            continue
-        kept = "the only document is not" if tally.kept == 1 else f"none of the {tally.kept:,} documents is"
-        other = f"{'raise' if split == 'val' else 'lower'} val_fraction ({params.val_fraction})"
-        match tally.by:
-            case "documents":
-                advice = f"set split: tokens, which takes the end of every document for validation, or {other}"
-            case "tokens":
-                advice = f"they are too few and too short to be cut: {other}"
-        raise ValueError(f"{kept} in the split {split!r} ({lost}): {advice}, or give more text")
 
 
 def read_all(params: Params, names: SourceNames) -> Iterator[Item]:
@@ -266,7 +199,7 @@ def split_and_make(
                 print(f"shard: {reason}: split by tokens, the tail of every document is for validation", flush=True)
                 continue
         break
-    check_splits(tally, params)
+    check_splits(tally, params.val_fraction)
     return tally, made
 
 
@@ -312,8 +245,9 @@ def main() -> None:
         tokens_per_second=round(made / watch.parts["tokenize"], 1),
         worker_memory_mb=round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3, 1),
     )
-    split = " and ".join(f"{results[split]['tokens']:,} {split}" for split in SPLITS)
-    print(ending("shard", results["documents"], "documents", f"split by {tally.by}, {split} tokens", OUTPUT_DIR))
+    tokens = " and ".join(f"{results[split]['tokens']:,} {split}" for split in SPLITS)
+    made_of = f"split by {tally.by}: {tokens} tokens ({results['split']['val_share']:.1%} for validation)"
+    print(ending("shard", results["documents"], "documents", made_of, OUTPUT_DIR))
 
 
 if __name__ == "__main__":

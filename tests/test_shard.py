@@ -260,7 +260,7 @@ def test_another_text_or_setting_starts_anew(project: Path, monkeypatch: pytest.
 
 
 def test_an_empty_corpus_and_empty_splits(project: Path) -> None:
-    for split, advice in (("documents", "set split: tokens, .* or"), ("auto", "too short to be cut:")):
+    for split, advice in (("documents", "set split: tokens, .* or"), ("auto", "both sides 100 characters are cut:")):
         with pytest.raises(
             ValueError, match=rf"none of the 300 documents .* split 'val' .* {advice} raise val_fraction"
         ):

@@ -22,7 +22,7 @@ from stages.lib.training.held_out import HeldOut
 from stages.lib.training.precision import Precision, in_bfloat16
 
 LEAST_DOCUMENTS = 10  # clusters; of fewer a variance says little
-_HEAD_ROWS = 4_096  # logits computed at once
+_HEAD_ROWS = 1_024  # logits computed at once
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -58,6 +58,11 @@ class MeanLoss:
     over: Literal["documents", "windows"]  # the clusters
     tokens: int  # targets
     documents: int
+
+    def __str__(self) -> str:
+        if self.standard_error is None:
+            return f"{self.loss:.4f}"
+        return f"{self.loss:.4f} +- {self.standard_error:.4f} (standard error over {self.over})"
 
     def as_record(self) -> dict[str, Any]:
         """For the metrics."""
@@ -130,5 +135,5 @@ def _losses(
                 torch.split(hidden, _HEAD_ROWS), torch.split(wanted.flatten(), _HEAD_ROWS), strict=True
             )
         ]
-    found: np.ndarray = torch.cat(parts).double().cpu().numpy().reshape(targets.shape)
+    found: np.ndarray = torch.cat(parts).cpu().numpy().astype(np.float64).reshape(targets.shape)
     return found
