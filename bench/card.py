@@ -13,8 +13,9 @@ import json
 import statistics
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from profiles import overlay
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.training.distributed import World
-from stages.lib.training.matmul import seconds_of_matmul
+from stages.lib.training.precision import matmul_peak
 from stages.lib.training.training import Training
 from stages.lib.training.training_params import TrainingParams
 from tests.params_of import section
@@ -55,7 +56,7 @@ class Windows:
         return rows[:, :-1], rows[:, 1:]
 
 
-def pretraining(profile: str, changes: Mapping[str, Any], steps: int) -> tuple[GPTConfig, TrainingParams]:
+def pretraining(profile: str, changes: dict[str, Any], steps: int) -> tuple[GPTConfig, TrainingParams]:
     """The profile's model (GPT-2's vocabulary, padded) and loop, some values changed."""
     own = overlay.read_profile(profile).get("pretrain", {})
     values = section("pretrain", **own) | {"steps": steps, "processes": 1, "log_every": 1, "trackers": []} | changes
@@ -68,14 +69,14 @@ def pretraining(profile: str, changes: Mapping[str, Any], steps: int) -> tuple[G
 
 def kinds_of_kernels(profiler: torch.profiler.profile) -> dict[str, float]:
     """Milliseconds on the device by kind; what is no kernel of a known kind is `other`, with its largest names."""
-    found: Counter[str] = Counter()
+    found: dict[str, float] = defaultdict(float)
     for event in profiler.key_averages():
         milliseconds = event.self_device_time_total / 1e3
-        if event.device_type != torch.autograd.DeviceType.CUDA or not milliseconds:
+        if event.device_type.name != "CUDA" or not milliseconds:
             continue
         kind = next((kind for kind, parts in KINDS.items() if any(part in event.key for part in parts)), "other")
-        found[kind] += milliseconds  # type: ignore[assignment]
-    return {kind: round(value, 2) for kind, value in found.most_common()}
+        found[kind] += milliseconds
+    return {kind: round(found[kind], 2) for kind in sorted(found, key=lambda kind: -found[kind])}
 
 
 def main() -> None:
@@ -119,9 +120,9 @@ def main() -> None:
         training = Training(model, params, World(0, 1, device), store, facts)
         begun = time.perf_counter()
         training.run(Windows(tokens, config.context), lambda: 0.0, None, log, "bench")
-    seconds = [after - before for before, after in zip(ends, ends[1:], strict=False)][WARM_UP:]
+    seconds = [after - before for before, after in pairwise(ends)][WARM_UP:]
     second = statistics.median(seconds)
-    peak = 2 * 8192**3 / seconds_of_matmul(8192, 8192, 8192, torch.bfloat16, device) if device.type == "cuda" else 0.0
+    peak = matmul_peak("bfloat16", device) if device.type == "cuda" else 0.0
     print(
         json.dumps(
             {

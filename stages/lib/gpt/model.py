@@ -304,13 +304,14 @@ class GPT(nn.Module):
         """Weights (with `tied`, the output layer has none of its own)."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def matmul_flops(self, tokens: int) -> float:
+    def matmul_flops(self, tokens: int, width: int | None = None) -> float:
         """Floating-point operations of the matrix products of one training step over `tokens` tokens.
 
         Forward and backward: 6 a weight and token, and 12 n_layer C T for attention (PaLM, appendix B, full T x T).
+        `width` is T, the tokens of a row; None: the whole context.
         """
         config = self.config
         matrices = sum(p.numel() for n, p in self.named_parameters() if p.dim() == 2 and "positions" not in n)
         if not config.tied:
             matrices -= self.embedding.weight.numel()  # looked up, not multiplied
-        return (6.0 * matrices + 12.0 * config.n_layer * config.d_model * config.context) * tokens
+        return (6.0 * matrices + 12.0 * config.n_layer * config.d_model * (width or config.context)) * tokens

@@ -7,9 +7,8 @@ of (seed, s). Pretraining and finetuning differ only in the `Batches` they bring
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from time import perf_counter
 from typing import Any, NoReturn
 
 import numpy as np
@@ -38,32 +37,13 @@ from stages.lib.training.optimizer import (
     restore_moments,
     set_learning_rate,
 )
-from stages.lib.training.precision import Precision, faster_precision, matmul_peak
+from stages.lib.training.precision import Precision, faster_precision
+from stages.lib.training.speed import Meter, Speed
 from stages.lib.training.step_batches import MicroBatch, micro_batches, one_step_ahead
 from stages.lib.training.training_params import TrainingParams
 from stages.lib.training.validation_loss import Batches, batch_loss, mean_loss
 
 Log = Callable[[int, Mapping[str, float]], None]  # told of every logged step: its number and values
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What the clock said of the steps of this process's run."""
-
-    tokens: int  # trained on
-    seconds: float  # in training steps, validation and checkpoints not counted
-    flops: float  # of matrix products, all processes
-    peak: float  # floating-point operations a second of a large matrix product here, all processes
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Over the whole run."""
-        return self.tokens / self.seconds if self.seconds else 0.0
-
-    @property
-    def matmul_share(self) -> float:
-        """Share of the measured peak rate, 0..1."""
-        return self.flops / self.seconds / self.peak if self.seconds else 0.0
 
 
 class Training:
@@ -104,9 +84,11 @@ class Training:
             check_shapes(weights, {name: tuple(t.shape) for name, t in model.state_dict().items()}, last / WEIGHTS)
             model.load_state_dict(weights)
         model.to(world.device)
+        self.precision_why = ""  # what `auto` saw here
         self.precision: Precision = state["precision"] if state else self._precision()
         self.runner: nn.Module = spread(model, params, self.precision, world)
         self.optimizers = build_optimizers(model, params)
+        self.meter = Meter(model, world)
         if last and state:
             restore_moments(model, self.optimizers, read_tensors(last / OPTIMIZER), last / OPTIMIZER)
             self.step = state["step"]
@@ -122,11 +104,10 @@ class Training:
         Raises:
             ValueError: loss or gradient is not finite, or a checkpoint cannot be saved.
         """
-        params, seconds, tokens = self.params, 0.0, 0
-        flops = self.model.matmul_flops(1)
+        params, meter = self.params, self.meter
         first = self.step
-        # A finished training takes no step whose speed there would be to tell.
-        peak = matmul_peak(self.precision, self.world.device) * self.world.size if first < params.steps else 1.0
+        if first < params.steps:  # a finished training takes no step whose speed there would be to tell
+            meter.measure_peak(self.precision)
         with (
             one_step_ahead(partial(self.parts, batches), first, params.steps) as parts_of,
             tqdm(
@@ -139,11 +120,9 @@ class Training:
             ) as bar,
         ):
             while self.step < params.steps:
-                start = perf_counter()
                 lr = learning_rate(self.step, params)
-                loss, norm = self.train_step(parts_of(self.step), lr)
-                seconds += perf_counter() - start
-                tokens += params.batch_tokens
+                with meter.step():
+                    loss, norm = self.train_step(parts_of(self.step), lr)
                 self.step += 1
                 last = self.step == params.steps
                 val_loss = None
@@ -163,14 +142,9 @@ class Training:
                     if curve is not None:
                         curve.sync()
                     self._save(best)
-                speed = Speed(tokens, seconds, tokens * flops, peak)
-                bar.set_description_str(
-                    f"{name} loss {loss:.3f}, {speed.tokens_per_second:,.0f} tokens/s, "
-                    f"{speed.matmul_share:.0%} of matmul peak",
-                    refresh=False,
-                )
+                bar.set_description_str(f"{name} loss {loss:.3f}, {meter.so_far()}", refresh=False)
                 bar.update()
-        return Speed(tokens, seconds, tokens * flops, peak)
+        return meter.total()
 
     def measure_best_again(self, batches: Batches) -> None:
         """Measures the best checkpoint on today's validation sequences, where an earlier run took others."""
@@ -210,6 +184,7 @@ class Training:
         known = world.total_tensor(float(sum(part.counted for part in parts)))
         summed = torch.zeros((), dtype=torch.float64, device=world.device)
         for i, part in enumerate(parts):
+            self.meter.count(part.targets.numpy())
             with without_sync(self.runner, self.model, last=i == len(parts) - 1):
                 # The mean over the whole batch's targets; DDP and FSDP divide gradients by the number of processes.
                 loss = batch_loss(self.runner, part.inputs, part.targets, self.precision, world.device)
@@ -239,9 +214,10 @@ class Training:
     def _precision(self) -> Precision:
         if self.params.precision != "auto":
             return self.params.precision
-        faster = faster_precision(self.model, min(4, self.params.micro_batch), self.world.device)
+        found = faster_precision(self.model, min(4, self.params.micro_batch), self.world.device)
         # One slower process would wait for all others anyway, and they must agree.
-        (slower,) = self.world.total([float(faster == "float32")])
+        (slower,) = self.world.total([float(found.precision == "float32")])
+        self.precision_why = f" (auto: {found.why})"
         return "float32" if slower else "bfloat16"
 
     def _save(self, best: bool) -> None:
