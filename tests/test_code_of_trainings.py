@@ -34,6 +34,7 @@ DECIDE_NOT: dict[str, set[str]] = {
         *("reading.data_sets", "reading.pinning"),
         *("reading.documents", "reading.json_records", "reading.hub", "hellaswag.items", "hellaswag.scoring"),
         *("gpt.evaluating", "gpt.generate", "gpt.sampling", "tokens.bpe_table"),
+        "training.source_losses",  # of the best, at the end
         *("gpt_export.huggingface", "gpt_export.huggingface_layouts", "gpt_export.huggingface_tokenizers"),  # init_from
     },
     "finetune": SHOWN | READ,
