@@ -15,7 +15,9 @@ from tests.graph import ROOT, import_closure
 # What the stages import and their weights do not depend on: what is read (its hash is in the key), shown, measured,
 # checked, published or told.
 FETCHED = {f"hub.{name}" for name in ("errors", "model_files", "repository", "transfer")}  # by commit, hash checked
-READ = {"reading.chats", "reading.json_records", "reading.packages", "reading.patterns"}
+READ = {"reading.chats", "reading.json_records", "reading.packages", "reading.patterns"} | {
+    f"instructions.{name}" for name in ("delimited", "record_files", "records", "spam_files")
+}
 SHOWN = {
     "training.speed",
     "training.out_of_memory",
