@@ -16,7 +16,10 @@ from tests.graph import ROOT, import_closure
 # checked, published or told.
 FETCHED = {f"hub.{name}" for name in ("errors", "model_files", "repository", "transfer")}  # by commit, hash checked
 READ = {"reading.chats", "reading.json_records", "reading.packages", "reading.patterns"}
-SHOWN = {"training.matmul", "training.curve_picture", "training.trackers", "training.published_training"}
+SHOWN = {
+    *("training.matmul", "training.curve_picture", "training.trackers", "training.published_training"),
+    "training.score_curve",
+}
 # Rooms by which a stage measures what it trained, through the ledger, whose keys hold their code.
 MEASURED = {"grpo": {"llm", "replying", "replies"}}
 DECIDE_NOT: dict[str, set[str]] = {
@@ -24,7 +27,8 @@ DECIDE_NOT: dict[str, set[str]] = {
         *SHOWN,
         *FETCHED,
         *("reading.data_sets", "reading.pinning"),
-        *("reading.documents", "reading.json_records", "reading.hub", "hellaswag.items", "hellaswag.scoring"),
+        *("reading.documents", "reading.json_records", "reading.hub", "hellaswag.items"),
+        *("hellaswag.scoring", "hellaswag.together"),
         *("gpt.evaluating", "gpt.generate", "gpt.sampling", "training.memory", "tokens.bpe_table"),
         *("gpt_export.huggingface", "gpt_export.huggingface_layouts", "gpt_export.huggingface_tokenizers"),  # init_from
     },
