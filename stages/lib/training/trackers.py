@@ -30,8 +30,7 @@ from stages.lib.training.training_params import Tracker
 # Seconds that an answer may take. A server has `START`: with the imports before it and the start of the offline run
 # behind it, what a user hears of comes within ten.
 IMPORT, START, START_OFFLINE, ROW, FINISH = 60.0, 5.0, 30.0, 30.0, 15.0
-# At the end of a training, in all; when it failed, the tracker's process is left to finish by itself (its `ALONE`).
-CLOSE, CLOSE_FAILED = 50.0, 3.0
+CLOSE, ABANDON = 50.0, 3.0  # at the end of a training, in all; of one that failed
 
 
 _Row = tuple[int, Mapping[str, float]]  # a step and its values
@@ -40,7 +39,9 @@ _Row = tuple[int, Mapping[str, float]]  # a step and its values
 class _Told(Protocol):
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
 
-    def close(self, failed: bool = False) -> None: ...
+    def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
 
 
 class Trackers:
@@ -62,7 +63,7 @@ class Trackers:
         """Ends every tracker, `failed` if the training did; prints again which lack steps."""
         for name, tracker in list(self._told.items()):
             try:
-                tracker.close(failed)
+                tracker.abandon() if failed else tracker.close()
             except Exception as error:
                 self._failed(name, error, "at the end")
         self._told.clear()
@@ -159,18 +160,26 @@ class _Elsewhere:
             self._rows.append((step, dict(values)))
             self._changed.notify()
 
-    def close(self, failed: bool = False) -> None:
+    def close(self) -> None:
         """Ends the run. Raises `_LostError` when the tracker is, or takes too long."""
-        with self._changed:
-            self._failed = failed
-            self._changed.notify()
-        self._thread.join(CLOSE_FAILED if failed else CLOSE)
-        if self._thread.is_alive() and not failed:
+        self._end(failed=False)
+        self._thread.join(CLOSE)
+        if self._thread.is_alive():
             self._lost = f"not done within {CLOSE:.0f} s"
             if self._process:
                 self._process.kill()
         if self._lost:
             raise _LostError(self._lost)
+
+    def abandon(self) -> None:
+        """Ends the run of a training that failed. What is not done soon, the process does by itself (its `ALONE`)."""
+        self._end(failed=True)
+        self._thread.join(ABANDON)
+
+    def _end(self, failed: bool) -> None:
+        with self._changed:
+            self._failed = failed
+            self._changed.notify()
 
     def _work(self) -> None:
         try:
