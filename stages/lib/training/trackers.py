@@ -14,8 +14,9 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Condition, Thread
@@ -51,6 +52,13 @@ class Trackers:
         self._told = dict(told)
         self.failures: dict[str, str] = {}  # tracker -> what it died of
 
+    def begin(self, name: str, tracker: Callable[[], _Told]) -> None:
+        """Adds one, should it begin."""
+        try:
+            self._told[name] = tracker()
+        except Exception as error:  # no process can be started
+            self._failed(name, error, "at the start")
+
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Tells the values of a step to every tracker that works."""
         for name, tracker in list(self._told.items()):
@@ -75,7 +83,7 @@ class Trackers:
             traceback.print_exception(error)
         self.failures[name] = f"failed {when}: {error}"
         _say(f"tracker {name} {self.failures[name]}; the training goes on without it")
-        del self._told[name]
+        self._told.pop(name, None)
 
 
 class _LostError(Exception):
@@ -87,7 +95,8 @@ class _Process:
 
     def __init__(self, name: str, directory: Path) -> None:
         command = [sys.executable, "-m", "stages.lib.training.tracker_process", name, str(directory.resolve())]
-        _end_earlier(directory / f"{name}.pid", command)
+        self._pid = directory / f"{name}.pid"
+        _end_earlier(self._pid, command)
         # The same packages are found as here, whatever was put on the path since the start.
         path = os.pathsep.join(filter(None, sys.path))
         with _opened(directory / f"{name}.log") as errors:
@@ -100,7 +109,7 @@ class _Process:
                 start_new_session=True,  # Ctrl-C is for the training, and there is no terminal to ask at
             )
         with suppress(OSError):
-            write_text(directory / f"{name}.pid", f"{self._child.pid}\n")
+            write_text(self._pid, f"{self._child.pid}\n")
         self._read = b""
 
     def tell(self, message: Mapping[str, Any]) -> None:
@@ -129,7 +138,13 @@ class _Process:
             raise _LostError(" ".join(str(found["error"]).split())[:300])
         return found
 
-    def kill(self) -> None:
+    def replaced(self) -> bool:
+        """Whether a later training has the run now."""
+        with suppress(OSError):
+            return self._pid.read_text(encoding="utf-8") != f"{self._child.pid}\n"
+        return False
+
+    def close(self) -> None:
         """Ends the process; wandb's own service ends when it sees that."""
         self._child.kill()
         self._child.wait()
@@ -147,8 +162,8 @@ class _Elsewhere:
         self._rows = list(past)
         self._failed: bool | None = None  # how the training ended
         self._changed = Condition()
-        self._process: _Process | None = None
         self._lost = ""
+        self._process = _Process(name, directory)
         self._thread = Thread(target=self._work, name=f"tracker {name}", daemon=True)
         self._thread.start()
 
@@ -166,8 +181,7 @@ class _Elsewhere:
         self._thread.join(CLOSE)
         if self._thread.is_alive():
             self._lost = f"not done within {CLOSE:.0f} s"
-            if self._process:
-                self._process.kill()
+            self._process.close()
         if self._lost:
             raise _LostError(self._lost)
 
@@ -184,7 +198,8 @@ class _Elsewhere:
     def _work(self) -> None:
         try:
             online, why = self._serve(None)
-            if online and why:
+            if online and why and not self._process.replaced():
+                self._process = _Process(self._name, self._directory)
                 _, why = self._serve("offline", why)
         except Exception as error:  # no process can be started, say; a thread that ends in silence would lose steps
             why = repr(error)
@@ -196,7 +211,8 @@ class _Elsewhere:
         Returns whether another one might do better offline, and why it was lost ("": it was not).
         """
         try_offline = self._name == "wandb" and mode is None
-        with self._started() as process:
+        process = self._process
+        with closing(process):
             try:
                 process.tell({"mode": mode, "config": self._config})
                 process.answer(IMPORT)
@@ -211,14 +227,6 @@ class _Elsewhere:
             except _LostError as lost:
                 return try_offline, str(lost)
         return False, ""
-
-    @contextmanager
-    def _started(self) -> Iterator[_Process]:
-        self._process = _Process(self._name, self._directory)
-        try:
-            yield self._process
-        finally:
-            self._process.kill()
 
     def _messages(self) -> Iterator[dict[str, Any]]:
         """Every row, waiting for those to come, until the training ends."""
@@ -268,7 +276,10 @@ def open_trackers(
             raise ValueError(f"trackers: {name} is not installed: pip install {name}")
     directory.mkdir(parents=True, exist_ok=True)
     rows = [(point.step, {**point.values(), **(scores or {}).get(point.step, {})}) for point in past]
-    return Trackers({name: _Elsewhere(name, directory, config, rows) for name in names})
+    trackers = Trackers({})
+    for name in names:
+        trackers.begin(name, partial(_Elsewhere, name, directory, config, rows))
+    return trackers
 
 
 def _end_earlier(file: Path, command: Sequence[str]) -> None:
