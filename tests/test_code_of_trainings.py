@@ -17,7 +17,7 @@ from tests.graph import ROOT, import_closure
 FETCHED = {f"hub.{name}" for name in ("errors", "model_files", "repository", "transfer")}  # by commit, hash checked
 READ = {"reading.chats", "reading.json_records", "reading.packages", "reading.patterns"}
 SHOWN = {
-    *("training.matmul", "training.curve_picture", "training.trackers", "training.published_training"),
+    *("training.speed", "training.curve_picture", "training.trackers", "training.published_training"),
     "training.score_curve",
 }
 # Rooms by which a stage measures what it trained, through the ledger, whose keys hold their code.
