@@ -246,6 +246,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             "weights": model.n_params,
             "steps": training.step,
             "tokens_seen": training.step * params.batch_tokens,
+            "matmul_flops": model.matmul_flops(training.step * params.batch_tokens),
             "epochs": training.step * training.sequences / data.train.per_epoch,
             "train_loss": finished.train_loss,
             "val_loss": loss,
