@@ -15,8 +15,8 @@ from stages.lib.core.metrics import check_counts, ending
 from stages.lib.scaling.experiments import gather
 from stages.lib.scaling.fit import sweeps
 from stages.lib.scaling.picture import draw
+from stages.lib.scaling.report import report
 from stages.lib.scaling.runs import check_comparable, one_of_each, read_runs, write_runs
-from stages.lib.scaling.tables import report
 
 PICTURE = Path("dvc_plots/scaling.png")  # git-ignored, and no stage's output
 
