@@ -77,8 +77,8 @@ def read_run(name: str, read: Callable[[str], str]) -> Run | str:
         curve = read("metrics/pretrain_curve.csv")
     except (ValueError, KeyError):
         return "no_pretraining"
-    if "matmul_flops" not in metrics:
-        return "without_matmul_flops"  # of a commit before they were noted
+    if not {"matmul_flops", "val"} <= metrics.keys():
+        return "of_older_code"  # which did not note them
     return Run(
         name=name,
         size=Size(metrics["weights"], params["n_layer"], params["n_head"], params["d_model"]),
@@ -87,11 +87,11 @@ def read_run(name: str, read: Callable[[str], str]) -> Run | str:
         budget=Budget(params["steps"], params["batch_tokens"]),
         seed=params["seed"],
         data=metrics["data"],
-        val_windows=metrics["val_windows"],
+        val_windows=metrics["val"]["windows"],
         context=params["context"],
         matmul_flops=metrics["matmul_flops"],
         val_loss=metrics["val_loss"],
-        val_standard_error=metrics.get("val_standard_error"),
+        val_standard_error=metrics["val"]["standard_error"],
         curve=tuple(validations(curve, metrics)),
     )
 

@@ -42,11 +42,11 @@ def table_of_setups(found: Sequence[Sweep]) -> str:
 
 
 def with_error(rate: Rate) -> str:
-    """`1.6732 +- 0.0040 (3 seeds)`, or of one run the error over the validation windows."""
+    """`1.6732 +- 0.0040 (3 seeds)`, or of one run the error over the validation data."""
     if rate.seed_error is not None:
         return f"{rate.mean:.4f} ± {rate.seed_error:.4f} ({len(rate.runs)} seeds)"
     error = rate.runs[0].val_standard_error
-    return f"{rate.mean:.4f}" + (f" ± {error:.4f} (windows)" if error is not None else "")
+    return f"{rate.mean:.4f}" + (f" ± {error:.4f} (data)" if error is not None else "")
 
 
 def told_law(optimizer: str, edge: Sequence[Spent]) -> str:

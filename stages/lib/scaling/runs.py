@@ -42,7 +42,7 @@ class Validation:
 
     step: int
     matmul_flops: float  # of all steps up to this one
-    val_loss: float  # nats per token
+    val_loss: float  # nats per token, over `eval_windows` of the validation windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +56,11 @@ class Run:
     budget: Budget
     seed: int
     data: str  # fingerprint of the shards
-    val_windows: int  # that the loss is of
+    val_windows: int  # that the loss is of: all there are
     context: int  # tokens of a window
     matmul_flops: float  # of the whole training
     val_loss: float  # of the best checkpoint, nats per token
-    val_standard_error: float | None  # over the validation windows; None: not measured
+    val_standard_error: float | None  # of the loss over validation; None: not measured
     curve: tuple[Validation, ...]  # by step
 
     @property

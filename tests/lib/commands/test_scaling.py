@@ -31,7 +31,7 @@ params = YAML(typ="safe").load(open("params.yaml"))["pretrain"]
 os.makedirs("metrics/full", exist_ok=True)
 loss = params["lr"] * 1000
 metrics = {"weights": params["d_model"] ** 2, "steps": 4, "matmul_flops": 1e6 * params["d_model"], "val_loss": loss}
-metrics |= {"val_windows": 9, "data": "abc"}
+metrics |= {"val": {"windows": 9, "standard_error": None}, "data": "abc"}
 json.dump([metrics], open("metrics/full/pretrain.json", "w"))
 open("metrics/pretrain_curve.csv", "w").write(f"step,train_loss,val_loss,lr,grad_norm\\n4,3,{loss},0,1\\n")
 """

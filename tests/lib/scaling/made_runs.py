@@ -33,8 +33,8 @@ def files(**changes: Any) -> dict[str, str]:
     """What a finished `dvc exp run pretrain` commits, some params changed; params.yaml may say something else."""
     params = {"n_layer": 2, "n_head": 1, "d_model": 16, "context": 64, "optimizer": "muon", "lr": 0.002}
     params |= {"steps": 4, "batch_tokens": 128, "seed": 3} | changes
-    metrics = {"weights": 1_234, "steps": params["steps"], "matmul_flops": 8e6, "val_loss": 2.5, "val_windows": 9}
-    metrics |= {"data": "ab" * 32, "val_standard_error": 0.02}
+    metrics = {"weights": 1_234, "steps": params["steps"], "matmul_flops": 8e6, "val_loss": 2.5}
+    metrics |= {"data": "ab" * 32, "val": {"loss": 2.5, "standard_error": 0.02, "windows": 9}}
     return {
         "params.yaml": "pretrain: {n_layer: 99}\n",
         "dvc.lock": json.dumps({"stages": {"pretrain": {"params": {"params.yaml": {"pretrain": params}}}}}),

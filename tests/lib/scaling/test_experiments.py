@@ -41,12 +41,13 @@ def test_an_experiment_without_pretraining_says_so(lost: str) -> None:
     assert read_run("a", kept.__getitem__) == "no_pretraining"
 
 
-def test_metrics_of_older_code_are_told() -> None:
+@pytest.mark.parametrize("lost", ["matmul_flops", "val"])
+def test_metrics_of_older_code_are_told(lost: str) -> None:
     kept = files()
     (metrics,) = json.loads(kept["metrics/full/pretrain.json"])
-    del metrics["matmul_flops"]
+    del metrics[lost]
     kept["metrics/full/pretrain.json"] = json.dumps([metrics])
-    assert read_run("a", kept.__getitem__) == "without_matmul_flops"
+    assert read_run("a", kept.__getitem__) == "of_older_code"
 
 
 def commit(place: Path, content: dict[str, str], message: str) -> str:

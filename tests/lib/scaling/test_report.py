@@ -10,8 +10,8 @@ def test_setups_with_their_best_rate_and_the_frontier() -> None:
     runs = [made("a", SMALL, 3.0, lr=0.001), made("b", SMALL, 2.9, lr=0.002), made("c", SMALL, 3.1, lr=0.004)]
     runs += [made("worse and dearer", LARGE, 3.2)]
     text = report(sweeps(runs))
-    assert "| 2 x 16 | 1,000 | adamw | 10 | 1k | 6.00e+06 | 0.002 of 3 | 2.9000 ± 0.0100 (windows) * |" in text
-    assert "| 2 x 32 | 8,000 | adamw | 10 | 1k | 4.80e+07 | 0.001 | 3.2000 ± 0.0100 (windows) |" in text
+    assert "| 2 x 16 | 1,000 | adamw | 10 | 1k | 6.00e+06 | 0.002 of 3 | 2.9000 ± 0.0100 (data) * |" in text
+    assert "| 2 x 32 | 8,000 | adamw | 10 | 1k | 4.80e+07 | 0.001 | 3.2000 ± 0.0100 (data) |" in text
     assert "adamw: 1 setups on the frontier (*): too few for a power law" in text
     assert "| 2 x 16 | adamw | 10 | 3.0000 | **2.9000** | 3.1000 |" in text
     assert "| 2 x 32 | adamw" not in text.split("power law")[1]  # nothing was swept there
