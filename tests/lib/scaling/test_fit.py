@@ -59,6 +59,8 @@ def test_the_best_rate_of_each_size_is_found_and_one_at_the_edge_is_said() -> No
     small, large = sweeps([*bowl(LARGE, 0.002), *bowl(SMALL, 0.008)])
     assert (small.size, small.best.lr, small.at_edge) == (SMALL, 0.008, True)
     assert (large.size, large.best.lr, large.at_edge) == (LARGE, 0.002, False)
+    (lowest,) = sweeps(bowl(SMALL, 0.001))
+    assert (lowest.best.lr, lowest.at_edge) == (0.001, True)
     (alone,) = sweeps([made()])
     assert (alone.swept, alone.at_edge) == (False, False)
 
