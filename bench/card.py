@@ -56,7 +56,7 @@ class Windows:
         return rows[:, :-1], rows[:, 1:]
 
 
-def pretraining(profile: str, changes: Mapping[str, Any], steps: int) -> tuple[GPTConfig, TrainingParams]:
+def pretraining(profile: str, changes: dict[str, Any], steps: int) -> tuple[GPTConfig, TrainingParams]:
     """The profile's model (GPT-2's vocabulary, padded) and loop, some values changed."""
     own = overlay.read_profile(profile).get("pretrain", {})
     values = section("pretrain", **own) | {"steps": steps, "processes": 1, "log_every": 1, "trackers": []} | changes

@@ -26,7 +26,7 @@ from stages.finetune import Params as FinetuneParams
 from stages.lib.core.params import from_mapping, load, parse_yaml, read_yaml
 from stages.lib.gpt.model import GPT
 from stages.lib.tokens.tokenizers import load_tokenizer
-from stages.lib.training.memory import PretrainingLoad, check_memory
+from stages.lib.training.memory import TrainingLoad, check_memory
 from stages.lib.training.training_params import DECIDE
 from stages.lib.weights.models import load_model_entry
 from stages.pretrain import SHAPE, Params
@@ -139,7 +139,7 @@ def test_pretraining_fits_into_the_profiles_card(name: str) -> None:
     params = project_params()
     lay_over(params, read_profile(name))
     pretrain = from_mapping(Params, params["pretrain"], where=name)
-    load = PretrainingLoad(
+    load = TrainingLoad(
         config=pretrain.config(load_tokenizer(params["shard"]["tokenizer"]).vocab_size),
         micro_batch=pretrain.micro_batch,
         precision="bfloat16",
