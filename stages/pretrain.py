@@ -249,6 +249,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             "steps": training.step,
             "precision": training.precision,
             "tokens_seen": training.step * params.batch_tokens,
+            "matmul_flops": model.matmul_flops(training.step * params.batch_tokens),
             "epochs": training.step * training.sequences / data.train.per_epoch,
             "train_loss": finished.train_loss,
             "val_loss": whole.loss,
