@@ -27,8 +27,13 @@ DECIDE_NOT: dict[str, set[str]] = {
         *("reading.documents", "reading.json_records", "reading.hub", "hellaswag.items", "hellaswag.scoring"),
         *("gpt.evaluating", "gpt.generate", "gpt.sampling", "training.memory", "tokens.bpe_table"),
         *("gpt_export.huggingface", "gpt_export.huggingface_layouts", "gpt_export.huggingface_tokenizers"),  # init_from
+        *("gpt_export.chat_template", "tokens.instruction_template"),
     },
-    "finetune": SHOWN | READ,
+    "finetune": SHOWN
+    | READ
+    | {"finetuning.answering", "finetuning.answer_scores", "finetuning.losses", "training.loader", "shards.reading"}
+    | {"gpt.evaluating", "gpt.generate", "gpt.sampling", "answers.likeness", "statistics.bootstrap"}
+    | {"languages.english_or_not", "languages.words"},
     "qlora": FETCHED
     | {"statistics.bootstrap", "lora.validation_losses", "lora.memory", "adapters.model_card"}
     | {"adapters.one_answer", "lora.preflight", "weights.free_memory"},

@@ -19,6 +19,7 @@ from stages.lib.reading.documents import BrokenInputError, Document, Drop, decod
 from stages.lib.reading.json_records import json_records
 from stages.lib.reading.packages import PackagesSource, read_packages
 from stages.lib.reading.patterns import matched_files
+from stages.lib.tokens.instruction_template import prompt_text
 
 _MAX_BYTES = 100_000_000  # of a JSON file or a line
 _SPAM_LABELS = ("ham", "spam")
@@ -135,7 +136,7 @@ def as_example(where: str, record: Record) -> Example | Drop:
         return Drop(where, "no_output", f"found {output!r}")
     if not isinstance(context, str):
         return Drop(where, "input_is_no_text", f"found {type(context).__name__}")
-    prompt = "\n\n".join(part.strip() for part in (instruction, context) if part.strip())
+    prompt = prompt_text(instruction, context)
     try:
         (prompt + output).encode()
     except UnicodeEncodeError as error:
