@@ -36,9 +36,9 @@ from stages.lib.reading.documents import Drop
 from stages.lib.tokens.instruction_template import TEMPLATE
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.training.distributed import World
-from stages.lib.training.precision import matmul_peak
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
-from stages.lib.training.training import Speed, Training
+from stages.lib.training.speed import Meter, Speed
+from stages.lib.training.training import Training
 from stages.lib.training.training_params import DECIDE, DECIDE_NOT, OptimizerName, Parallel, Tracker, TrainingParams
 
 BASE_DIR = Path("models/gpt/best")
@@ -176,7 +176,7 @@ def begin(params: Params, data: Data, world: World, facts: TokenizerFacts) -> Tr
         decisive,
         [*(example.digest.hex() for example in data.examples), file_sha256(BASE_DIR / WEIGHTS), str(asdict(facts))],
         # `begin` and `encode` name all that computes; what the clock said has no part in the weights.
-        code_identity(begin, encode, load_tokenizer, without=[Speed, matmul_peak]),
+        code_identity(begin, encode, load_tokenizer, without=[Meter, Speed]),
         ["torch", "numpy"],
     )
     model, _ = load_model(BASE_DIR)

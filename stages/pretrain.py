@@ -30,10 +30,11 @@ from stages.lib.shards.reading import open_shards, read_manifest
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.training.distributed import World
 from stages.lib.training.loader import Windows
-from stages.lib.training.memory import PretrainingLoad, check_memory
-from stages.lib.training.precision import Precision, matmul_peak
+from stages.lib.training.memory import TrainingLoad, check_memory
+from stages.lib.training.precision import Precision
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
-from stages.lib.training.training import Speed, Training
+from stages.lib.training.speed import Meter, Speed
+from stages.lib.training.training import Training
 from stages.lib.training.training_params import DECIDE, DECIDE_NOT, OptimizerName, Parallel, Tracker, TrainingParams
 
 SHARDS_DIR = Path("data/shards")
@@ -172,7 +173,7 @@ def begin(params: Params, data: Data, world: World) -> Training:
         decisive,
         [data.fingerprint, str(asdict(facts))],
         # `begin` and `open_data` name all that computes, and more than has a part in the weights.
-        code_identity(begin, open_data, without=[Speed, matmul_peak, load_tokenizer, *unused]),
+        code_identity(begin, open_data, without=[Meter, Speed, load_tokenizer, *unused]),
         ["torch", "numpy"],
     )
     torch.manual_seed(params.seed)
@@ -187,7 +188,7 @@ def check_card(params: Params, config: GPTConfig, world: World, precision: Preci
     """Raises `ValueError` that says what to lower when the training does not fit into this process's GPU."""
     if world.device.type == "cuda":
         properties = torch.cuda.get_device_properties(world.device)
-        load = PretrainingLoad(
+        load = TrainingLoad(
             config=config,
             micro_batch=params.micro_batch,
             precision=precision,

@@ -16,7 +16,7 @@ from tests.graph import ROOT, import_closure
 # checked, published or told.
 FETCHED = {f"hub.{name}" for name in ("errors", "model_files", "repository", "transfer")}  # by commit, hash checked
 READ = {"reading.chats", "reading.json_records", "reading.packages", "reading.patterns"}
-SHOWN = {"training.matmul", "training.curve_picture", "training.trackers", "training.published_training"}
+SHOWN = {"training.speed", "training.curve_picture", "training.trackers", "training.published_training"}
 # Rooms by which a stage measures what it trained, through the ledger, whose keys hold their code.
 MEASURED = {"grpo": {"llm", "replying", "replies"}}
 DECIDE_NOT: dict[str, set[str]] = {

@@ -82,7 +82,8 @@ def train_and_publish(
     resumed = training.step
     if world.main:
         again = f", goes on from step {resumed}" if resumed else ""
-        print(f"{name}: {about}, {training.sequences} sequences per step, {training.precision}{again}", flush=True)
+        precision = training.precision + training.precision_why
+        print(f"{name}: {about}, {training.sequences} sequences per step, {precision}{again}", flush=True)
     curve = Curve(directory / "curve.csv", resumed) if world.main else None
     # What trackers are told, the main process tells.
     told = asdict(params) | dict(training.decisive)
@@ -103,10 +104,11 @@ def train_and_publish(
     for which, place in published.checkpoints.items():
         training.store.publish(which, place)
     training.store.prune_finished()
+    share = speed.matmul_share
     figures = {
         "resumed_from_step": resumed,
         "tokens_per_second": speed.tokens_per_second,
-        "matmul_share": speed.matmul_share,
+        "padding": 1 - speed.tokens / speed.positions if speed.positions else 0.0,
         "matmul_peak_gflops": speed.peak / 1e9,
-    }
+    } | ({} if share is None else {"matmul_share": share})
     return Finished(train_loss=curve.points[-1].train_loss, figures=figures)
