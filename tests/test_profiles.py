@@ -149,6 +149,14 @@ def test_pretraining_fits_into_the_profiles_card(name: str) -> None:
     from_mapping(FinetuneParams, params["finetune"], where=name).training().sequences(pretrain.context, 1)
 
 
+@pytest.mark.parametrize("name", ["", *profile_names()])
+def test_finetuning_is_gentler_than_pretraining(name: str) -> None:
+    params = project_params()
+    if name:
+        lay_over(params, read_profile(name))
+    assert params["finetune"]["lr"] <= params["pretrain"]["lr"] / 4
+
+
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A git repository with the project's params.yaml, committed."""
