@@ -20,7 +20,7 @@ from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_jsonl
 from stages.lib.finetuning.answer_scores import score_all
 from stages.lib.finetuning.answering import Answer, answer, answer_records, answered
-from stages.lib.finetuning.losses import epoch_loss, pretraining_text
+from stages.lib.finetuning.losses import loss_and_perplexity, pretraining_text
 from stages.lib.gpt.checkpoints import (
     STATE,
     WEIGHTS,
@@ -197,7 +197,7 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     by_source, drops = read_all(params.parsed_sources())
     data = encode(params, [example for examples in by_source for example in examples], tokenizer, context)
     train, validation = data.train, data.held_out[params.loss_on]
-    text, no_text = pretraining_text(SHARDS_DIR, tokenizer, context, params.text_windows, params.seed)
+    text, no_text = pretraining_text(SHARDS_DIR, tokenizer, context, params.text_windows)
     if world.main:
         print(told_before(params, no_text), end="", flush=True)
     watch.lap("read")
@@ -211,6 +211,7 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         watch,
         about=f"{train.per_epoch:,} examples, {validation.per_epoch:,} held out",
         published=Published(curve=CURVE, picture=OUTPUT_DIR / "curve.png", checkpoints={"best": MODEL_DIR}),
+        width=max(train.widest, validation.widest),
     )
     if finished is None:
         return {}
@@ -224,9 +225,9 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     for when, place in (("before", BASE_DIR), ("after", MODEL_DIR)):
         judged, _ = load_model(place, world.device)
         for loss_on, batches in data.held_out.items():
-            losses[f"{loss_on}_{when}"] = epoch_loss(judged, batches, params.micro_batch)
+            losses[f"{loss_on}_{when}"] = loss_and_perplexity(judged, batches, batches.per_epoch, params.micro_batch)
         if text is not None:
-            text_losses[when] = epoch_loss(judged, text, params.micro_batch)
+            text_losses[when] = loss_and_perplexity(judged, text, len(text.numbers), params.micro_batch)
         watch.lap("evaluate")
         answers[when] = answer(judged, tokenizer, asked, params.max_new_tokens)
         watch.lap("answer")
@@ -241,10 +242,11 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             "train": train.per_epoch,
             "held_out": validation.per_epoch,
             "steps": training.step,
+            "precision": training.precision,
             "epochs": training.step * training.sequences / train.per_epoch,
             "best_step": training.best[1],
             "held_out_losses": losses,
-            "pretraining_text": {"windows": text.per_epoch, **text_losses} if text else {"skipped": no_text},
+            "pretraining_text": {"windows": len(text.numbers), **text_losses} if text else {"skipped": no_text},
             "answers": {"max_new_tokens": params.max_new_tokens, **score_all(asked, answers, by_source)},
         },
         headline,

@@ -4,74 +4,36 @@ The second shows forgetting: the same windows of the validation shards, spread e
 """
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-import torch
 
 from stages.lib.gpt.model import GPT
 from stages.lib.shards.reading import MANIFEST, open_shards, read_manifest
-from stages.lib.tokens.targets import IGNORED
 from stages.lib.tokens.tokenizers import Tokenizer
-from stages.lib.training.loader import Windows
+from stages.lib.training.distributed import World
+from stages.lib.training.held_out import HeldOut, SpreadWindows
+from stages.lib.training.validation_loss import Batches, mean_loss
 
 
-class Epoch(Protocol):
-    """Sequences with a number of them that is one epoch."""
+def loss_and_perplexity(model: GPT, batches: Batches, count: int, micro_batch: int) -> dict[str, float]:
+    """Mean loss in nats per target over sequences 0..count-1 in float32, and the perplexity, which is its exponential.
 
-    @property
-    def per_epoch(self) -> int:
-        """Sequences an epoch."""
-
-    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets of sequences first..first+count-1, int64 (count, T)."""
-
-
-@torch.no_grad()
-def epoch_loss(model: GPT, batches: Epoch, micro_batch: int) -> dict[str, float]:
-    """Mean loss in nats per target over one epoch, and the perplexity, which is its exponential."""
-    device = next(model.parameters()).device
-    summed, targets_seen = 0.0, 0
-    for first in range(0, batches.per_epoch, micro_batch):
-        arrays = batches.batch(first, min(micro_batch, batches.per_epoch - first))
-        inputs, targets = (torch.from_numpy(array).to(device) for array in arrays)
-        count = int((targets != IGNORED).sum())
-        summed, targets_seen = summed + float(model(inputs, targets=targets)) * count, targets_seen + count
-    loss = summed / targets_seen
+    By this process alone; the model is in eval mode.
+    """
+    alone = World(0, 1, next(model.parameters()).device)
+    loss = mean_loss(model, batches, count, micro_batch=micro_batch, precision="float32", world=alone)
     return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}  # a float ends at e^709
 
 
-@dataclass(frozen=True)
-class SpreadWindows:
-    """Windows spread evenly over a split, in its order: an `Epoch`."""
-
-    windows: Windows  # not shuffled
-    numbers: list[int]
-
-    @property
-    def per_epoch(self) -> int:
-        """How many windows there are."""
-        return len(self.numbers)
-
-    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets, int64 (count, context) each."""
-        rows = [self.windows.batch(number, 1) for number in self.numbers[first : first + count]]
-        return np.concatenate([inputs for inputs, _ in rows]), np.concatenate([targets for _, targets in rows])
-
-
 def pretraining_text(
-    directory: Path, tokenizer: Tokenizer, context: int, windows: int, seed: int
+    directory: Path, tokenizer: Tokenizer, context: int, windows: int
 ) -> tuple[SpreadWindows | None, str]:
-    """The validation windows of the shards in `directory`; or None, and why nothing of it can be read by this model.
+    """Windows of the validation split of shards; or None, and why none can be read by this model.
 
     Args:
         directory: of the stage shard.
         tokenizer: of the model.
         context: tokens per window.
         windows: so many, spread evenly; 0: all.
-        seed: names the epoch; without a shuffle it decides nothing.
 
     Raises:
         ValueError: shards that are broken.
@@ -81,9 +43,5 @@ def pretraining_text(
     found = read_manifest(directory)["tokenizer"]
     if found["identity"] != tokenizer.identity:
         return None, f"{directory} holds ids of the tokenizer {found['name']!r}, the model's is {tokenizer.name!r}"
-    shards = open_shards(directory, "val", tokenizer)
-    if shards.tokens < context + 1:
-        return None, f"{directory}: the validation split has {shards.tokens} tokens, less than one window of {context}"
-    every = Windows(shards, context, seed, shuffle=False)
-    count = min(windows or every.per_epoch, every.per_epoch)
-    return SpreadWindows(every, [(2 * i + 1) * every.per_epoch // (2 * count) for i in range(count)]), ""
+    every = HeldOut(open_shards(directory, "val", tokenizer), context)
+    return every.spread(min(windows or every.count, every.count)), ""

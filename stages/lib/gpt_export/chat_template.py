@@ -16,10 +16,11 @@ _TEMPLATE = """\
 {%- set said = namespace(prompt='', asked=false, answered=false) -%}
 {%- for message in messages -%}
 {%- if message['role'] == 'system' and not said.asked -%}
-{%- if message['content'] | trim -%}{%- set said.prompt = said.prompt + message['content'] + '\\n\\n' -%}{%- endif -%}
+{%- set part = message['content'] | trim -%}
+{%- if part -%}{%- set said.prompt = said.prompt + part + '\\n\\n' -%}{%- endif -%}
 {%- elif message['role'] == 'user' and not said.asked -%}
 {%- set said.asked = true -%}
-{{- (said.prompt + message['content']) | trim -}}
+{{- (said.prompt + message['content'] | trim) | trim -}}
 {%- elif message['role'] == 'assistant' and said.asked and not said.answered -%}
 {%- set said.answered = true -%}
 {{- SEP -}}{{- message['content'] | trim -}}{{- EOT -}}

@@ -9,9 +9,9 @@ from stages.lib.tokens.tokenizers import Tokenizer
 TEMPLATE = "prompt sep answer eot"  # as config.json names it
 
 
-def prompt_text(instruction: str, context: str = "") -> str:
-    """An instruction and what it is about as one prompt: a blank line between, none of them where one is empty."""
-    return "\n\n".join(part.strip() for part in (instruction, context) if part.strip())
+def prompt_text(*parts: str) -> str:
+    """A system turn, an instruction, what it is about: as one prompt, a blank line between those with words."""
+    return "\n\n".join(part.strip() for part in parts if part.strip())
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:

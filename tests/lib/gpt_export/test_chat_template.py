@@ -16,7 +16,9 @@ from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.gpt.sampling import PRESETS
 from stages.lib.gpt_export.huggingface import to_hf
 from stages.lib.instructions.batches import tokenize
-from stages.lib.instructions.examples import Example, as_example
+from stages.lib.instructions.examples import Example
+from stages.lib.instructions.records import as_pair
+from stages.lib.reading.documents import Drop
 from stages.lib.tokens.instruction_template import TEMPLATE, prompt_ids
 from stages.lib.tokens.tokenizers import load_tokenizer
 
@@ -82,12 +84,18 @@ def chat_ids(theirs: Any, *turns: tuple[str, str], **options: Any) -> list[int]:
     return list(theirs.apply_chat_template(messages, return_dict=False, **options))
 
 
+def example_of(record: dict[str, Any]) -> Example:
+    """The example that finetune makes of a chat."""
+    pair = as_pair("here", record)
+    assert not isinstance(pair, Drop)
+    return Example(*pair, "here")
+
+
 def test_a_question_and_its_answer_have_the_ids_that_are_trained(tokenizer: Any, tmp_path: Path) -> None:
     _, theirs = exported(tokenizer, tmp_path / "out")
     for question, answer in ((TEXTS[0], TEXTS[1]), (f" \n{TEXTS[2]}\n\n", "\tIt\n"), ("x", "y")):
         record = {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
-        example = as_example("here", record)
-        assert isinstance(example, Example)
+        example = example_of(record)
         trained = [*tokenize(example, tokenizer, "all")[0].tolist(), tokenizer.eot]
         assert chat_ids(theirs, ("user", question), ("assistant", answer)) == trained
         asked = prompt_ids(tokenizer, example.prompt)
@@ -104,8 +112,7 @@ def test_a_system_turn_is_joined_to_the_question_as_in_the_data(tmp_path: Path) 
     for system in ("Be brief.", "  Be brief. ", " ", ""):
         turns = [("system", system), ("user", " What is it?"), ("assistant", "A cat.")]
         record = {"messages": [{"role": role, "content": content} for role, content in turns]}
-        example = as_example("here", record)
-        assert isinstance(example, Example)
+        example = example_of(record)
         trained = [*tokenize(example, tokenizer, "all")[0].tolist(), tokenizer.eot]
         assert chat_ids(theirs, *turns) == trained
 
