@@ -31,8 +31,6 @@ from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.training.distributed import World
 from stages.lib.training.held_out import SPREAD, HeldOut
 from stages.lib.training.loader import Windows
-from stages.lib.training.memory import TrainingLoad, check_memory
-from stages.lib.training.precision import Precision
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
 from stages.lib.training.source_losses import by_source, mean_of, measure
 from stages.lib.training.speed import Meter, Speed
@@ -195,21 +193,6 @@ def begin(params: Params, data: Data, world: World) -> Training:
     )
 
 
-def check_card(params: Params, config: GPTConfig, world: World, precision: Precision) -> None:
-    """Raises `ValueError` that says what to lower when the training does not fit into this process's GPU."""
-    if world.device.type == "cuda":
-        properties = torch.cuda.get_device_properties(world.device)
-        load = TrainingLoad(
-            config=config,
-            micro_batch=params.micro_batch,
-            precision=precision,
-            optimizer=params.optimizer,
-            processes=world.size,
-            parallel=params.parallel,
-        )
-        check_memory(load, properties.total_memory, properties.name)
-
-
 def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     """Trains, publishes the checkpoints and the curve (main process); returns the metrics and the clock's figures.
 
@@ -223,7 +206,6 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
 
     training = begin(params, data, world)
     model = training.model
-    check_card(params, model.config, world, training.precision)
 
     def hellaswag_at(step: int) -> dict[str, float]:
         if not items or not params.hellaswag_every or step % params.hellaswag_every:
@@ -261,6 +243,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         {
             "weights": model.n_params,
             "steps": training.step,
+            "precision": training.precision,
             "tokens_seen": training.step * params.batch_tokens,
             "epochs": training.step * training.sequences / data.train.per_epoch,
             "train_loss": finished.train_loss,
