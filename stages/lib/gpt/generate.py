@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from stages.lib.gpt.checkpoints import load_model
+from stages.lib.gpt.devices import default_device, usable_device
 from stages.lib.gpt.evaluating import evaluating
 from stages.lib.gpt.model import GPT, KVCache
 from stages.lib.gpt.sampling import PRESETS, TokenSampling, choose, sequence_generator
+from stages.lib.tokens.continued_text import continued
 from stages.lib.tokens.tokenizers import load_tokenizer
 
 
@@ -149,7 +151,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Na
     parser.add_argument("--num-samples", type=int, default=1, help="continuations of the prompt, as one batch")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--no-cache", action="store_true", help="recompute everything for every token")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
+    parser.add_argument("--device", default=default_device(), help="default: %(default)s")
     parsed = parser.parse_args(arguments)
     given = {
         name: getattr(parsed, name)
@@ -168,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prints prompt and continuation; tokens per second go to stderr."""
     parsed, sampling = parse_arguments(arguments)
     try:
-        model, name = load_model(parsed.ckpt, parsed.device)
+        model, name = load_model(parsed.ckpt, usable_device(parsed.device))
         tokenizer = load_tokenizer(name)
         prompt = tokenizer.encode(parsed.prompt).tolist()
         begun = time.perf_counter()
@@ -188,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number, continuation in enumerate(continuations, start=1):
         if parsed.num_samples > 1:
             print(f"--- sample {number} of {parsed.num_samples} ---")
-        print(tokenizer.decode([*prompt, *continuation]))
+        print(continued(parsed.prompt, tokenizer, continuation))
     tokens = sum(map(len, continuations))
     print(f"{tokens} tokens in {seconds:.2f} s: {tokens / seconds:,.0f} tokens/s", file=sys.stderr)
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from stages.lib.tokens.tokenizers import Tokenizer, tokenizer_directory
+from stages.lib.tokens.tokenizers import Tokenizer, hugging_face_tokenizer
 
 EOT, SEP, PAD, BOS = "<|endoftext|>", "<|sep|>", "<|pad|>", "<|bos|>"
 
@@ -85,9 +85,7 @@ def _fast_tokenizer(vocabulary: dict[str, int], merges: list[tuple[str, str]], s
 
 
 def _hugging_face(name: str) -> Any:
-    from transformers import AutoTokenizer
-
-    theirs = AutoTokenizer.from_pretrained(tokenizer_directory(name), trust_remote_code=False, local_files_only=True)
+    theirs = hugging_face_tokenizer(name)
     for special, text in (("sep_token", SEP), ("pad_token", PAD)):
         if getattr(theirs, special) is None:
             theirs.add_special_tokens({special: text})
