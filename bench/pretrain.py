@@ -24,7 +24,7 @@ from bench.plain_gpt import PlainGPT, PlainTraining
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.training.distributed import World
-from stages.lib.training.precision import Precision, matmul_peak
+from stages.lib.training.precision import Precision, matmul_peak, rate
 from stages.lib.training.training import Training
 from stages.lib.training.training_params import TrainingParams
 from tests.params_of import params_of
@@ -120,7 +120,7 @@ def ours(size: Size, data: Path, precision: Precision, place: Path, compiled: bo
     batches = RandomWindows(data, size.context)
 
     def step() -> None:
-        training.train_step(batches, 1e-3)
+        training.train_step(training.parts(batches, training.step), 1e-3)
         training.step += 1
 
     return lambda steps: timed(step, steps)
@@ -215,7 +215,8 @@ def measure(size: Size, repeats: int, steps: int, precision: Precision, names: l
         runs: dict[str, list[float]] = {name: [] for name in engines}
         peaks: list[float] = []
         for _ in range(repeats):
-            peaks.append(matmul_peak.__wrapped__(precision, torch.device("cpu")))
+            rate.cache_clear()
+            peaks.append(matmul_peak(precision, torch.device("cpu")))
             for name, engine in engines.items():
                 seconds = engine(steps + WARM_UP)[WARM_UP:]
                 rates[name] += [size.tokens / second for second in seconds]
@@ -233,13 +234,13 @@ def measure(size: Size, repeats: int, steps: int, precision: Precision, names: l
         print(f"\n{size}, {precision}, {torch.get_num_threads()} threads, matmul peak {peak / 1e9:.0f} GFLOP/s")
         print("| engine | tokens/s | share of matmul peak | x nanoGPT | x Trainer |\n|---|---|---|---|---|")
         for name in engines:
-            rate = statistics.median(rates[name])
+            reached = statistics.median(rates[name])
             ratios = []
             for peer in ("nanoGPT", "Trainer"):
                 pairs = zip(runs[name], runs[peer], strict=True) if peer in runs else ()
                 ratio = [mine / theirs for mine, theirs in pairs]
                 ratios.append(f"{statistics.median(ratio):.2f}" if ratio else "")
-            print(f"| {name} | {rate:,.0f} | {rate * flops / peak:.0%} | {ratios[0]} | {ratios[1]} |", flush=True)
+            print(f"| {name} | {reached:,.0f} | {reached * flops / peak:.0%} | {ratios[0]} | {ratios[1]} |", flush=True)
 
 
 def main() -> None:

@@ -28,9 +28,9 @@ from stages.lib.reading.documents import Drop
 from stages.lib.tokens.targets import IGNORED
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.training.distributed import World
-from stages.lib.training.precision import matmul_peak
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
-from stages.lib.training.training import Speed, Training
+from stages.lib.training.speed import Meter, Speed
+from stages.lib.training.training import Training
 from stages.lib.training.training_params import DECIDE, DECIDE_NOT, OptimizerName, Parallel, Tracker, TrainingParams
 
 BASE_DIR = Path("models/gpt/best")
@@ -171,7 +171,7 @@ def begin(params: Params, data: Data, world: World, facts: TokenizerFacts) -> Tr
         decisive,
         [*(example.digest.hex() for example in data.examples), file_sha256(BASE_DIR / WEIGHTS), str(asdict(facts))],
         # `begin` and `encode` name all that computes; what the clock said has no part in the weights.
-        code_identity(begin, encode, load_tokenizer, without=[Speed, matmul_peak]),
+        code_identity(begin, encode, load_tokenizer, without=[Meter, Speed]),
         ["torch", "numpy"],
     )
     model, _ = load_model(BASE_DIR)
@@ -202,6 +202,7 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         watch,
         about=f"{train.per_epoch:,} examples, {validation.per_epoch:,} held out",
         published=Published(curve=CURVE, picture=OUTPUT_DIR / "curve.png", checkpoints={"best": MODEL_DIR}),
+        width=max(train.widest, validation.widest),
     )
     if finished is None:
         return {}
@@ -225,6 +226,7 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             "train": train.per_epoch,
             "held_out": validation.per_epoch,
             "steps": training.step,
+            "precision": training.precision,
             "epochs": training.step * training.sequences / train.per_epoch,
             "best_step": training.best[1],
             "held_out_losses": losses,

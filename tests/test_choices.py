@@ -28,7 +28,7 @@ from stages.lib.lora.memory import BYTES, Shape, TuningLoad, estimate
 from stages.lib.near_duplicates.duplication import judge_pairs
 from stages.lib.qa.question_writing import PROMPTS
 from stages.lib.training.distributed import World, spread
-from stages.lib.training.memory import PretrainingLoad, training_memory
+from stages.lib.training.memory import TrainingLoad, training_memory
 from stages.lib.training.optimizer import build_optimizers
 from stages.lib.training.precision import in_bfloat16
 from stages.lib.weights.models import Dtype, ModelEntry
@@ -37,7 +37,7 @@ from tests.lib.training.training_setup import settings
 NEW: Any = "a_new_choice"
 TRAINING = settings()
 CONFIG = GPTConfig(vocab_size=8, context=4, n_layer=1, n_head=1, d_model=4)
-LOAD = PretrainingLoad(config=CONFIG, micro_batch=1, precision="float32", processes=2)
+LOAD = TrainingLoad(config=CONFIG, micro_batch=1, precision="float32", processes=2)
 SHAPE = Shape(**dict.fromkeys(Shape.__dataclass_fields__, 1))
 TUNING = TuningLoad(rows=1, length=1, supervised=1, dtype="float32", checkpointing="none")
 ITEM = JudgedItem(question="q", answer="a", context="c", document="d")

@@ -18,7 +18,15 @@ FETCHED = {f"hub.{name}" for name in ("errors", "model_files", "repository", "tr
 READ = {"reading.chats", "reading.json_records", "reading.packages", "reading.patterns"} | {
     f"instructions.{name}" for name in ("delimited", "record_files", "records", "spam_files")
 }
-SHOWN = {"training.matmul", "training.curve_picture", "training.trackers", "training.published_training"}
+SHOWN = {
+    "training.speed",
+    "training.out_of_memory",
+    "training.memory",
+    "weights.free_memory",
+    "training.curve_picture",
+    "training.trackers",
+    "training.published_training",
+}
 # Rooms by which a stage measures what it trained, through the ledger, whose keys hold their code.
 MEASURED = {"grpo": {"llm", "replying", "replies"}}
 DECIDE_NOT: dict[str, set[str]] = {
@@ -27,7 +35,8 @@ DECIDE_NOT: dict[str, set[str]] = {
         *FETCHED,
         *("reading.data_sets", "reading.pinning"),
         *("reading.documents", "reading.json_records", "reading.hub", "hellaswag.items", "hellaswag.scoring"),
-        *("gpt.evaluating", "gpt.generate", "gpt.sampling", "training.memory", "tokens.bpe_table"),
+        *("gpt.evaluating", "gpt.generate", "gpt.sampling", "tokens.bpe_table"),
+        "training.source_losses",  # of the best, at the end
         *("gpt_export.huggingface", "gpt_export.huggingface_layouts", "gpt_export.huggingface_tokenizers"),  # init_from
     },
     "finetune": SHOWN | READ,

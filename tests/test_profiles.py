@@ -23,7 +23,7 @@ from profiles.overlay import (
 from stages.finetune import Params as FinetuneParams
 from stages.lib.core.params import from_mapping, load, parse_yaml, read_yaml
 from stages.lib.tokens.tokenizers import load_tokenizer
-from stages.lib.training.memory import PretrainingLoad, check_memory
+from stages.lib.training.memory import TrainingLoad, check_memory
 from stages.lib.weights.models import load_model_entry
 from stages.pretrain import Params
 from tests.lib.training.cards import CARDS
@@ -135,7 +135,7 @@ def test_pretraining_fits_into_the_profiles_card(name: str) -> None:
     params = project_params()
     lay_over(params, read_profile(name))
     pretrain = from_mapping(Params, params["pretrain"], where=name)
-    load = PretrainingLoad(
+    load = TrainingLoad(
         config=pretrain.config(load_tokenizer(params["shard"]["tokenizer"]).vocab_size),
         micro_batch=pretrain.micro_batch,
         precision="bfloat16",

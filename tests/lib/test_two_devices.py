@@ -3,6 +3,7 @@
 What is not moved fails there as on a card ("two devices"); what comes back to Python is zeros.
 """
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 from stages.lib.decoding import grouped_attention
 from stages.lib.embedding.text_encoder import TextEncoder
 from stages.lib.llm import transformers_scoring
-from stages.lib.training.matmul import seconds_of_matmul
+from stages.lib.training import matmul
 from stages.lib.weights.models import ModelEntry, resolved_dtype
 
 
@@ -78,11 +79,21 @@ def test_batches_on_a_card_are_as_large_as_told(tiny_directory: Path, monkeypatc
 
 
 def test_a_card_is_timed_when_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reading of the clock after a product comes after a wait for the card."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    waits = list[torch.device]()
-    monkeypatch.setattr(torch.cuda, "synchronize", waits.append)
+    events: list[str] = []
+    now = itertools.count()
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: events.append(f"wait {device}"))
+    monkeypatch.setattr(matmul, "draw", lambda width, dtype, device: [torch.empty(width, width, device=device)] * 2)
+
+    def clock() -> float:
+        events.append("clock")
+        return 1e-9 * next(now)
+
     card = torch.device("cuda")
     with FakeTensorMode():
-        assert seconds_of_matmul(8, 8, 8, torch.bfloat16, card) > 0
-    assert waits == [card] * 6
+        assert matmul.matmul_rate(torch.bfloat16, card, clock=clock) > 0
+    waits = [i for i, event in enumerate(events) if event == f"wait {card}"]
+    assert len(waits) >= 2 * len(matmul.WIDTHS)
+    assert all(events[i + 1] == "clock" for i in waits)

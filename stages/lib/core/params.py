@@ -22,10 +22,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import YAMLError
-
 T = TypeVar("T")
 
 PARAMS_FILE = Path("params.yaml")
@@ -79,6 +75,11 @@ def parse_yaml(text: str, path: Path) -> dict[str, Any]:
     Raises:
         ValueError: naming the file: not valid YAML, a key twice, or not a mapping.
     """
+    # Here, so that what trains or measures with params made in code runs where there is no ruamel.yaml.
+    from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import DuplicateKeyError
+    from ruamel.yaml.error import YAMLError
+
     try:
         content = YAML(typ="safe").load(text)
     except DuplicateKeyError as error:

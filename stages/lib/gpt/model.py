@@ -8,8 +8,9 @@ arXiv:1910.07467), weight tying (Press & Wolf 2017, arXiv:1608.05859).
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (its name everywhere)
@@ -80,7 +81,23 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalizes."""
-        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+        with _no_autocast(x):
+            return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
+
+
+class LayerNorm(nn.LayerNorm):
+    """(x - mean) / deviation * weight + bias over the last dimension, (..., C) -> (..., C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalizes."""
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        with _no_autocast(x):
+            return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), bias, self.eps)
+
+
+def _no_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """Under autocast a norm would turn states of bfloat16 into float32; its kernel sums in float32 either way."""
+    return nullcontext() if x.dtype == torch.float32 else torch.autocast(x.device.type, enabled=False)
 
 
 def make_norm(config: GPTConfig) -> nn.Module:
@@ -89,7 +106,7 @@ def make_norm(config: GPTConfig) -> nn.Module:
         case "rmsnorm":
             return RMSNorm(config.d_model, config.norm_eps)
         case "layernorm":
-            return nn.LayerNorm(config.d_model, eps=config.norm_eps, bias=config.bias)
+            return LayerNorm(config.d_model, eps=config.norm_eps, bias=config.bias)
         case _:
             assert_never(config.norm)
 
@@ -251,6 +268,9 @@ class GPT(nn.Module):
         else:
             cos, sin = self.cos[place], self.sin[place]  # (T, D/2) or (B, T, D/2)
             rope = (cos, sin) if padding is None else (cos[:, None], sin[:, None])
+        if torch.is_autocast_enabled(x.device.type):
+            # The residual stream too is in bfloat16: half of what a step moves through memory beside its products.
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         x = self.drop(x)
         for block in self.blocks:
             x = block(x, rope, cache, mask)
@@ -284,13 +304,14 @@ class GPT(nn.Module):
         """Weights (with `tied`, the output layer has none of its own)."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def matmul_flops(self, tokens: int) -> float:
+    def matmul_flops(self, tokens: int, width: int | None = None) -> float:
         """Floating-point operations of the matrix products of one training step over `tokens` tokens.
 
         Forward and backward: 6 a weight and token, and 12 n_layer C T for attention (PaLM, appendix B, full T x T).
+        `width` is T, the tokens of a row; None: the whole context.
         """
         config = self.config
         matrices = sum(p.numel() for n, p in self.named_parameters() if p.dim() == 2 and "positions" not in n)
         if not config.tied:
             matrices -= self.embedding.weight.numel()  # looked up, not multiplied
-        return (6.0 * matrices + 12.0 * config.n_layer * config.d_model * config.context) * tokens
+        return (6.0 * matrices + 12.0 * config.n_layer * config.d_model * (width or config.context)) * tokens

@@ -40,6 +40,16 @@ class World:
         dist.all_reduce(tensor)
         return [float(value) for value in tensor]
 
+    def total_tensor(self, value: float | Tensor) -> Tensor:
+        """The sum over all processes, () float64 on the device; nobody waits for the device."""
+        if isinstance(value, Tensor):
+            tensor = value.double()
+        else:
+            tensor = torch.full((), value, dtype=torch.float64, device=self.device)  # a kernel; `tensor` would wait
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
     def barrier(self) -> None:
         """Waits until all processes are here."""
         if self.size > 1:
@@ -58,10 +68,9 @@ def open_world() -> Iterator[World]:
         yield World(rank, size, device)
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield World(rank, size, device)
-    finally:
-        dist.destroy_process_group()
+    yield World(rank, size, device)
+    # Not after an error: nccl would wait for processes that wait for this one. It ends, and torchrun ends the others.
+    dist.destroy_process_group()
 
 
 def start_processes(processes: int, module: str) -> None:
@@ -81,27 +90,38 @@ def start_processes(processes: int, module: str) -> None:
 def spread(model: GPT, params: TrainingParams, precision: Precision, world: World) -> nn.Module:
     """The module to call in training and validation: compiled, DDP's or FSDP's as asked.
 
-    The model itself stays what it was, so that generation never meets a compiled graph.
+    The model itself stays what it was, so that generation never meets a compiled graph. DDP lies inside what is
+    compiled: so torch cuts the graph where a bucket of gradients is full, and sums it while the rest is computed.
     """
     match params.parallel:
         case "fsdp":
             if dist.is_initialized():
-                policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if in_bfloat16(precision) else torch.float32)
-                for block in model.blocks:
-                    fully_shard(block, mp_policy=policy)
-                fully_shard(model, mp_policy=policy)
-            return _compiled(model, params)
+                divide(model, precision)
+            runner: nn.Module = model
         case "ddp":
-            runner = _compiled(model, params)
-            return DistributedDataParallel(runner, gradient_as_bucket_view=True) if world.size > 1 else runner
+            runner = DistributedDataParallel(model, gradient_as_bucket_view=True) if world.size > 1 else model
         case _:
             assert_never(params.parallel)
+    compiled: Any = torch.compile(runner) if params.compile else runner
+    assert isinstance(compiled, nn.Module)
+    return compiled
 
 
-def _compiled(model: GPT, params: TrainingParams) -> nn.Module:
-    runner: Any = torch.compile(model) if params.compile else model
-    assert isinstance(runner, nn.Module)
-    return runner
+def divide(model: GPT, precision: Precision) -> None:
+    """Divides weights, gradients and moments over the processes (FSDP2).
+
+    In bfloat16 a block computes with weights rounded as autocast rounds them under DDP, what goes from block to block
+    is what DDP's blocks get (the table of positions stays float32), and gradients are summed in float32, over
+    micro-steps and over processes.
+    """
+    policy = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if in_bfloat16(precision) else torch.float32,
+        reduce_dtype=torch.float32,
+        cast_forward_inputs=False,
+    )
+    for block in model.blocks:
+        fully_shard(block, mp_policy=policy)
+    fully_shard(model, mp_policy=policy)
 
 
 def without_sync(runner: nn.Module, model: GPT, last: bool) -> AbstractContextManager[Any]:
@@ -109,8 +129,9 @@ def without_sync(runner: nn.Module, model: GPT, last: bool) -> AbstractContextMa
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(last)
         return nullcontext()
-    if isinstance(runner, DistributedDataParallel) and not last:
-        return runner.no_sync()
+    within = getattr(runner, "_orig_mod", runner)  # of what torch.compile returned
+    if isinstance(within, DistributedDataParallel) and not last:
+        return within.no_sync()
     return nullcontext()
 
 

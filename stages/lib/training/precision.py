@@ -1,15 +1,22 @@
-"""What this machine's matrix products reach, and which precision is the faster one."""
+"""What this machine's matrix products reach, and which precision is the faster one; both found within seconds."""
 
 import time
-from functools import cache
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Literal, assert_never
 
 import torch
+from torch import Tensor, nn
 
 from stages.lib.gpt.model import GPT
-from stages.lib.training.matmul import seconds_of_matmul
+from stages.lib.training.matmul import matmul_rate
 
 Precision = Literal["float32", "bfloat16"]
+SECONDS = 4.0  # that finding the faster precision may take, the matrix products of `rate` not counted
+REPEATS = 3  # passes a precision and size, the first one not counted
+SHORT = 64  # tokens of the shortest row
+WORTH = 0.9  # bfloat16 has to take less than this of float32's time
 
 
 def in_bfloat16(precision: Precision) -> bool:
@@ -24,32 +31,103 @@ def in_bfloat16(precision: Precision) -> bool:
 
 
 @cache
+def rate(precision: Precision, device: torch.device) -> float:
+    """Floating-point operations a second of matrix products in this precision; measured once a process, 0.5 s."""
+    return matmul_rate(torch.bfloat16 if in_bfloat16(precision) else torch.float32, device)
+
+
 def matmul_peak(precision: Precision, device: torch.device) -> float:
-    """Floating-point operations a second of a square product, 2,048 (GPU: 8,192) wide; measured once a process."""
-    dtype = torch.bfloat16 if in_bfloat16(precision) else torch.float32
-    width = 8192 if device.type == "cuda" else 2048
-    return 2 * width**3 / seconds_of_matmul(width, width, width, dtype, device)
+    """The most that a training step's matrix products could reach, in floating-point operations a second.
+
+    Of a step in bfloat16 the better rate of both: without units for bfloat16 a library converts, and multiplies in
+    float32.
+    """
+    return max(rate("float32", device), rate("bfloat16", device)) if in_bfloat16(precision) else rate(precision, device)
 
 
-def faster_precision(model: GPT, micro_batch: int, device: torch.device) -> Precision:
+@dataclass(frozen=True)
+class Found:
+    """Which precision is faster, and what that was seen on."""
+
+    precision: Precision
+    why: str  # in a few words
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One way to try a model: forward and backward."""
+
+    name: str
+    flops: float
+    run: Callable[[], Tensor]  # the forward pass; gives a loss
+
+
+def faster_precision(model: GPT, micro_batch: int, device: torch.device) -> Found:
     """bfloat16 where this very model's forward and backward pass under autocast takes under 0.9 of float32's time.
 
-    A matrix product alone would mislead: CPUs without AMX convert each operand and are slower in bfloat16, and with
-    AMX a narrow model is slower too, by its casts and its attention. A GPU's tensor cores are many times faster.
+    Where matrix products in bfloat16 are no faster than in float32, as on CPUs without units for them, that decides.
+    Elsewhere they alone would mislead: with AMX a narrow model is slower in bfloat16, by its casts and its attention.
+
+    Passes are tried from one block on a short row up to `micro_batch` rows of the whole model, each in float32, then
+    in bfloat16, as long as the next one fits into what is left of `SECONDS`, by its operations; the last one decides.
     Gradients are left empty.
     """
-    ids = torch.zeros(micro_batch, model.config.context, dtype=torch.long, device=device)
-    seconds = {}
-    for half in (False, True):
-        seconds[half] = float("inf")
-        for repeat in range(4):
-            start = time.perf_counter()
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-                loss = model(ids, targets=ids)
-            loss.backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if repeat:
-                seconds[half] = min(seconds[half], time.perf_counter() - start)
+    products = {half: rate("bfloat16" if half else "float32", device) for half in (False, True)}
+    if products[True] <= products[False]:
+        told = f"{products[True] / 1e9:,.0f} GFLOP/s, in float32 {products[False] / 1e9:,.0f}"
+        return Found("float32", f"matrix products in bfloat16 reach {told}")
+    begun, found, expected = time.perf_counter(), Found("bfloat16", "by its matrix products alone"), 0.0
+    for tried in _passes(model, micro_batch, device):
+        left = SECONDS - (time.perf_counter() - begun)
+        if expected * tried.flops > left:
+            break
+        try:
+            full, half = (_least_seconds(tried, in_half, model, device, left / 2) for in_half in (False, True))
+        except torch.OutOfMemoryError:
+            break
+        finally:
             model.zero_grad(set_to_none=True)
-    return "bfloat16" if seconds[True] < 0.9 * seconds[False] else "float32"
+        expected = REPEATS * (full + half) / tried.flops
+        why = f"{tried.name} takes {1e3 * half:,.1f} ms in bfloat16, {1e3 * full:,.1f} in float32"
+        found = Found("bfloat16" if half < WORTH * full else "float32", why)
+    return found
+
+
+def _passes(model: GPT, micro_batch: int, device: torch.device) -> Iterator[_Pass]:
+    """The cheapest first."""
+    config, block = model.config, model.blocks[0]
+    numbers = torch.Generator(device).manual_seed(0)
+    widths = [SHORT * 4**i for i in range(16) if SHORT * 4**i < config.context]
+    for width in [*widths, config.context]:
+        x = torch.randn(1, width, config.d_model, generator=numbers, device=device)
+        matrices = sum(parameter.numel() for parameter in block.parameters() if parameter.dim() == 2)
+        flops = (6.0 * matrices + 12.0 * config.d_model * width) * width
+        yield _Pass(f"one block on {width} tokens", flops, partial(_block_loss, block, x))
+    for rows in sorted({1, micro_batch}):
+        ids = torch.randint(config.vocab_size, (rows, config.context), generator=numbers, device=device)
+        flops = model.matmul_flops(ids.numel())
+        yield _Pass(f"the model on {rows} x {config.context} tokens", flops, partial(model, ids, targets=ids))
+
+
+def _block_loss(block: nn.Module, x: Tensor) -> Tensor:
+    out: Tensor = block(x, None, None, None)
+    return out.float().mean()
+
+
+def _least_seconds(tried: _Pass, half: bool, model: GPT, device: torch.device, seconds: float) -> float:
+    """Of the passes that fit into the seconds, the first one left out; of that one if it alone takes them all."""
+    begun, least = time.perf_counter(), float("inf")
+    for repeat in range(REPEATS):
+        start = time.perf_counter()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+            loss = tried.run()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        end = time.perf_counter()
+        model.zero_grad(set_to_none=True)
+        if repeat or end - begun > seconds:
+            least = min(least, end - start)
+        if end - begun > seconds:
+            break
+    return least

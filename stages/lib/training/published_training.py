@@ -11,6 +11,7 @@ from stages.lib.core.metrics import Stopwatch
 from stages.lib.training.curve_picture import publish_curve
 from stages.lib.training.curves import Curve
 from stages.lib.training.distributed import World, open_world, start_processes
+from stages.lib.training.out_of_memory import advised, check_fits, named
 from stages.lib.training.trackers import open_trackers
 from stages.lib.training.training import Training
 from stages.lib.training.validation_loss import Batches
@@ -42,7 +43,7 @@ def run_in_processes(name: str, processes: int, body: Callable[[World, Stopwatch
     start_processes(processes, f"stages.{name}")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
     watch = Stopwatch(name)
-    with open_world() as world:
+    with named(name), open_world() as world:
         figures = body(world, watch)
         if world.main:
             watch.write(**figures)
@@ -58,6 +59,7 @@ def train_and_publish(
     about: str,
     published: Published,
     measure: Callable[[int], Mapping[str, float]] | None = None,
+    width: int = 0,
 ) -> Finished | None:
     """Trains to the end from where the training is, then publishes curve and checkpoints; every process calls it.
 
@@ -70,22 +72,27 @@ def train_and_publish(
         about: of model and data, for the line that says what begins.
         published: what goes where.
         measure: more to tell the trackers of a logged step; the main process asks for it.
+        width: tokens of the longest row; 0: the model's context.
 
     Returns:
         What came of it; None in a process other than the main one, which publishes nothing.
 
     Raises:
-        ValueError: a loss that is not finite, or a full disk.
+        ValueError: a loss that is not finite, a full disk, or memory that does not suffice.
     """
     world, params, directory = training.world, training.params, training.store.directory
-    training.measure_best_again(held_out)
+    if training.step < params.steps:
+        check_fits(training, width)
+    with advised(name, training):
+        training.measure_best_again(held_out)
     resumed = training.step
     if world.main:
         again = f", goes on from step {resumed}" if resumed else ""
-        print(f"{name}: {about}, {training.sequences} sequences per step, {training.precision}{again}", flush=True)
+        precision = training.precision + training.precision_why
+        print(f"{name}: {about}, {training.sequences} sequences per step, {precision}{again}", flush=True)
     curve = Curve(directory / "curve.csv", resumed) if world.main else None
     # What trackers are told, the main process tells.
-    told = asdict(params) | dict(training.decisive)
+    told = asdict(params) | dict(training.decisive) | {"precision": training.precision}  # `auto` has been decided
     trackers = open_trackers(params.trackers if curve else [], directory, told, curve.points if curve else [])
 
     def log(step: int, row: Mapping[str, float]) -> None:
@@ -94,7 +101,8 @@ def train_and_publish(
     def validate() -> float:
         return training.mean_loss(held_out, training.val_sequences)
 
-    speed = training.run(train, validate, curve, log, name=name)
+    with advised(name, training):
+        speed = training.run(train, validate, curve, log, name=name)
     trackers.close()
     watch.lap("train")
     if curve is None:
@@ -103,10 +111,11 @@ def train_and_publish(
     for which, place in published.checkpoints.items():
         training.store.publish(which, place)
     training.store.prune_finished()
+    share = speed.matmul_share
     figures = {
         "resumed_from_step": resumed,
         "tokens_per_second": speed.tokens_per_second,
-        "matmul_share": speed.matmul_share,
+        "padding": 1 - speed.tokens / speed.positions if speed.positions else 0.0,
         "matmul_peak_gflops": speed.peak / 1e9,
-    }
+    } | ({} if share is None else {"matmul_share": share})
     return Finished(train_loss=curve.points[-1].train_loss, figures=figures)

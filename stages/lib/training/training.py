@@ -6,10 +6,10 @@ of (seed, s). Pretraining and finetuning differ only in the `Batches` they bring
 
 import math
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from time import perf_counter
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -27,7 +27,6 @@ from stages.lib.gpt.checkpoints import (
     read_tensors,
 )
 from stages.lib.gpt.model import GPT
-from stages.lib.tokens.targets import IGNORED
 from stages.lib.training.curves import Curve
 from stages.lib.training.distributed import World, spread, whole_weights, without_sync
 from stages.lib.training.optimizer import (
@@ -38,31 +37,13 @@ from stages.lib.training.optimizer import (
     restore_moments,
     set_learning_rate,
 )
-from stages.lib.training.precision import Precision, faster_precision, matmul_peak
+from stages.lib.training.precision import Precision, faster_precision
+from stages.lib.training.speed import Meter, Speed
+from stages.lib.training.step_batches import MicroBatch, micro_batches, one_step_ahead
 from stages.lib.training.training_params import TrainingParams
 from stages.lib.training.validation_loss import Batches, batch_loss, mean_loss
 
 Log = Callable[[int, Mapping[str, float]], None]  # told of every logged step: its number and values
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What the clock said of the steps of this process's run."""
-
-    tokens: int  # trained on
-    seconds: float  # in training steps, validation and checkpoints not counted
-    flops: float  # of matrix products, all processes
-    peak: float  # floating-point operations a second of a large matrix product here, all processes
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Over the whole run."""
-        return self.tokens / self.seconds if self.seconds else 0.0
-
-    @property
-    def matmul_share(self) -> float:
-        """Share of the measured peak rate, 0..1."""
-        return self.flops / self.seconds / self.peak if self.seconds else 0.0
 
 
 class Training:
@@ -78,23 +59,24 @@ class Training:
         *,
         decisive: Mapping[str, Any] | None = None,
         val_sequences: int = 0,
+        val_which: str = "the first",
     ) -> None:
         """Takes up the store's last checkpoint if there is one.
 
-        Every checkpoint notes `decisive`, the params that decide the weights (None: all), and `val_sequences`, on how
-        many sequences the validation loss is measured: an earlier one of others cannot be compared with.
+        Every checkpoint notes `decisive`, the params that decide the weights (None: all), `val_sequences`, on how many
+        sequences the validation loss is measured, and `val_which` of all: a loss on others cannot be compared with.
 
         Raises:
             ValueError: batch sizes that do not divide, or a checkpoint of another model.
         """
         self.model, self.params, self.world, self.store, self.facts = model, params, world, store, facts
         self.decisive = asdict(params) if decisive is None else decisive
-        self.val_sequences = val_sequences
+        self.val_sequences, self.val_which = val_sequences, val_which
         self.context = model.config.context
         self.sequences = params.sequences(self.context, world.size)
         self.step = 0  # steps done
         self.best: tuple[float, int] = (math.inf, 0)  # validation loss, step
-        self.best_is_of = val_sequences  # sequences that this loss was measured on
+        self.best_is_of = (val_sequences, val_which)  # sequences that this loss was measured on
         last = store.path("last")
         state = read_state(last) if last else None
         if last:
@@ -102,14 +84,17 @@ class Training:
             check_shapes(weights, {name: tuple(t.shape) for name, t in model.state_dict().items()}, last / WEIGHTS)
             model.load_state_dict(weights)
         model.to(world.device)
+        self.precision_why = ""  # what `auto` saw here
         self.precision: Precision = state["precision"] if state else self._precision()
         self.runner: nn.Module = spread(model, params, self.precision, world)
         self.optimizers = build_optimizers(model, params)
+        self.meter = Meter(model, world)
         if last and state:
             restore_moments(model, self.optimizers, read_tensors(last / OPTIMIZER), last / OPTIMIZER)
             self.step = state["step"]
             self.best = (state["best"]["val_loss"] if state["best"]["step"] else math.inf, state["best"]["step"])
-            self.best_is_of = state["best"]["val_sequences"]
+            # Checkpoints before `val_which` was noted took the first ones.
+            self.best_is_of = (state["best"]["val_sequences"], state["best"].get("val_which", "the first"))
 
     def run(self, batches: Batches, validate: Callable[[], float], curve: Curve | None, log: Log, name: str) -> Speed:
         """Trains up to `steps`; `validate` gives the validation loss of the model as it stands.
@@ -119,25 +104,25 @@ class Training:
         Raises:
             ValueError: loss or gradient is not finite, or a checkpoint cannot be saved.
         """
-        params, seconds, tokens = self.params, 0.0, 0
-        flops = self.model.matmul_flops(1)
+        params, meter = self.params, self.meter
         first = self.step
-        # A finished training takes no step whose speed there would be to tell.
-        peak = matmul_peak(self.precision, self.world.device) * self.world.size if first < params.steps else 1.0
-        with tqdm(
-            total=params.steps,
-            initial=first,
-            desc=name,
-            unit="step",
-            disable=not self.world.main,
-            mininterval=1 if sys.stderr.isatty() else 20,  # a log file wants fewer lines than a terminal
-        ) as bar:
+        if first < params.steps:  # a finished training takes no step whose speed there would be to tell
+            meter.measure_peak(self.precision)
+        with (
+            one_step_ahead(partial(self.parts, batches), first, params.steps) as parts_of,
+            tqdm(
+                total=params.steps,
+                initial=first,
+                desc=name,
+                unit="step",
+                disable=not self.world.main,
+                mininterval=1 if sys.stderr.isatty() else 20,  # a log file wants fewer lines than a terminal
+            ) as bar,
+        ):
             while self.step < params.steps:
-                start = perf_counter()
                 lr = learning_rate(self.step, params)
-                loss, norm = self.train_step(batches, lr)
-                seconds += perf_counter() - start
-                tokens += params.batch_tokens
+                with meter.step():
+                    loss, norm = self.train_step(parts_of(self.step), lr)
                 self.step += 1
                 last = self.step == params.steps
                 val_loss = None
@@ -157,23 +142,18 @@ class Training:
                     if curve is not None:
                         curve.sync()
                     self._save(best)
-                speed = Speed(tokens, seconds, tokens * flops, peak)
-                bar.set_description_str(
-                    f"{name} loss {loss:.3f}, {speed.tokens_per_second:,.0f} tokens/s, "
-                    f"{speed.matmul_share:.0%} of matmul peak",
-                    refresh=False,
-                )
+                bar.set_description_str(f"{name} loss {loss:.3f}, {meter.so_far()}", refresh=False)
                 bar.update()
-        return Speed(tokens, seconds, tokens * flops, peak)
+        return meter.total()
 
     def measure_best_again(self, batches: Batches) -> None:
         """Measures the best checkpoint on today's validation sequences, where an earlier run took others."""
         place = self.store.path("best")
-        if place is None or self.best_is_of == self.val_sequences:
+        if place is None or self.best_is_of == (self.val_sequences, self.val_which):
             return
         best, _ = load_model(place, self.world.device)
         self.best = (self._mean_loss(best, batches, self.val_sequences), self.best[1])
-        self.best_is_of = self.val_sequences
+        self.best_is_of = (self.val_sequences, self.val_which)
 
     def mean_loss(self, batches: Batches, count: int) -> float:
         """Mean loss in nats per target over sequences 0..count-1, computed by all processes together."""
@@ -186,50 +166,58 @@ class Training:
         micro_batch = self.params.micro_batch
         return mean_loss(model, batches, count, micro_batch=micro_batch, precision=self.precision, world=self.world)
 
-    def train_step(self, batches: Batches, lr: float) -> tuple[float, float]:
-        """One optimizer step over a global batch; returns its mean loss in nats per target, and the gradient norm."""
+    def parts(self, batches: Batches, step: int) -> list[MicroBatch]:
+        """What this process computes in a step (0, 1, ...)."""
+        return micro_batches(batches, step, self.sequences, self.params.micro_batch, self.world)
+
+    def train_step(self, parts: Sequence[MicroBatch], lr: float) -> tuple[float, float]:
+        """One optimizer step over a global batch; returns its mean loss in nats per target, and the gradient norm.
+
+        The host waits for the device once, at the end, when all is on its way.
+
+        Raises:
+            ValueError: loss or gradient is not finite; the weights in memory are spoiled then.
+        """
         params, world = self.params, self.world
         torch.manual_seed(_step_seed(params.seed, self.step, world.rank))
         self.runner.train()
-        first, micro = self.step * self.sequences, params.micro_batch
-        # Micro-step j of rank r takes sequences (j size + r) micro ...: the same ones whatever the number of processes.
-        parts = [
-            batches.batch(first + start + world.rank * micro, micro)
-            for start in range(0, self.sequences, micro * world.size)
-        ]
-        counts = [int((targets != IGNORED).sum()) for _, targets in parts]
-        (known,) = world.total([float(sum(counts))])
-        summed = 0.0
-        for i, ((inputs, targets), count) in enumerate(zip(parts, counts, strict=True)):
+        known = world.total_tensor(float(sum(part.counted for part in parts)))
+        summed = torch.zeros((), dtype=torch.float64, device=world.device)
+        for i, part in enumerate(parts):
+            self.meter.count(part.targets.numpy())
             with without_sync(self.runner, self.model, last=i == len(parts) - 1):
                 # The mean over the whole batch's targets; DDP and FSDP divide gradients by the number of processes.
-                loss = batch_loss(self.runner, inputs, targets, self.precision, world.device) * (count / known)
+                loss = batch_loss(self.runner, part.inputs, part.targets, self.precision, world.device)
+                loss = loss * (part.counted / known)
                 (loss * world.size).backward()  # type: ignore[no-untyped-call]
-            summed += float(loss.detach())
-        (mean,) = world.total([summed])
+            summed += loss.detach()
+        mean = world.total_tensor(summed)
         norm = clip_gradients(self.model, params.clip)
-        if not (math.isfinite(mean) and math.isfinite(norm)):
-            good = self.store.path("last")
-            go_on = (
-                f", unless init_from: {good} has it begin with these weights" if "init_from" in self.decisive else ""
-            )
-            raise ValueError(
-                f"step {self.step + 1}: the loss is {mean}, the gradient norm {norm}; the last good checkpoint is "
-                f"{good or 'none'}. Lower lr or clip, or take float32: that is another training, which begins at "
-                f"step 1{go_on if good else ''}"
-            )
         set_learning_rate(self.optimizers, lr)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return mean, norm
+        found: list[float] = torch.stack([mean, norm.double()]).tolist()
+        if not all(map(math.isfinite, found)):
+            self._not_finite(*found)
+        return found[0], found[1]
+
+    def _not_finite(self, loss: float, norm: float) -> NoReturn:
+        good = self.store.path("last")
+        go_on = f", unless init_from: {good} has it begin with these weights" if "init_from" in self.decisive else ""
+        raise ValueError(
+            f"step {self.step + 1}: the loss is {loss}, the gradient norm {norm}; the last good checkpoint is "
+            f"{good or 'none'}. Lower lr or clip, or take float32: that is another training, which begins at "
+            f"step 1{go_on if good else ''}"
+        )
 
     def _precision(self) -> Precision:
         if self.params.precision != "auto":
             return self.params.precision
-        faster = faster_precision(self.model, min(4, self.params.micro_batch), self.world.device)
+        found = faster_precision(self.model, min(4, self.params.micro_batch), self.world.device)
         # One slower process would wait for all others anyway, and they must agree.
-        (slower,) = self.world.total([float(faster == "float32")])
+        (slower,) = self.world.total([float(found.precision == "float32")])
+        self.precision_why = f" (auto: {found.why})"
         return "float32" if slower else "bfloat16"
 
     def _save(self, best: bool) -> None:
@@ -243,6 +231,7 @@ class Training:
                     "step": self.best[1],
                     "val_loss": self.best[0] if self.best[1] else None,
                     "val_sequences": self.val_sequences,
+                    "val_which": self.val_which,
                 },
                 "precision": self.precision,
                 "params": dict(self.decisive),

@@ -18,11 +18,9 @@ class Batches(Protocol):
         """Inputs and targets of sequences first..first+count-1, int64 (count, T)."""
 
 
-def batch_loss(
-    model: nn.Module, inputs: np.ndarray, targets: np.ndarray, precision: Precision, device: torch.device
-) -> Tensor:
-    """Mean loss in nats per target of one batch; inputs and targets int64 (B, T)."""
-    ids, wanted = (torch.from_numpy(array).to(device, non_blocking=True) for array in (inputs, targets))
+def batch_loss(model: nn.Module, inputs: Tensor, targets: Tensor, precision: Precision, device: torch.device) -> Tensor:
+    """Mean loss in nats per target of one batch; inputs and targets int64 (B, T), on the CPU or the device."""
+    ids, wanted = (tensor.to(device, non_blocking=True) for tensor in (inputs, targets))
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bfloat16(precision)):
         loss: Any = model(ids, targets=wanted)
     assert isinstance(loss, Tensor)
@@ -51,7 +49,7 @@ def mean_loss(
         beyond = np.arange(micro_batch)[:, None] >= count - first
         targets = np.where(beyond, IGNORED, targets)
         known = int((targets != IGNORED).sum())
-        loss = float(batch_loss(model, inputs, targets, precision, world.device))
+        loss = float(batch_loss(model, torch.from_numpy(inputs), torch.from_numpy(targets), precision, world.device))
         summed, targets_seen = summed + (loss * known if known else 0.0), targets_seen + known
     total, seen = world.total([summed, targets_seen])
     return total / seen

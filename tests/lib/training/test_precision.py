@@ -1,41 +1,102 @@
 """The start-up probe picks what is faster here, and leaves the model as it was."""
 
+from typing import Any
+
 import pytest
 import torch
 
-from stages.lib.gpt.model import GPT, GPTConfig, KVCache
-from stages.lib.training.precision import faster_precision, matmul_peak
+from stages.lib.gpt.model import GPT, GPTConfig
+from stages.lib.training import precision
+from stages.lib.training.precision import faster_precision, matmul_peak, rate
 
 CPU = torch.device("cpu")
 
 
 class Clocked(GPT):
-    """Moves a clock of its own on by 1 a pass, by `cost` under autocast."""
+    """Moves a clock of its own on at each block."""
 
     now = 0.0
-    cost = 1.0
+    seconds: dict[bool, float]  # of 64 tokens in a block, under autocast or not
 
-    def forward(
-        self,
-        ids: torch.Tensor,
-        cache: KVCache | None = None,
-        padding: torch.Tensor | None = None,
-        targets: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        self.now += self.cost if torch.is_autocast_enabled("cpu") else 1.0
-        return super().forward(ids, cache, padding, targets)
+    def tick(self, block: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        tokens = inputs[0].shape[0] * inputs[0].shape[1]
+        self.now += self.seconds[torch.is_autocast_enabled("cpu")] * tokens / 64
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """What matrix products reach, as if measured."""
+    found = {"float32": 1.0, "bfloat16": 2.0}
+    monkeypatch.setattr(precision, "rate", lambda name, device: found[name])
+    return found
+
+
+def clocked(monkeypatch: pytest.MonkeyPatch, half: float, full: float, **shape: Any) -> Clocked:
+    """A model whose blocks take so many seconds for 64 tokens, on a clock of its own."""
+    sizes: dict[str, Any] = {"vocab_size": 64, "context": 16, "n_layer": 1, "n_head": 2, "d_model": 16}
+    model = Clocked(GPTConfig(**(sizes | shape)))
+    model.seconds = {True: half, False: full}
+    monkeypatch.setattr("stages.lib.training.precision.time.perf_counter", lambda: model.now)
+    for block in model.blocks:
+        block.register_forward_pre_hook(model.tick)
+    return model
 
 
 @pytest.mark.parametrize(("half", "expected"), [(0.1, "bfloat16"), (10.0, "float32"), (0.95, "float32")])
-def test_the_probe_takes_the_shorter_time(monkeypatch: pytest.MonkeyPatch, half: float, expected: str) -> None:
-    model = Clocked(GPTConfig(vocab_size=64, context=16, n_layer=1, n_head=2, d_model=16))
-    model.cost = half
-    monkeypatch.setattr("stages.lib.training.precision.time.perf_counter", lambda: model.now)
-    assert faster_precision(model, 2, CPU) == expected
+@pytest.mark.parametrize("full", [1e-3, 0.3, 100.0])
+def test_the_probe_takes_the_shorter_time(
+    monkeypatch: pytest.MonkeyPatch, rates: dict[str, float], half: float, full: float, expected: str
+) -> None:
+    model = clocked(monkeypatch, half * full, full)
+    assert faster_precision(model, 2, CPU).precision == expected
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_the_peak_is_a_plausible_rate_measured_once() -> None:
-    rate = matmul_peak("float32", CPU)
-    assert 1e8 < rate < 1e16
-    assert matmul_peak("float32", CPU) == rate
+def test_a_fast_machine_decides_by_the_whole_micro_batch_and_a_slow_one_by_less(
+    monkeypatch: pytest.MonkeyPatch, rates: dict[str, float]
+) -> None:
+    seen = {}
+    for full in (1e-6, 1e-3, 0.02, 0.1, 10.0):
+        model = clocked(monkeypatch, full / 2, full, context=256, n_layer=6)
+        found = faster_precision(model, 4, CPU)
+        assert found.precision == "bfloat16"
+        # However slow, the first size costs two passes a precision at most.
+        assert model.now < max(precision.SECONDS, 2 * 1.5 * full + 1e-9), full
+        seen[full] = found.why.partition(" takes")[0]
+    assert seen[1e-6] == seen[1e-3] == "the model on 4 x 256 tokens"
+    assert seen[10.0] == "one block on 64 tokens"
+    assert len(set(seen.values())) > 2
+
+
+def test_no_pass_is_tried_where_products_are_no_faster(
+    monkeypatch: pytest.MonkeyPatch, rates: dict[str, float]
+) -> None:
+    rates["bfloat16"] = 0.01
+    model = clocked(monkeypatch, 0.1, 1.0)
+    found = faster_precision(model, 2, CPU)
+    assert (found.precision, model.now) == ("float32", 0.0)
+    assert "matrix products in bfloat16" in found.why
+
+
+def test_what_does_not_fit_is_decided_by_what_did(monkeypatch: pytest.MonkeyPatch, rates: dict[str, float]) -> None:
+    model = clocked(monkeypatch, 0.5e-3, 1e-3)
+
+    def full(*_: object, **__: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(model, "forward", full)
+    found = faster_precision(model, 2, CPU)
+    assert found.precision == "bfloat16" and found.why.startswith("one block on 16 tokens takes")
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_peak_is_the_best_that_a_step_could_use(rates: dict[str, float]) -> None:
+    assert (matmul_peak("float32", CPU), matmul_peak("bfloat16", CPU)) == (1.0, 2.0)
+    rates["bfloat16"] = 0.01  # a library that converts to float32
+    assert matmul_peak("bfloat16", CPU) == 1.0
+
+
+def test_the_rate_is_plausible_and_measured_once() -> None:
+    found = rate("float32", CPU)
+    assert 1e8 < found < 1e16
+    assert rate("float32", CPU) == found
