@@ -12,7 +12,6 @@ or:  python -m stages.lib.commands.hellaswag --hf openai-community/gpt2 --revisi
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def main(command_line: Sequence[str] | None = None) -> None:
             model, name = from_hf(arguments.hf, arguments.revision, "--hf").to(device), arguments.tokenizer
         measures = score(model, load_tokenizer(name), items, device, arguments.batch_tokens)
     except ValueError as error:
-        sys.exit(f"hellaswag: {error}")
+        parser.exit(2, f"hellaswag: {error}\n")
     print(json.dumps({**measures, "dropped": dict(dropped)}, indent=2))
 
 
