@@ -5,7 +5,6 @@ Run: python -m stages.lib.gpt_export.to_hf models/gpt/best OUT
 
 import argparse
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -47,8 +46,8 @@ def export(checkpoint: Path, target: Path, dtype: Dtype = "float32", replace: bo
         replace: an earlier export at `target` gives way; any other directory does not.
 
     Raises:
-        ValueError: no checkpoint, a target that is in the way, a model that no layout holds, a tokenizer that is not the
-            checkpoint's any more, logits or ids that differ, a full disk.
+        ValueError: no checkpoint, a target that is in the way, a model that no layout holds, a tokenizer that is
+            another than the checkpoint's by now, logits or ids that differ, a full disk.
     """
     check_target(checkpoint, target, replace)
     model, name = load_model(checkpoint)
