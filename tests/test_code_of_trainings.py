@@ -15,9 +15,11 @@ from tests.graph import ROOT, import_closure
 # What the stages import and their weights do not depend on: what is read (its hash is in the key), shown, measured,
 # checked, published or told.
 FETCHED = {f"hub.{name}" for name in ("errors", "model_files", "repository", "transfer")}  # by commit, hash checked
-READ = {"reading.chats", "reading.json_records", "reading.packages", "reading.patterns"} | {
-    f"instructions.{name}" for name in ("delimited", "record_files", "records", "spam_files")
-}
+READ = (
+    {"reading.drop_advice", "tokens.continued_text", "gpt.devices"}
+    | {"reading.chats", "reading.json_records", "reading.packages", "reading.patterns"}
+    | {f"instructions.{name}" for name in ("delimited", "record_files", "records", "spam_files")}
+)
 SHOWN = {
     "training.speed",
     "training.out_of_memory",
@@ -26,6 +28,7 @@ SHOWN = {
     "training.curve_picture",
     "training.trackers",
     "training.published_training",
+    "training.score_curve",
 }
 # Rooms by which a stage measures what it trained, through the ledger, whose keys hold their code.
 MEASURED = {"grpo": {"llm", "replying", "replies"}}
@@ -34,12 +37,18 @@ DECIDE_NOT: dict[str, set[str]] = {
         *SHOWN,
         *FETCHED,
         *("reading.data_sets", "reading.pinning"),
-        *("reading.documents", "reading.json_records", "reading.hub", "hellaswag.items", "hellaswag.scoring"),
-        *("gpt.evaluating", "gpt.generate", "gpt.sampling", "tokens.bpe_table"),
+        *("reading.documents", "reading.json_records", "reading.hub", "hellaswag.items"),
+        *("hellaswag.scoring", "hellaswag.together"),
+        *("gpt.devices", "tokens.continued_text", "gpt.evaluating", "gpt.generate", "gpt.sampling", "tokens.bpe_table"),
         "training.source_losses",  # of the best, at the end
         *("gpt_export.huggingface", "gpt_export.huggingface_layouts", "gpt_export.huggingface_tokenizers"),  # init_from
+        *("gpt_export.chat_template", "tokens.instruction_template"),
     },
-    "finetune": SHOWN | READ,
+    "finetune": SHOWN
+    | READ
+    | {"finetuning.answering", "finetuning.answer_scores", "finetuning.losses", "training.held_out", "shards.reading"}
+    | {"gpt.evaluating", "gpt.generate", "gpt.sampling", "answers.likeness", "statistics.bootstrap"}
+    | {"languages.english_or_not", "languages.words"},
     "qlora": FETCHED
     | {"statistics.bootstrap", "lora.validation_losses", "lora.memory", "adapters.model_card"}
     | {"adapters.one_answer", "lora.preflight", "weights.free_memory"},

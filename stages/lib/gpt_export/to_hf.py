@@ -4,7 +4,6 @@ Run: python -m stages.lib.gpt_export.to_hf models/gpt/best OUT
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import get_args
 import torch
 
 from stages.lib.core.records import read_json, saving
-from stages.lib.gpt.checkpoints import CONFIG, load_model, read_config
+from stages.lib.gpt.checkpoints import CONFIG, load_model, read_config, read_template
 from stages.lib.gpt.model import GPT
 from stages.lib.gpt_export.huggingface import Dtype, to_hf
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
@@ -58,7 +57,7 @@ def export(checkpoint: Path, target: Path, dtype: Dtype = "float32", replace: bo
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             made = Path(folder) / "made"
-            to_hf(model, tokenizer, made, dtype)
+            to_hf(model, tokenizer, made, dtype, read_template(checkpoint))
             exported = compare(model, tokenizer, made, dtype)
             if target.exists():
                 target.rename(Path(folder) / "before")
@@ -95,7 +94,7 @@ def compare(model: GPT, tokenizer: Tokenizer, directory: Path, dtype: Dtype) -> 
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    known = AutoTokenizer.from_pretrained(directory)
+    known = AutoTokenizer.from_pretrained(directory, model_max_length=10**9)  # or it warns of texts beyond the context
     for text in _TEXTS:
         if known(text, add_special_tokens=False)["input_ids"] != tokenizer.encode(text).tolist():
             raise ValueError(
@@ -125,12 +124,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = parser.parse_args(arguments)
     try:
         made = export(parsed.checkpoint, parsed.out, parsed.dtype, parsed.replace)
-        tokenizer = json.dumps(read_config(parsed.checkpoint)[1].name)
+        tokenizer = read_config(parsed.checkpoint)[1].name
+        chat = ", chat template" if read_template(parsed.checkpoint) else ""
     except ValueError as error:
         sys.exit(f"to_hf: {error}")
     print(
         f"to_hf: {parsed.checkpoint} -> {parsed.out}: {made.model_type}, {made.weights:,} weights in {parsed.dtype}, "
-        f"tokenizer {tokenizer}; its logits are the checkpoint's (largest difference {made.difference:.1e} over "
+        f"tokenizer {tokenizer}{chat}; its logits are the checkpoint's (largest difference {made.difference:.1e} over "
         f"{made.tokens} tokens)"
     )
 

@@ -12,7 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from stages.lib.gpt.checkpoints import TokenizerFacts
 from stages.lib.gpt.model import GPT
 from stages.lib.gpt_export import to_hf as command
+from stages.lib.gpt_export.huggingface import to_hf
 from stages.lib.gpt_export.to_hf import export, main
+from stages.lib.tokens.instruction_template import TEMPLATE
 from stages.lib.tokens.tokenizers import load_tokenizer
 from tests import families
 from tests.lib.gpt.saved_model import save_model
@@ -22,8 +24,8 @@ from tests.lib.gpt_export.test_huggingface import LAYOUTS, small_model
 def checkpoint(place: Path, name: str = "byte", **shape: Any) -> GPT:
     tokenizer = load_tokenizer(name)
     model = small_model(vocab_size=-(-tokenizer.vocab_size // 8) * 8, **shape)
-    facts = {"name": name, "identity": tokenizer.identity, "vocab_size": tokenizer.vocab_size, "eot": tokenizer.eot}
-    save_model(place, model, TokenizerFacts(**facts))
+    size, eot = tokenizer.vocab_size, tokenizer.eot
+    save_model(place, model, TokenizerFacts(name=name, identity=tokenizer.identity, vocab_size=size, eot=eot))
     return model
 
 
@@ -37,13 +39,26 @@ def test_it_says_in_one_line_what_it_made(
     main([str(tmp_path / "best"), str(tmp_path / "deep" / "out")])
     line = capsys.readouterr().out
     assert line.count("\n") == 1
-    assert f'{model_type}, {model.n_params:,} weights in float32, tokenizer "byte"' in line
+    assert f"{model_type}, {model.n_params:,} weights in float32, tokenizer byte; " in line
     assert float(re.findall(r"largest difference (\S+) over 48 tokens", line)[0]) < 1e-4
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "deep" / "out").eval()
     ids = torch.arange(20)[None]
     with torch.no_grad():
         assert (theirs(ids).logits - model(ids)).abs().max() < 1e-4
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]  # nothing else is left
+
+
+def test_a_finetuned_model_comes_with_its_chat_template(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    byte = load_tokenizer("byte")
+    facts = TokenizerFacts(name="byte", identity=byte.identity, vocab_size=byte.vocab_size, eot=byte.eot)
+    save_model(tmp_path / "tuned", small_model(), facts, TEMPLATE)
+    main([str(tmp_path / "tuned"), str(tmp_path / "out")])
+    said = capsys.readouterr()
+    assert "tokenizer byte, chat template; " in said.out
+    assert "longer than" not in said.err
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    asked = tokenizer.apply_chat_template([{"role": "user", "content": "Why?"}], add_generation_prompt=True)
+    assert asked["input_ids"] == [*b"Why?", byte.sep]
 
 
 @pytest.mark.parametrize("family", ["zephyr", "gemma3", "deepseek_v3"])
@@ -95,12 +110,11 @@ def test_what_stands_at_the_place_stays_unless_it_is_an_export(tmp_path: Path) -
 
 def test_other_logits_are_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint(tmp_path / "best")
-    write = command.to_hf
 
     def another(model: GPT, *rest: Any) -> None:
         with torch.no_grad():
             model.blocks[0].mlp.up.weight[0] += 1  # type: ignore[index, operator, union-attr]
-            write(model, *rest)
+            to_hf(model, *rest)
             model.blocks[0].mlp.up.weight[0] -= 1  # type: ignore[index, operator, union-attr]
 
     monkeypatch.setattr(command, "to_hf", another)
