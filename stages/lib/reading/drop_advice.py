@@ -31,7 +31,7 @@ def dropped_text(dropped: Mapping[str, int]) -> str:
 
 def lacks(where: str, reason: str, sought: Sequence[str], found: Iterable[Any]) -> Drop:
     """The drop of a record without any of the keys that were looked for; `keys_told` counts them."""
-    names = ", ".join(str(key) or "''" for key in found) or "none"
+    names = ", ".join(str(key) or "''" for key in found).encode(errors="backslashreplace").decode() or "none"
     return Drop(where, reason, f"{_SOUGHT}{', '.join(sought)}; found {names}")
 
 

@@ -62,6 +62,7 @@ def test_records_become_pairs(record: dict[str, Any], pair: tuple[str, str]) -> 
     [
         ({"text": "x"}, "no_instruction", "found text"),
         ({}, "no_instruction", "found none"),
+        ({"\ud83d": "x"}, "no_instruction", "found \\ud83d"),  # or the file of drops could not be written
         ({"instruction": " ", "output": "a"}, "no_instruction", "nothing under instruction"),
         ({"instruction": {"a": 1}, "output": "a"}, "no_instruction", "instruction is dict"),
         ({"instruction": "i", "output": ""}, "no_output", "nothing under output"),
