@@ -29,6 +29,7 @@ from stages.lib.hellaswag.items import ENDINGS, load_items
 from stages.lib.hellaswag.scoring import score
 from stages.lib.hellaswag.together import COLUMNS, score_together
 from stages.lib.shards.reading import open_shards, read_manifest
+from stages.lib.tokens.continued_text import continued
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.training.distributed import World
 from stages.lib.training.held_out import SPREAD, HeldOut
@@ -127,7 +128,7 @@ def write_samples(model: GPT, tokenizer: Tokenizer, prompts: list[str], tokens: 
         )
         page += [f"## {name}", ""]
         for prompt, continuation in zip(prompts, continuations, strict=True):
-            page += ["```", prompt + tokenizer.decode(continuation), "```", ""]
+            page += ["```", continued(prompt, tokenizer, continuation), "```", ""]
     return "\n".join(page)
 
 
