@@ -30,7 +30,7 @@ def available_on_gpu(device: "torch.device") -> tuple[int, str]:
 
 
 def available_host_bytes() -> int:
-    """Free bytes of this machine, or of the container that this runs in; pages of files can be had, so they are free."""
+    """Free bytes of this machine, or of the container that this runs in; pages of files are free, too."""
     import psutil
 
     free = int(psutil.virtual_memory().available)
