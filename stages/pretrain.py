@@ -34,6 +34,7 @@ from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.training.distributed import World
 from stages.lib.training.held_out import SPREAD, HeldOut
 from stages.lib.training.loader import Windows
+from stages.lib.training.out_of_memory import check_weights
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
 from stages.lib.training.score_curve import Scoring
 from stages.lib.training.source_losses import by_source, mean_of, measure
@@ -207,6 +208,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     items, unusable = load_items(params.hellaswag, params.hellaswag_limit) if params.hellaswag else ([], Counter())
     watch.lap("shards")
 
+    check_weights(params.config(tokenizer.vocab_size))
     training = begin(params, data, world)
     model = training.model
 
