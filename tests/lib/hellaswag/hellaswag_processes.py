@@ -44,7 +44,8 @@ def score_in_training(place: Path, precision: str, parallel: str, world: World) 
         for parameter in made.model.parameters():  # so that its preferences are not all alike
             if parameter.dim() == 2:
                 parameter.mul_(10)
-    batches, found = Counting(), {}
+    batches = Counting()
+    found: dict[str, Any] = {}
     made.train_step(made.parts(batches, 0), 1e-3)
     for count in (1, 23):
         found[str(count)] = score_together(made.model, load_tokenizer("byte"), items(count), world, made.precision)
