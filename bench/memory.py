@@ -149,7 +149,7 @@ def measured(shape: Shape, precision: Precision, compiled: bool, device: torch.d
         seconds = 0.0
         for _ in range(STEPS):
             start = time.perf_counter()
-            training.train_step(batches, 1e-3)
+            training.train_step(training.parts(batches, training.step), 1e-3)
             training.step += 1
             if device.type == "cuda":
                 torch.cuda.synchronize(device)

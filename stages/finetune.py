@@ -202,6 +202,7 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         watch,
         about=f"{train.per_epoch:,} examples, {validation.per_epoch:,} held out",
         published=Published(curve=CURVE, picture=OUTPUT_DIR / "curve.png", checkpoints={"best": MODEL_DIR}),
+        width=max(train.widest, validation.widest),
     )
     if finished is None:
         return {}
@@ -225,6 +226,7 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             "train": train.per_epoch,
             "held_out": validation.per_epoch,
             "steps": training.step,
+            "precision": training.precision,
             "epochs": training.step * training.sequences / train.per_epoch,
             "best_step": training.best[1],
             "held_out_losses": losses,

@@ -31,11 +31,11 @@ from stages.lib.hellaswag.together import COLUMNS, score_together
 from stages.lib.shards.reading import open_shards, read_manifest
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.training.distributed import World
+from stages.lib.training.held_out import SPREAD, HeldOut
 from stages.lib.training.loader import Windows
-from stages.lib.training.memory import TrainingLoad, check_memory
-from stages.lib.training.precision import Precision
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
 from stages.lib.training.score_curve import Scoring
+from stages.lib.training.source_losses import by_source, mean_of, measure
 from stages.lib.training.speed import Meter, Speed
 from stages.lib.training.training import Training
 from stages.lib.training.training_params import DECIDE, DECIDE_NOT, OptimizerName, Parallel, Tracker, TrainingParams
@@ -82,7 +82,7 @@ class Params:
     processes: int  # 0: one a GPU; over 1: the stage starts itself again under torchrun
     parallel: Parallel  # ddp, or fsdp: weights and moments divided over the processes
     eval_every: int  # steps between validations
-    eval_windows: int  # validation windows a validation; 0: all
+    eval_windows: int  # windows of a validation in training, spread evenly over the split; 0: all, as at the end
     checkpoint_every: int  # steps between checkpoints, besides those at a new best
     log_every: int  # steps between rows of the curve
     trackers: list[Tracker]  # besides the curve
@@ -137,8 +137,8 @@ class Data:
 
     tokenizer: Tokenizer
     train: Windows
-    held_out: Windows
-    val_sequences: int  # of held_out that are validated on, the first
+    held_out: HeldOut
+    val_sequences: int  # of held_out that are validated on in training
     fingerprint: str  # of the shards
 
 
@@ -151,8 +151,8 @@ def open_data(params: Params, world: World) -> Data:
     tokenizer = load_tokenizer(read_manifest(SHARDS_DIR)["tokenizer"]["name"])
     # One process reads every byte to check it; the others rely on that.
     train, val = (open_shards(SHARDS_DIR, split, tokenizer, verify=world.main) for split in ("train", "val"))
-    held_out = Windows(val, params.context, params.seed, shuffle=False)
-    count = min(params.eval_windows or held_out.per_epoch, held_out.per_epoch)
+    held_out = HeldOut(val, params.context)
+    count = min(params.eval_windows or held_out.count, held_out.count)
     return Data(tokenizer, Windows(train, params.context, params.seed), held_out, count, train.fingerprint)
 
 
@@ -183,22 +183,16 @@ def begin(params: Params, data: Data, world: World) -> Training:
     if params.init_from:
         initial_model(params.init_from, model, tokenizer)
     store = CheckpointStore(directory)
-    return Training(model, params.training(), world, store, facts, decisive=decisive, val_sequences=data.val_sequences)
-
-
-def check_card(params: Params, config: GPTConfig, world: World, precision: Precision) -> None:
-    """Raises `ValueError` that says what to lower when the training does not fit into this process's GPU."""
-    if world.device.type == "cuda":
-        properties = torch.cuda.get_device_properties(world.device)
-        load = TrainingLoad(
-            config=config,
-            micro_batch=params.micro_batch,
-            precision=precision,
-            optimizer=params.optimizer,
-            processes=world.size,
-            parallel=params.parallel,
-        )
-        check_memory(load, properties.total_memory, properties.name)
+    return Training(
+        model,
+        params.training(),
+        world,
+        store,
+        facts,
+        decisive=decisive,
+        val_sequences=data.val_sequences,
+        val_which=SPREAD,
+    )
 
 
 def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
@@ -214,7 +208,6 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
 
     training = begin(params, data, world)
     model = training.model
-    check_card(params, model.config, world, training.precision)
 
     scoring = Scoring(
         name="hellaswag",
@@ -231,7 +224,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         "pretrain",
         training,
         data.train,
-        data.held_out,
+        data.held_out.spread(data.val_sequences),
         watch,
         about=f"{model.n_params:,} weights, {data.train.shards.tokens:,} tokens",
         published=Published(curve=CURVE, picture=PICTURE, checkpoints=places),
@@ -240,35 +233,43 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     if finished is None:
         return {}
     best, _ = load_model(MODELS_DIR / "best", world.device)
+    validation = measure(best, data.held_out, params.micro_batch, training.precision)
+    watch.lap("validate")
     write_text(SAMPLES, write_samples(best, tokenizer, params.prompts, params.max_new_tokens, params.seed))
     watch.lap("samples")
     hellaswag = score(best, tokenizer, items, world.device) | {"dropped": dict(unusable)} if items else {}
     watch.lap("hellaswag")
-    loss, step = training.best
+    whole = mean_of(validation)
+    losses = by_source(validation, data.held_out.shards.sources)
+    loss_in_training, step = training.best
     write_metrics(
         "pretrain",
         {
             "weights": model.n_params,
             "steps": training.step,
+            "precision": training.precision,
             "tokens_seen": training.step * params.batch_tokens,
+            "matmul_flops": model.matmul_flops(training.step * params.batch_tokens),
             "epochs": training.step * training.sequences / data.train.per_epoch,
             "train_loss": finished.train_loss,
-            "val_loss": loss,
-            "val_perplexity": math.exp(loss),
-            "val_windows": data.val_sequences,
+            "val_loss": whole.loss,
+            "val_perplexity": math.exp(whole.loss),
+            "val": whole.as_record() | {"windows": data.held_out.count},
+            "val_by_source": {name: loss.as_record() for name, loss in losses.items()} if len(losses) > 1 else {},
+            "val_in_training": {"loss": loss_in_training, "windows": data.val_sequences},
             "best_step": step,
             "data": data.fingerprint,
         }
         | ({"hellaswag": hellaswag} if hellaswag else {}),
         headline,
     )
-    made = f"{model.n_params:,} weights, validation loss {loss:.4f} nats per token at step {step},"
+    made = f"{model.n_params:,} weights, validation loss {whole} nats per token at step {step},"
     print(ending("pretrain", all_kept(data.train.shards.tokens), "tokens", made, MODELS_DIR))
     return finished.figures
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
-    """The columns of `dvc exp show`: the best validation loss (nats per token) and, where scored, HellaSwag."""
+    """The columns of `dvc exp show`: the best's loss on all of validation (nats per token); HellaSwag where scored."""
     found = {"val_loss": results["val_loss"]}
     if "hellaswag" in results:
         found["hellaswag"] = results["hellaswag"]["acc_norm_tokens"]["value"]

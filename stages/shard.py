@@ -8,11 +8,10 @@ import json
 import os
 import resource
 import shutil
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tqdm import tqdm
 
@@ -26,14 +25,18 @@ from stages.lib.corpus.sources import DocumentSource, Work, hub_commits, parse_s
 from stages.lib.instructions.examples import KINDS, Example, InstructionSource
 from stages.lib.instructions.examples import parse_source as parse_instructions
 from stages.lib.instructions.examples import read_source as read_instructions
-from stages.lib.reading.documents import Advance, Document, DocumentStream, Drop, duplicate_key
-from stages.lib.shards.reading import FORMAT, MANIFEST, MAX_VOCABULARY, SPLITS, ShardSplit, manifest
+from stages.lib.reading.documents import Document, DocumentOrDrop, Drop
+from stages.lib.shards.reading import FORMAT, MANIFEST, MAX_VOCABULARY, SPLITS, manifest
 from stages.lib.shards.shard_state import ShardState, source_identity
+from stages.lib.shards.sorting import Item, Tally, check_splits, sort_documents
+from stages.lib.shards.source_names import SourceNames, source_names
+from stages.lib.shards.splitting import SplitBy, why_not_by_documents
 from stages.lib.shards.writing import Sorted, SplitWriter, tokenize
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 
 OUTPUT_DIR = Path("data/shards")
 DROPPED = "dropped.jsonl"
+Split = Literal["auto", "documents", "tokens"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,8 @@ class Params:
     sources: list[dict[str, Any]]  # each a `kind` (as in chunk, or as in finetune) and the fields of its dataclass
     tokenizer: str  # byte, gpt2, hf:ORG/NAME@REVISION or hf:DIRECTORY
     shard_tokens: int  # tokens per shard, of 2 bytes each, >= 1
-    val_fraction: float  # of the documents, drawn by the SHA-256 of their text, 0..1
+    split: Split  # documents: whole ones, by the SHA-256 of their text; tokens: the tail of each; auto: see splitting
+    val_fraction: float  # for validation, of the documents or of the text, 0..1
     max_document_chars: int  # longer documents are dropped (`too_long`)
     workers: int  # processes that tokenize; 0: one a core
 
@@ -70,53 +74,26 @@ class Params:
         ]
 
 
-@dataclass
-class Tally:
-    """What a run counts, for the metrics."""
-
-    documents: int = 0  # that came in
-    dropped: Counter[str] = field(default_factory=Counter)  # by reason
-    kept: Counter[ShardSplit] = field(default_factory=Counter)  # by split
-    characters: Counter[ShardSplit] = field(default_factory=Counter)  # by split
-
-
-def split_of(key: bytes, val_fraction: float) -> ShardSplit:
-    """The split of a document, by its `duplicate_key`: the same in every corpus and at every place."""
-    return "val" if int.from_bytes(key[:8]) < val_fraction * 2**64 else "train"
-
-
-def sort_documents(items: DocumentStream, val_fraction: float, tally: Tally) -> Iterator[Sorted | Drop]:
-    """Every document in its split, or the drop that a text which came before is; counts them."""
-    seen: set[bytes] = set()
-    for item in items:
-        tally.documents += 1
-        drop = item
-        if isinstance(item, Document):
-            key = duplicate_key(item.text)
-            if key not in seen:
-                seen.add(key)
-                split = split_of(key, val_fraction)
-                yield Sorted(split, tally.kept[split], item.text)
-                tally.kept[split] += 1
-                tally.characters[split] += len(item.text)
-                continue
-            drop = Drop(item.source, "duplicate_document", f"the text came before ({key.hex()[:12]})")
-        assert isinstance(drop, Drop)
-        tally.dropped[drop.reason] += 1
-        yield drop
-
-
 def summary(tally: Tally, content: Record) -> dict[str, Any]:
-    """The metrics: documents in = kept + dropped by reason, and what each split holds."""
+    """The metrics: documents in = kept + dropped by reason, how they are split, and what each split holds."""
+    tokens = {split: content["splits"][split]["tokens"] for split in SPLITS}
     return {
-        "documents": check_counts(tally.documents, tally.kept.total(), dict(tally.dropped)),
+        "documents": check_counts(tally.documents, tally.kept, dict(tally.dropped)),
+        "split": {
+            "by": tally.by,
+            "documents_in_both": tally.cut,
+            "val_share": tokens["val"] / sum(tokens.values()),
+        },
         **{
             split: {
-                "documents": tally.kept[split],
+                "documents": tally.parts[split],
                 "characters": tally.characters[split],
-                "tokens": content["splits"][split]["tokens"],
-                "characters_per_token": tally.characters[split] / content["splits"][split]["tokens"],
+                "tokens": tokens[split],
+                "characters_per_token": tally.characters[split] / tokens[split],
                 "shards": len(content["splits"][split]["shards"]),
+                "documents_by_source": {
+                    name: tally.by_source[number, split] for number, name in enumerate(content["sources"])
+                },
             }
             for split in SPLITS
         },
@@ -140,48 +117,55 @@ def check_tokenizer(tokenizer: Tokenizer) -> None:
         )
 
 
-def read_all(params: Params) -> DocumentStream:
+def read_all(params: Params, names: SourceNames) -> Iterator[Item]:
     """All sources one after another, each under its progress bar; what they ask for is checked before any is read."""
 
     def advance(amount: int) -> None:
         bar.update(amount)  # of the source being read
 
-    streams: list[tuple[str, Work, DocumentStream]] = []
-    for source in params.parsed_sources():
+    streams: list[tuple[str, Work, Iterator[Item]]] = []
+    for entry, source in enumerate(params.parsed_sources()):
         if isinstance(source, InstructionSource):
-            texts = instruction_texts(read_instructions(source), advance)
-            streams.append((source.kind, Work(source.limit or None, "example"), texts))
+            examples = instruction_texts(read_instructions(source), entry, names)
+            streams.append((source.kind, Work(source.limit or None, "example"), examples))
         else:
             stream = read_source(source, params.max_document_chars, advance)
-            streams.append((source.kind, work_of(source), stream))
+            streams.append((source.kind, work_of(source), named(stream, entry, names)))
     for kind, work, items in streams:
         with tqdm(total=work.total, unit=work.unit, unit_scale=True, desc=f"shard {kind}") as bar:
-            yield from items
+            for item in items:
+                yield item
+                if work.unit == "example":
+                    advance(1)
 
 
-def instruction_texts(examples: Iterator[Example | Drop], advance: Advance) -> DocumentStream:
-    """Each example as a document: the prompt, an empty line, the answer."""
+def named(stream: Iterator[DocumentOrDrop], entry: int, names: SourceNames) -> Iterator[Item]:
+    """Each document with the number of its source; the source of a drop is not asked for."""
+    for item in stream:
+        yield Item(item, names.number(entry, item.origin) if isinstance(item, Document) else 0, whole=False)
+
+
+def instruction_texts(examples: Iterator[Example | Drop], entry: int, names: SourceNames) -> Iterator[Item]:
+    """Each example as a document that stays whole: the prompt, an empty line, the answer."""
     for example in examples:
-        advance(1)
-        yield (
-            example if isinstance(example, Drop) else Document(example.source, f"{example.prompt}\n\n{example.answer}")
-        )
+        if isinstance(example, Drop):
+            yield Item(example, 0, whole=True)
+        else:
+            number = names.number(entry, names.origin_of(entry, example.source))
+            yield Item(Document(example.source, f"{example.prompt}\n\n{example.answer}"), number, whole=True)
 
 
-def make_shards(params: Params, tokenizer: Tokenizer, state: ShardState, tally: Tally) -> int:
+def make_shards(params: Params, tokenizer: Tokenizer, names: SourceNames, state: ShardState, tally: Tally) -> int:
     """Writes what is missing of the shards, and what was dropped, into the state's directory.
 
     Returns how many tokens were made in this run.
-
-    Raises:
-        ValueError: a split got no document.
     """
     writers = {split: SplitWriter(state, split, params.shard_tokens) for split in SPLITS}
     made = 0
     with atomic_path(state.directory / DROPPED) as temporary, temporary.open("w", encoding="utf-8") as dropped:
 
         def wanted() -> Iterator[Sorted]:
-            for item in sort_documents(read_all(params), params.val_fraction, tally):
+            for item in sort_documents(read_all(params, names), params.val_fraction, tally):
                 if isinstance(item, Drop):
                     dropped.write(json.dumps(asdict(item), ensure_ascii=False) + "\n")
                 elif writers[item.split].wants(item.number):
@@ -189,17 +173,34 @@ def make_shards(params: Params, tokenizer: Tokenizer, state: ShardState, tally: 
 
         workers = params.workers or os.cpu_count() or 1
         for document, tokens, first in tokenize(tokenizer, wanted(), workers):
-            writers[document.split].add(document.number, tokens, first)
+            writers[document.split].add(document.number, document.source, tokens, first)
             made += len(tokens)
         for split, writer in writers.items():
-            if not tally.kept[split]:
-                advice = "raise" if split == "val" else "lower"
-                raise ValueError(
-                    f"none of the {tally.kept.total()} documents fell into the split {split!r}: {advice} val_fraction "
-                    f"({params.val_fraction}), or give more documents"
-                )
-            writer.close(tally.kept[split])
+            writer.close(tally.parts[split])
     return made
+
+
+def split_and_make(
+    params: Params, tokenizer: Tokenizer, names: SourceNames, states: dict[SplitBy, ShardState]
+) -> tuple[Tally, int]:
+    """Makes the shards by the split that is asked for; `auto` tries documents first, and says why it does not take it.
+
+    Returns what was counted, and how many tokens were made for these shards in this run.
+
+    Raises:
+        ValueError: no document is left, or none in one of the splits.
+    """
+    for by, state in states.items():
+        tally = Tally(by)
+        made = make_shards(params, tokenizer, names, state, tally)
+        if params.split == "auto" and by == "documents" and tally.kept:
+            tokens = {split: sum(shard["tokens"] for shard in state.shards[split]) for split in SPLITS}
+            if reason := why_not_by_documents(tally.parts, tokens, params.val_fraction):
+                print(f"shard: {reason}: split by tokens, the tail of every document is for validation", flush=True)
+                continue
+        break
+    check_splits(tally, params.val_fraction)
+    return tally, made
 
 
 def publish(directory: Path, place: Path) -> None:
@@ -218,29 +219,35 @@ def main() -> None:
     watch = Stopwatch("shard")
     tokenizer = load_tokenizer(params.tokenizer)
     check_tokenizer(tokenizer)
-    sources = [source_identity(source) for source in params.parsed_sources()]
-    settings = {key: value for key, value in asdict(params).items() if key != "workers"}
+    sources = params.parsed_sources()
+    names = source_names(sources)
+    settings = {key: value for key, value in asdict(params).items() if key not in ("workers", "split")}
     code = code_identity(make_shards, load_tokenizer)
-    state = ShardState(cache_dir() / "shard" / ledger_key(FORMAT, settings, tokenizer.identity, sources, code)[:16])
+    key = ledger_key(FORMAT, settings, tokenizer.identity, [source_identity(source) for source in sources], code)[:16]
+    ways: list[SplitBy] = ["documents", "tokens"] if params.split == "auto" else [params.split]
+    states = {by: ShardState(cache_dir() / "shard" / f"{key}_{by}") for by in ways}
     watch.lap("check sources")
-    tally = Tally()
-    made = make_shards(params, tokenizer, state, tally)
-    content = manifest(tokenizer, params.shard_tokens, state.shards)
+    tally, made = split_and_make(params, tokenizer, names, states)
+    state = states[tally.by]
+    content = manifest(tokenizer, params.shard_tokens, state.shards, names.names)
     write_json(state.directory / MANIFEST, content)
     watch.lap("tokenize")
     results = summary(tally, content)
-    if commits := hub_commits(params.parsed_sources()):
+    if commits := hub_commits(sources):
         results["revisions"] = commits
     write_metrics("shard", results, headline)
     publish(state.directory, OUTPUT_DIR)
-    shutil.rmtree(state.root)
+    for state in states.values():
+        if state.root.exists():
+            shutil.rmtree(state.root)
     watch.write(
         tokens=made,
         tokens_per_second=round(made / watch.parts["tokenize"], 1),
         worker_memory_mb=round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3, 1),
     )
-    split = " and ".join(f"{results[split]['tokens']:,} {split}" for split in SPLITS)
-    print(ending("shard", results["documents"], "documents", f"{split} tokens", OUTPUT_DIR))
+    tokens = " and ".join(f"{results[split]['tokens']:,} {split}" for split in SPLITS)
+    made_of = f"split by {tally.by}: {tokens} tokens ({results['split']['val_share']:.1%} for validation)"
+    print(ending("shard", results["documents"], "documents", made_of, OUTPUT_DIR))
 
 
 if __name__ == "__main__":

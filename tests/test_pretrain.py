@@ -101,7 +101,10 @@ def test_it_publishes_a_model_its_curve_samples_and_metrics(whole: Path) -> None
     assert len(points) == metrics["steps"] == 120
     assert points[-1].train_loss < 0.7 * points[0].train_loss
     assert metrics["val_loss"] < 4.5  # below ln(260) = 5.6, where it begins
-    assert metrics["val_loss"] == min(point.val_loss for point in points if point.val_loss is not None)
+    in_training = metrics["val_in_training"]
+    assert in_training["loss"] == min(point.val_loss for point in points if point.val_loss is not None)
+    assert in_training["windows"] == 8 < metrics["val"]["windows"]
+    assert metrics["val"]["tokens"] == read_results("shard", whole)["val"]["tokens"] - 1  # all of the split
     for which in ("best", "last"):
         model, tokenizer = load_model(whole / "models/gpt" / which)
         assert (tokenizer, model.config.vocab_size) == ("byte", 320)
@@ -179,8 +182,9 @@ def test_other_validation_windows_measure_the_best_again(whole: Path, tmp_path: 
     stage(place, "pretrain")
     found = read_results("pretrain", place)
     assert resumed_from(place) == 120
-    assert (found["val_windows"], found["best_step"]) == (3, before["best_step"])
-    assert found["val_loss"] != before["val_loss"]
+    assert (found["val_in_training"]["windows"], found["best_step"]) == (3, before["best_step"])
+    assert found["val_in_training"]["loss"] != before["val_in_training"]["loss"]
+    assert (found["val_loss"], found["val_by_source"]) == (before["val_loss"], before["val_by_source"])
     write_params(place, eval_windows=8)
     stage(place, "pretrain")
     assert read_results("pretrain", place) == before

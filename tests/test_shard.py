@@ -19,8 +19,9 @@ from stages.lib.core.params import from_mapping
 from stages.lib.core.records import read_jsonl
 from stages.lib.shards import writing as sharding
 from stages.lib.shards.reading import Shards, open_shards
+from stages.lib.shards.splitting import split_of
 from stages.lib.tokens.tokenizers import load_tokenizer
-from stages.shard import OUTPUT_DIR, Params, main, split_of
+from stages.shard import OUTPUT_DIR, Params, main
 from tests.params_of import section
 
 ROOT = Path(__file__).parent.parent
@@ -259,12 +260,15 @@ def test_another_text_or_setting_starts_anew(project: Path, monkeypatch: pytest.
 
 
 def test_an_empty_corpus_and_empty_splits(project: Path) -> None:
-    with pytest.raises(ValueError, match="none of the 300 documents fell into the split 'val': raise val_fraction"):
-        run(val_fraction=1e-9)
-    with pytest.raises(ValueError, match="split 'train': lower val_fraction"):
-        run(val_fraction=1 - 1e-9)
+    for split, advice in (("documents", "set split: tokens, .* or"), ("auto", "both sides 100 characters are cut:")):
+        with pytest.raises(
+            ValueError, match=rf"none of the 300 documents .* split 'val' .* {advice} raise val_fraction"
+        ):
+            run(split=split, val_fraction=1e-9)
+        with pytest.raises(ValueError, match=r"split 'train' .* lower val_fraction"):
+            run(split=split, val_fraction=1 - 1e-9)
     write_documents(["", " \n"])
-    with pytest.raises(ValueError, match=r"no document came of .*'empty': 2"):
+    with pytest.raises(ValueError, match=r"no document came of .*dropped: 2 empty"):
         run()
     with pytest.raises(ValueError, match="matches no file"):
         run(sources=[{"kind": "files", "patterns": ["nothing/*"]}])

@@ -61,7 +61,7 @@ def _read(source: FilesSource, paths: list[Path], max_chars: int, advance: Advan
         if suffix in RECORD_SUFFIXES:
             # JSON spells a character in up to 12 bytes (\ud83d\ude00); the rest of the record gets a megabyte.
             for found in json_records(path, 12 * max_chars + 1_000_000, advance):
-                yield found if isinstance(found, Drop) else _record_item(source, *found, max_chars)
+                yield found if isinstance(found, Drop) else _record_item(source, *found, max_chars, str(path))
         else:
             try:
                 advance(path.stat().st_size)
@@ -95,9 +95,10 @@ def _document_of(path: Path, max_chars: int, on_broken: Callable[[BrokenInputErr
                 text = as_shown(text.replace("\r\n", "\n").replace("\r", "\n"), suffix)
     except BrokenInputError as error:
         return Drop(str(path), error.reason, error.detail)
-    return as_document(str(path), text, str(path), max_chars)
+    return as_document(str(path), text, str(path), max_chars, str(path))
 
 
-def _record_item(source: FilesSource, where: str, record: Record, max_chars: int) -> DocumentOrDrop:
+def _record_item(source: FilesSource, where: str, record: Record, max_chars: int, origin: str) -> DocumentOrDrop:
     name = record.get(source.source_key)
-    return as_document(name if isinstance(name, str) and name else where, record.get(source.text_key), where, max_chars)
+    document = name if isinstance(name, str) and name else where
+    return as_document(document, record.get(source.text_key), where, max_chars, origin)

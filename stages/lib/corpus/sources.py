@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, assert_never
 from stages.lib.core.params import from_mapping
 from stages.lib.corpus.files import FilesSource, files_size, read_files
 from stages.lib.reading.documents import Advance, Document, DocumentStream
+from stages.lib.reading.drop_advice import dropped_text
 from stages.lib.reading.hub import HubSource, read_hub
 from stages.lib.reading.packages import PackagesSource, packages_size, read_packages
 
@@ -90,4 +91,4 @@ def _limited(source: DocumentSource, items: DocumentStream) -> DocumentStream:
         else:
             reasons[item.reason] += 1
     if not documents:
-        raise ValueError(f"no document came of {source}; dropped by reason: {dict(reasons)}")
+        raise ValueError(f"no document came of {source}; dropped: {dropped_text(reasons)}")

@@ -68,6 +68,14 @@ class InstructionBatches:
         """Examples an epoch."""
         return len(self.rows)
 
+    @property
+    def widest(self) -> int:
+        """Tokens of the widest batch's rows, padding included."""
+        return self._width(max(len(ids) for ids, _ in self.rows))
+
+    def _width(self, tokens: int) -> int:
+        return min(self.context, -(-tokens // _WIDTH) * _WIDTH)
+
     def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of examples first..first+count-1 of the endless sequence, int64 (count, T).
 
@@ -76,7 +84,7 @@ class InstructionBatches:
         """
         places = [divmod(number, len(self.rows)) for number in range(first, first + count)]
         rows = [self.rows[self._epoch_order(epoch)[place]] for epoch, place in places]
-        width = min(self.context, -(-max(len(ids) for ids, _ in rows) // _WIDTH) * _WIDTH)
+        width = self._width(max(len(ids) for ids, _ in rows))
         inputs = np.full((count, width), self.pad, dtype=np.int64)
         targets = np.full((count, width), IGNORED, dtype=np.int64)
         for i, (ids, wanted) in enumerate(rows):

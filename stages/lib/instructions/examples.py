@@ -1,28 +1,27 @@
 """Instruction sources -> examples, a prompt and its answer each.
 
-A source is a mapping of params.yaml: `kind: instructions` (JSON or JSONL of instruction, input, output), `kind: spam`
-(lines of label, tab, message), `kind: docstrings` (what installed packages say of their own classes and functions).
+A source is a mapping of params.yaml: `kind: instructions` (records of prompt and answer, see records.py, in files of
+record_files.py), `kind: spam` (spam_files.py), `kind: docstrings` (what installed packages say of their own classes and
+functions).
 """
 
 import hashlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from stages.lib.core.params import from_mapping
-from stages.lib.core.records import Record
-from stages.lib.reading.chats import as_chat, holds_turns
-from stages.lib.reading.documents import BrokenInputError, Document, Drop, decode_utf8
-from stages.lib.reading.json_records import json_records
+from stages.lib.instructions.record_files import records_of
+from stages.lib.instructions.records import ANSWER_KEYS, CONTEXT_KEYS, PROMPT_KEYS, Pair, as_pair
+from stages.lib.instructions.spam_files import labelled_messages
+from stages.lib.reading.documents import Document, Drop
 from stages.lib.reading.packages import PackagesSource, read_packages
 from stages.lib.reading.patterns import matched_files
 
-_MAX_BYTES = 100_000_000  # of a JSON file or a line
-_SPAM_LABELS = ("ham", "spam")
-SPAM_INSTRUCTION = "Is this message spam or ham?"
+_MAX_BYTES = 100_000_000  # of a package's file
 
 
 @dataclass(frozen=True)
@@ -38,19 +37,25 @@ class Example:
         """SHA-256 of prompt and answer; decides the split."""
         return hashlib.sha256(f"{self.prompt}\0{self.answer}".encode()).digest()
 
+    @cached_property
+    def words(self) -> bytes:
+        """SHA-256 of prompt and answer, white space aside; equal ones are duplicates, which no split may part."""
+        said = "\0".join(" ".join(text.split()) for text in (self.prompt, self.answer))
+        return hashlib.sha256(said.encode()).digest()
+
 
 @dataclass(frozen=True, kw_only=True)
 class InstructionFiles:
-    """`kind: instructions`: records of `instruction`, `input` (may be empty or absent) and `output`."""
+    """`kind: instructions`: records of a prompt and an answer by any of their names, or chats of one question."""
 
     kind: Literal["instructions"]
-    patterns: list[str]  # globs of .json (one list) and .jsonl files
+    patterns: list[str]  # globs of .json, .jsonl, .csv, .tsv, .parquet and .arrow files
     limit: int = 0  # examples at most; 0: all
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpamFiles:
-    """`kind: spam`: the SMS spam collection's lines, `ham` or `spam`, a tab, the message."""
+    """`kind: spam`: messages labelled ham or spam: the SMS Spam Collection, Kaggle's spam.csv and their like."""
 
     kind: Literal["spam"]
     patterns: list[str]
@@ -95,76 +100,34 @@ def read_source(source: InstructionSource) -> Iterator[Example | Drop]:
     """
     match source:
         case InstructionFiles():
-            found = _from_json(matched_files(source.patterns))
+            found = _examples(_from_records(matched_files(source.patterns)))
         case SpamFiles():
-            found = _from_spam(matched_files(source.patterns))
+            paths = matched_files(source.patterns)
+            found = _examples(pair for path in paths for pair in labelled_messages(path))
         case Docstrings():
             found = _from_packages(source)
     seen: set[bytes] = set()
     for item in found:
         if isinstance(item, Drop):
             yield item
-        elif item.digest in seen:
+        elif item.words in seen:
             yield Drop(item.source, "duplicate")
         else:
-            seen.add(item.digest)
+            seen.add(item.words)
             yield item
             if len(seen) == source.limit:
                 return
 
 
-def as_example(where: str, record: Record) -> Example | Drop:
-    """An instruction record in the template's two parts; a chat of one question and answer is one (reading/chats.py).
-
-    Drop reasons: those of `as_chat`, `several_turns` (the template has room for one question), `no_instruction`,
-    `no_output` (absent, empty or no text), `input_is_no_text`, `invalid_unicode`.
-    """
-    if holds_turns(record) and "instruction" not in record:
-        chat = as_chat(where, record)
-        if isinstance(chat, Drop):
-            return chat
-        turns = [message for message in chat["messages"] if message["role"] != "system"]
-        if [message["role"] for message in turns] != ["user", "assistant"]:
-            return Drop(where, "several_turns", " ".join(message["role"] for message in turns))
-        asked = [message["content"] for message in chat["messages"][:-1]]
-        record = {"instruction": "\n\n".join(asked), "output": turns[-1]["content"]}
-    instruction, context, output = record.get("instruction"), record.get("input") or "", record.get("output")
-    if not isinstance(instruction, str) or not instruction.strip():
-        return Drop(where, "no_instruction", f"found {instruction!r}")
-    if not isinstance(output, str) or not output.strip():
-        return Drop(where, "no_output", f"found {output!r}")
-    if not isinstance(context, str):
-        return Drop(where, "input_is_no_text", f"found {type(context).__name__}")
-    prompt = "\n\n".join(part.strip() for part in (instruction, context) if part.strip())
-    try:
-        (prompt + output).encode()
-    except UnicodeEncodeError as error:
-        return Drop(where, "invalid_unicode", str(error))
-    return Example(prompt, output.strip(), where)
+def _examples(found: Iterable[tuple[str, Pair | Drop]]) -> Iterator[Example | Drop]:
+    for where, pair in found:
+        yield pair if isinstance(pair, Drop) else Example(*pair, where)
 
 
-def _from_json(paths: Sequence[Path]) -> Iterator[Example | Drop]:
+def _from_records(paths: Sequence[Path]) -> Iterator[tuple[str, Pair | Drop]]:
     for path in paths:
-        for found in json_records(path, _MAX_BYTES):
-            yield found if isinstance(found, Drop) else as_example(*found)
-
-
-def _from_spam(paths: Sequence[Path]) -> Iterator[Example | Drop]:
-    for path in paths:
-        # Bytes, since messages may hold line separators that str.splitlines would cut at.
-        for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-            where = f"{path}:{number}"
-            if not line.strip():
-                continue
-            try:
-                label, tab, message = decode_utf8(line).strip("\r").partition("\t")
-            except BrokenInputError as error:
-                yield Drop(where, error.reason, error.detail)
-                continue
-            if not tab or label not in _SPAM_LABELS:
-                yield Drop(where, "no_label", f"expected ham or spam and a tab, found {line[:20]!r}")
-            else:
-                yield as_example(where, {"instruction": SPAM_INSTRUCTION, "input": message, "output": label})
+        for found in records_of(path, (*PROMPT_KEYS, *CONTEXT_KEYS, *ANSWER_KEYS)):
+            yield (found.source, found) if isinstance(found, Drop) else (found[0], as_pair(*found))
 
 
 def _from_packages(source: Docstrings) -> Iterator[Example | Drop]:

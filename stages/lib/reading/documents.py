@@ -3,7 +3,7 @@
 import codecs
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 
@@ -13,6 +13,7 @@ class Document:
 
     source: str
     text: str
+    origin: str = field(default="", compare=False)  # what it was read from: the file, package or data set; "": unsaid
 
     @cached_property
     def id(self) -> str:
@@ -57,7 +58,7 @@ def decode_utf8(raw: bytes) -> str:
         raise BrokenInputError("invalid_utf8", f"byte {error.start}: {error.reason}; {advice}") from error
 
 
-def as_document(source: str, text: object, where: str, max_chars: int) -> DocumentOrDrop:
+def as_document(source: str, text: object, where: str, max_chars: int, origin: str = "") -> DocumentOrDrop:
     """A document with its line ends made `\\n` and without NULs, or the drop that an unusable text is.
 
     Reasons: `no_text` (absent or not a string), `empty` (nothing but whitespace), `invalid_unicode` (a lone
@@ -78,7 +79,7 @@ def as_document(source: str, text: object, where: str, max_chars: int) -> Docume
         return Drop(where, "invalid_unicode", f"character {error.start}: {error.reason}")
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return Document(source.replace("\0", ""), text)
+    return Document(source.replace("\0", ""), text, origin)
 
 
 def duplicate_key(text: str) -> bytes:

@@ -61,6 +61,11 @@ class HubSource:
         return self.name not in PACKAGED_READERS and not Path(self.name).is_dir()
 
     @property
+    def origin(self) -> str:
+        """The data set and, where one is chosen, its configuration."""
+        return f"{self.name}/{self.config}" if self.config else self.name
+
+    @property
     def commit(self) -> str:
         """What is read of the hub: the revision, or the commit that `main` was at the first run here; else ""."""
         return commit_of("dataset", self.name, self.revision, self.key) if self.on_hub else ""
@@ -132,6 +137,5 @@ def _read(source: HubSource, records: Iterator[Record], max_chars: int, advance:
         where = f"{source.name}{version}:{source.split}[{number}]"
         name = record.get(source.source_key)
         advance(1)
-        yield as_document(
-            name if isinstance(name, str) and name else where, record.get(source.text_key), where, max_chars
-        )
+        document = name if isinstance(name, str) and name else where
+        yield as_document(document, record.get(source.text_key), where, max_chars, source.origin)

@@ -32,7 +32,16 @@ def unreadable(path: Path, error: OSError) -> Drop:
 def _records(path: Path, max_bytes: int, advance: Advance) -> Iterator[tuple[str, Record] | Drop]:
     if path.suffix.lower() == ".json":
         yield from _listed_records(path, max_bytes, advance)
-        return
+    else:
+        yield from json_lines(path, max_bytes, advance)
+
+
+def json_lines(path: Path, max_bytes: int, advance: Advance = lambda _: None) -> Iterator[tuple[str, Record] | Drop]:
+    """`json_records` of a JSONL file, whatever its name ends in.
+
+    Raises:
+        OSError: the system does not read the file.
+    """
     with path.open("rb") as file:
         number = 0
         while line := file.readline(max_bytes + 1):
@@ -67,13 +76,17 @@ def _listed_records(path: Path, max_bytes: int, advance: Advance) -> Iterator[tu
         yield content
         return
     if not isinstance(content, list):
-        yield Drop(str(path), "not_a_list", _instead_of_a_list(content))
+        yield not_a_list(path, content)
         return
     yield from named_records(path, enumerate(content))
 
 
+def not_a_list(path: Path, content: Any) -> Drop:
+    """The drop of a JSON file without one list of records: what was found, and what to do with it."""
+    return Drop(str(path), "not_a_list", _instead_of_a_list(content))
+
+
 def _instead_of_a_list(content: Any) -> str:
-    """What was found, and what to do with it."""
     if not isinstance(content, dict):
         return f"expected a list of records, found {type(content).__name__}"
     lists = [repr(key) for key, value in content.items() if isinstance(value, list)]

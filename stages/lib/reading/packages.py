@@ -60,7 +60,7 @@ def _read(
         items: list[DocumentOrDrop] = []
         readme = distribution.metadata.json.get("description")
         if source.readme and isinstance(readme, str):
-            items.append(as_document(f"{prefix}:README", readme, f"{prefix}:README", max_chars))
+            items.append(as_document(f"{prefix}:README", readme, f"{prefix}:README", max_chars, name))
         for inside, path in files.items():
             raw = path.read_bytes()
             try:
@@ -75,7 +75,7 @@ def _read(
                     if len(docstring) < source.min_chars:
                         items.append(Drop(place, "short_docstring", f"{len(docstring)} characters"))
                     else:
-                        items.append(as_document(place, docstring, place, max_chars))
+                        items.append(as_document(place, docstring, place, max_chars, name))
             advance(len(raw))
         yield from sorted(items, key=lambda item: item.source)  # stable: same names stay in the order of the file
 

@@ -1,12 +1,14 @@
 """Tokens on disk: `{train,val}_{number}.npy` of uint16, where documents start in each, and one manifest.
 
 train_000000.npy             uint16 (tokens,)   every document's tokens, then eot; a document may go on in the next
-train_000000.documents.npy   int64 (documents,) where in this shard documents start
-manifest.json                tokenizer, counts, SHA-256 of every file, and `fingerprint`, which names them all
+train_000000.documents.npy   int64 (documents, 2) where in this shard documents start, and the number of their source
+manifest.json                tokenizer, counts, names of the sources, SHA-256 of every file, and `fingerprint`, which
+                             names them all
 """
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +20,7 @@ from stages.lib.core.hashes import ledger_key
 from stages.lib.core.records import Record
 from stages.lib.tokens.tokenizers import Tokenizer
 
-FORMAT = 1
+FORMAT = 2  # 1 did not know sources
 MANIFEST = "manifest.json"
 DTYPE = np.dtype("<u2")
 MAX_VOCABULARY = int(np.iinfo(DTYPE).max) + 1
@@ -50,13 +52,23 @@ def tokenizer_record(tokenizer: Tokenizer) -> Record:
     }
 
 
-def manifest(tokenizer: Tokenizer, shard_tokens: int, shards: dict[ShardSplit, list[Record]]) -> Record:
-    """The content of manifest.json; `shards` as `{file, tokens, sha256, documents, documents_sha256}`."""
+def manifest(
+    tokenizer: Tokenizer, shard_tokens: int, shards: Mapping[ShardSplit, list[Record]], sources: Sequence[str]
+) -> Record:
+    """The content of manifest.json.
+
+    Args:
+        tokenizer: that made the ids.
+        shard_tokens: tokens of a full shard.
+        shards: of each split, as `{file, tokens, sha256, documents, documents_sha256}`.
+        sources: the name of each source, by its number.
+    """
     content: Record = {
         "format": FORMAT,
         "tokenizer": tokenizer_record(tokenizer),
         "dtype": "uint16",
         "shard_tokens": shard_tokens,
+        "sources": list(sources),
         "splits": {
             split: {
                 "tokens": sum(shard["tokens"] for shard in records),
@@ -87,6 +99,8 @@ class Shards:
     document_starts: Starts  # (documents,), ascending, the first is 0
     ends: Starts  # (shards,): where each shard ends
     arrays: tuple[Tokens, ...]  # memory-mapped
+    document_sources: Starts  # (documents,): the place in `sources` of where each came from
+    sources: tuple[str, ...]  # names: packages, files or their patterns, data sets
 
     def read(self, start: int, length: int) -> Tokens:
         """Tokens start..start+length-1, (length,), across shards; in their own memory."""
@@ -123,16 +137,26 @@ def open_shards(directory: Path, split: str, tokenizer: Tokenizer | None = None,
         raise ValueError(f"{directory / MANIFEST}: no split {split!r}; there are {sorted(content['splits'])}")
     arrays: list[Tokens] = []
     starts: list[Starts] = []
+    sources: list[Starts] = []
     total = 0
     for record in content["splits"][split]["shards"]:
         array, documents = _open_shard(directory, record, content["tokenizer"]["vocab_size"], verify)
         arrays.append(array)
-        starts.append(documents + total)
+        starts.append(documents[:, 0] + total)
+        sources.append(documents[:, 1])
         total += len(array)
     if not total:
         raise ValueError(f"{directory / MANIFEST}: the split {split!r} is empty")
     ends = np.cumsum([len(array) for array in arrays], dtype=np.int64)
-    return Shards(total, content["fingerprint"], np.concatenate(starts), ends, tuple(arrays))
+    return Shards(
+        tokens=total,
+        fingerprint=content["fingerprint"],
+        document_starts=np.concatenate(starts),
+        ends=ends,
+        arrays=tuple(arrays),
+        document_sources=np.concatenate(sources),
+        sources=tuple(content["sources"]),
+    )
 
 
 def read_manifest(directory: Path) -> Record:
@@ -150,7 +174,10 @@ def read_manifest(directory: Path) -> Record:
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: no manifest of shards ({error!r}); run the stage shard again") from error
     if content["format"] != FORMAT:
-        raise ValueError(f"{path}: format {content['format']!r}, this is {FORMAT}; run the stage shard again")
+        raise ValueError(
+            f"{path}: format {content['format']!r} of another version of this project, this one reads {FORMAT}; "
+            "run the stage shard again: dvc repro shard"
+        )
     if content["fingerprint"] != found:
         raise ValueError(f"{path}: its fingerprint does not fit its content; run the stage shard again")
     record: Record = content
@@ -159,7 +186,7 @@ def read_manifest(directory: Path) -> Record:
 
 def _open_shard(directory: Path, record: Record, vocab_size: int, verify: bool) -> tuple[Tokens, Starts]:
     path = directory / record["file"]
-    array = _open_array(path, DTYPE, record["tokens"])
+    array = _open_array(path, DTYPE, (record["tokens"],))
     if verify:
         _check_hash(path, record["sha256"])
         for start in range(0, len(array), _BLOCK):
@@ -168,23 +195,23 @@ def _open_shard(directory: Path, record: Record, vocab_size: int, verify: bool) 
                 place = start + int(np.argmax(block >= vocab_size))
                 raise ValueError(f"{path}: token {array[place]} at {place}, the tokenizer has {vocab_size}")
     path = directory / documents_name(record["file"])
-    documents = _open_array(path, np.dtype("<i8"), record["documents"])
+    documents = _open_array(path, np.dtype("<i8"), (record["documents"], 2))
     if verify:
         _check_hash(path, record["documents_sha256"])
     return array, np.array(documents)
 
 
-def _open_array(path: Path, dtype: np.dtype[Any], length: int) -> Any:
+def _open_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
     advice = "run the stage shard again"
     if not path.is_file():
         raise ValueError(f"{path}: no such file, though the manifest names it; {advice}")
     try:
-        array = np.load(path, mmap_mode="r" if length else None, allow_pickle=False)
+        array = np.load(path, mmap_mode="r" if shape[0] else None, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path}: truncated, or no .npy file: {error}; {advice}") from error
-    if array.dtype != dtype or array.shape != (length,):
+    if array.dtype != dtype or array.shape != shape:
         raise ValueError(
-            f"{path}: {array.dtype} {array.shape}, the manifest says {dtype} {(length,)}: another run's file; {advice}"
+            f"{path}: {array.dtype} {array.shape}, the manifest says {dtype} {shape}: another run's file; {advice}"
         )
     return array
 

@@ -34,11 +34,12 @@ _tokenizer: Tokenizer  # of a worker process
 
 @dataclass(frozen=True)
 class Sorted:
-    """A document that is kept: its split, its number there, its text."""
+    """A document that is kept, or a part of it: its split, its number there, its text, the number of its source."""
 
     split: ShardSplit
     number: int
     text: str
+    source: int
 
 
 def encode_parts(tokenizer: Tokenizer, parts: list[Part]) -> Encoded:
@@ -141,14 +142,14 @@ class SplitWriter:
         self._buffer: Tokens = np.empty(shard_tokens, dtype=DTYPE)  # takes memory only as far as it is filled
         self._filled = 0
         self._inside = 0  # tokens of the current document so far
-        self._starts: list[int] = []
+        self._starts: list[tuple[int, int]] = []  # of documents in this shard, and the numbers of their sources
 
     def wants(self, number: int) -> bool:
         """Whether any token of this document of the split is not on the disk."""
         return number >= self._position.document
 
-    def add(self, number: int, tokens: Tokens, first: bool) -> None:
-        """Appends a part of document `number`; whole shards go to the disk."""
+    def add(self, number: int, source: int, tokens: Tokens, first: bool) -> None:
+        """Appends a part of document `number`, which came from `source`; whole shards go to the disk."""
         if self._skip:
             skipped = min(self._skip, len(tokens))
             self._skip -= skipped
@@ -157,7 +158,7 @@ class SplitWriter:
         else:
             inside = 0 if first else self._inside
         if first:
-            self._starts.append(self._filled)
+            self._starts.append((self._filled, source))
         while len(tokens):
             taken = min(len(tokens), len(self._buffer) - self._filled)
             self._buffer[self._filled : self._filled + taken] = tokens[:taken]
@@ -174,7 +175,7 @@ class SplitWriter:
 
     def _write(self, following: ShardPosition) -> None:
         number = len(self.state.shards[self.split])
-        starts = np.array(self._starts, dtype=np.int64)
+        starts = np.array(self._starts, dtype=np.int64).reshape(-1, 2)
         try:
             record = write_shard(self.state.directory, self.split, number, self._buffer[: self._filled], starts)
         except OSError as error:
@@ -187,7 +188,10 @@ class SplitWriter:
 
 
 def write_shard(directory: Path, split: ShardSplit, number: int, tokens: Tokens, starts: Starts) -> Record:
-    """Writes one shard and its document starts, each whole or not at all; returns the manifest's record of it."""
+    """Writes one shard and its documents' starts and sources (documents, 2), each file whole or not at all.
+
+    Returns the manifest's record of it.
+    """
     file = shard_name(split, number)
     assert tokens.dtype == DTYPE, tokens.dtype
     write_array(directory / documents_name(file), starts)

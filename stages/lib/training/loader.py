@@ -28,21 +28,20 @@ class _Epoch:
 class Windows:
     """Windows of `context` + 1 tokens, at a stride of `context`: every token is a target once an epoch.
 
-    Left out of an epoch are the tokens before the phase and those of the last, partial window. Without `shuffle`:
-    documents and windows in their order from phase 0, the same in every epoch.
+    Left out of an epoch are the tokens before the phase and those of the last, partial window.
     """
 
-    def __init__(self, shards: Shards, context: int, seed: int, shuffle: bool = True) -> None:
+    def __init__(self, shards: Shards, context: int, seed: int) -> None:
         if shards.tokens < context + 1:
             raise ValueError(
-                f"context: a window of {context} + 1 tokens is longer than the split of {shards.tokens} tokens; "
-                "lower context, or give the stage shard more text"
+                f"context: a window of {context} + 1 tokens is longer than the training split of {shards.tokens} "
+                "tokens; lower context, or give the stage shard more text"
             )
         if seed < 0:
             raise ValueError(f"seed: {seed} is negative")
-        self.shards, self.context, self.seed, self.shuffle = shards, context, seed, shuffle
-        # With a phase, so many windows that any phase below `context` fits: each epoch has as many as the others.
-        self.per_epoch = max(1, (shards.tokens - context if shuffle else shards.tokens - 1) // context)
+        self.shards, self.context, self.seed = shards, context, seed
+        # So many windows that any phase below `context` fits: each epoch has as many as the others.
+        self.per_epoch = max(1, (shards.tokens - context) // context)
         self._lengths = np.diff(shards.document_starts, append=shards.tokens)
         self._epoch: _Epoch | None = None
 
@@ -69,22 +68,17 @@ class Windows:
             slot += 1
 
     def _get_epoch(self, number: int) -> _Epoch:
-        if not self.shuffle:
-            number = 0
         if self._epoch is None or self._epoch.number != number:
             self._epoch = self._draw(number)
         return self._epoch
 
     def _draw(self, number: int) -> _Epoch:
         documents = len(self._lengths)
-        if not self.shuffle:
-            order, windows, phase = np.arange(documents), np.arange(self.per_epoch), 0
-        else:
-            # The epoch is the counter's highest word, so that no epoch reaches the numbers of another. Sorting raw
-            # numbers gives an order that no later version of numpy may change (NEP 19 fixes only bit generators).
-            philox = np.random.Philox(key=self.seed, counter=np.array([0, 0, 0, number], dtype=np.uint64))
-            order = np.argsort(philox.random_raw(documents), kind="stable")
-            windows = np.argsort(philox.random_raw(self.per_epoch), kind="stable")
-            slack = min(self.context - 1, self.shards.tokens - 1 - self.per_epoch * self.context)
-            phase = int(philox.random_raw()) % (slack + 1)
+        # The epoch is the counter's highest word, so that no epoch reaches the numbers of another. Sorting raw numbers
+        # gives an order that no later version of numpy may change (NEP 19 fixes only bit generators).
+        philox = np.random.Philox(key=self.seed, counter=np.array([0, 0, 0, number], dtype=np.uint64))
+        order = np.argsort(philox.random_raw(documents), kind="stable")
+        windows = np.argsort(philox.random_raw(self.per_epoch), kind="stable")
+        slack = min(self.context - 1, self.shards.tokens - 1 - self.per_epoch * self.context)
+        phase = int(philox.random_raw()) % (slack + 1)
         return _Epoch(number, order, np.cumsum(self._lengths[order]), phase, windows)

@@ -54,4 +54,7 @@ def matmul_rate(dtype: torch.dtype, device: torch.device, seconds: float = 0.5, 
                 break
             least = min(least, taken(a, b, at_once))
         best = max(best, 2 * width**3 / least)
+    if device.type == "cuda":
+        a = b = torch.empty(0)
+        torch.cuda.empty_cache()  # a training that needs all of the memory comes next
     return best

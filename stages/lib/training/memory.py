@@ -4,7 +4,7 @@ Counts what eager PyTorch holds at its peak, in the backward pass of the loss. t
 and holds less: for it the figure is an upper bound. Letters as in `model.py`; n = B T tokens of a micro-batch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import torch
@@ -137,34 +137,49 @@ def _communication(load: TrainingLoad, weights: int, block_matrices: int) -> int
             assert_never(load.parallel)
 
 
-def largest_micro_batch(load: TrainingLoad, card_bytes: int) -> int:
-    """The largest micro-batch that fits; 0: not even one sequence does."""
-    one = _total(load, 1)
-    more = _total(load, 2) - one  # everything is linear in B
-    return max(0, (card_bytes - one) // more + 1)
+def largest_micro_batch(load: TrainingLoad, free: int, *, started: bool = False) -> int:
+    """The largest micro-batch that fits, of those that `sequences` is a multiple of; 0: not even one sequence does."""
+    one = _needed(_with(load, 1), started)
+    more = _needed(_with(load, 2), started) - one  # everything is linear in B
+    most = max(0, (free - one) // more + 1)
+    return max((size for size in _divisors(load.sequences) if size <= most), default=0) if load.sequences else most
 
 
-def _total(load: TrainingLoad, micro_batch: int) -> int:
-    changed = {**{name: getattr(load, name) for name in load.__dataclass_fields__}, "micro_batch": micro_batch}
-    return sum(training_memory(TrainingLoad(**changed)).values())
+def next_smaller(load: TrainingLoad) -> int:
+    """The largest micro-batch below the one that it has, of those that `sequences` is a multiple of; 0: none."""
+    return max((size for size in _divisors(load.sequences) if size < load.micro_batch), default=0)
 
 
-def check_memory(load: TrainingLoad, card_bytes: int, card: str) -> dict[str, int]:
-    """The parts of `training_memory`, if their sum is at most the card's bytes.
+def _divisors(number: int) -> list[int]:
+    return [size for size in range(1, number + 1) if number % size == 0]
+
+
+def _with(load: TrainingLoad, micro_batch: int) -> TrainingLoad:
+    return replace(load, micro_batch=micro_batch)
+
+
+def _needed(load: TrainingLoad, started: bool) -> int:
+    return sum(size for part, size in training_memory(load).items() if not (started and part == "CUDA context"))
+
+
+def check_memory(load: TrainingLoad, free: int, place: str, *, started: bool = False) -> dict[str, int]:
+    """The parts of `training_memory`, if their sum is at most the bytes that are free for this process.
+
+    `started`: the process has begun to use the place, so that its CUDA context is not free any more.
 
     Raises:
         ValueError: it is not; names the largest parts, and the micro-batch or context to go down to.
     """
-    parts = training_memory(load)
-    total = sum(parts.values())
-    if total <= card_bytes:
+    parts, total = training_memory(load), _needed(load, started)
+    if total <= free:
         return parts
     largest = sorted(parts, key=lambda name: -parts[name])[:3]
     said = ", ".join(f"{name} {parts[name] / GB:.1f}" for name in largest)
-    fits = largest_micro_batch(load, card_bytes)
+    fits = largest_micro_batch(load, free, started=started)
     advice = (
         f"lower micro_batch from {load.micro_batch} to {fits} (batch_tokens may stay: the rest is accumulated)"
         if fits
-        else f"not even one sequence fits: lower context ({load.config.context}), n_layer or d_model"
+        else f"not even one sequence fits: end what else holds memory there, or lower context "
+        f"({load.config.context}), n_layer or d_model"
     )
-    raise ValueError(f"the training needs {total / GB:.1f} GB ({said}), {card} has {card_bytes / GB:.1f}: {advice}")
+    raise ValueError(f"the training needs {total / GB:.1f} GB ({said}), {place} has {free / GB:.1f} free: {advice}")

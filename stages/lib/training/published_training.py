@@ -14,6 +14,7 @@ from stages.lib.core.metrics import Stopwatch
 from stages.lib.training.curve_picture import ScorePanel, publish_curve
 from stages.lib.training.curves import Curve
 from stages.lib.training.distributed import World, open_world, start_processes
+from stages.lib.training.out_of_memory import advised, check_fits, named
 from stages.lib.training.score_curve import ScoreCurve, Scoring
 from stages.lib.training.trackers import open_trackers
 from stages.lib.training.training import Training
@@ -46,7 +47,7 @@ def run_in_processes(name: str, processes: int, body: Callable[[World, Stopwatch
     start_processes(processes, f"stages.{name}")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
     watch = Stopwatch(name)
-    with open_world() as world:
+    with named(name), open_world() as world:
         figures = body(world, watch)
         if world.main:
             watch.write(**figures)
@@ -62,6 +63,7 @@ def train_and_publish(
     about: str,
     published: Published,
     scoring: Scoring | None = None,
+    width: int = 0,
 ) -> Finished | None:
     """Trains to the end from where the training is, then publishes curve and checkpoints; every process calls it.
 
@@ -74,15 +76,19 @@ def train_and_publish(
         about: of model and data, for the line that says what begins.
         published: what goes where.
         scoring: what else is measured in training.
+        width: tokens of the longest row; 0: the model's context.
 
     Returns:
         What came of it; None in a process other than the main one, which publishes nothing.
 
     Raises:
-        ValueError: a loss that is not finite, or a full disk.
+        ValueError: a loss that is not finite, a full disk, or memory that does not suffice.
     """
     world, params, directory = training.world, training.params, training.store.directory
-    training.measure_best_again(held_out)
+    if training.step < params.steps:
+        check_fits(training, width)
+    with advised(name, training):
+        training.measure_best_again(held_out)
     resumed = training.step
     if world.main:
         again = f", goes on from step {resumed}" if resumed else ""
@@ -90,7 +96,7 @@ def train_and_publish(
         print(f"{name}: {about}, {training.sequences} sequences per step, {precision}{again}", flush=True)
     curve = Curve(directory / "curve.csv", resumed) if world.main else None
 
-    def named(scores: Mapping[str, float]) -> dict[str, float]:
+    def columns(scores: Mapping[str, float]) -> dict[str, float]:
         return {f"{scoring.name}_{column}": value for column, value in scores.items()} if scoring else {}
 
     scores = None
@@ -98,8 +104,8 @@ def train_and_publish(
         file = directory / f"{scoring.name}_{scoring.identity[:16]}.csv"
         scores = ScoreCurve(file, scoring.columns, resumed)
     # What trackers are told, the main process tells.
-    told = asdict(params) | dict(training.decisive)
-    scored = {step: named(row) for step, row in scores.rows.items()} if scores else {}
+    told = asdict(params) | dict(training.decisive) | {"precision": training.precision}  # `auto` has been decided
+    scored = {step: columns(row) for step, row in scores.rows.items()} if scores else {}
     logged = [
         point
         for point in (curve.points if curve else [])
@@ -115,14 +121,15 @@ def train_and_publish(
             scores.append(step, found)
             shown = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
             tqdm.write(f"{name}: step {step}: {scoring.name}: {shown}", file=sys.stderr)
-        return named(found)
+        return columns(found)
 
     def validate() -> float:
         return training.mean_loss(held_out, training.val_sequences)
 
     failed = True
     try:
-        speed = training.run(train, validate, curve, trackers.log, name=name, measure=measure)
+        with advised(name, training):
+            speed = training.run(train, validate, curve, trackers.log, name=name, measure=measure)
         failed = False
     finally:
         trackers.close(failed)

@@ -12,7 +12,7 @@ from torch import Tensor
 from stages.lib.gpt.model import GPT
 from stages.lib.tokens.targets import IGNORED
 from stages.lib.training.distributed import World
-from stages.lib.training.precision import Precision, matmul_peak
+from stages.lib.training.precision import Precision, matmul_peak, rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,7 @@ class Meter:
     def __init__(self, model: GPT, world: World) -> None:
         self.world = world
         self.peak = 0.0  # of this process
+        self._precision: Precision = "float32"
         self._steps = 0
         self._counts = np.zeros(3)  # tokens, positions, operations of this process
         self._seconds = 0.0
@@ -61,7 +62,8 @@ class Meter:
 
     def measure_peak(self, precision: Precision) -> None:
         """Measures what this machine's matrix products reach; about a second, once a process."""
-        self.peak = matmul_peak(precision, self.world.device)
+        self.peak = max(self.peak, matmul_peak(precision, self.world.device))
+        self._precision = precision
 
     def count(self, targets: np.ndarray | Tensor) -> None:
         """Takes note of a micro-batch that is computed, by its targets, int64 (B, T), on the CPU.
@@ -89,8 +91,17 @@ class Meter:
         return self._speed(self._counts * self.world.size, self._seconds)
 
     def total(self) -> Speed:
-        """Summed over all processes, which all call this."""
-        return self._speed(np.array(self.world.total(self._counts.tolist())), self._seconds)
+        """Summed over all processes, which all call this.
+
+        If the steps were faster than the peak, that is measured once more: the machine may have been busy then.
+        """
+        counts = np.array(self.world.total(self._counts.tolist()))
+        found = self._speed(counts, self._seconds)
+        if found.peak and found.matmul_share is None:
+            rate.cache_clear()
+            self.measure_peak(self._precision)
+            found = self._speed(counts, self._seconds)
+        return found
 
     def _speed(self, counts: np.ndarray, seconds: float) -> Speed:
         if self._steps == 1:  # there is no other

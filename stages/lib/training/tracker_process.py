@@ -124,7 +124,8 @@ def main() -> None:
 
     try:
         opening = json.loads(told.readline())
-        package: Any = import_module(name)  # optional, so no import that a type checker would look for
+        # Optional, so no import that a type checker would look for.
+        package: Any = import_module("dvclive") if name == "dvclive" else import_module("wandb")
         answer({})
         tracker: _Tracker
         if name == "dvclive":

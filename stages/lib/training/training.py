@@ -59,23 +59,24 @@ class Training:
         *,
         decisive: Mapping[str, Any] | None = None,
         val_sequences: int = 0,
+        val_which: str = "the first",
     ) -> None:
         """Takes up the store's last checkpoint if there is one.
 
-        Every checkpoint notes `decisive`, the params that decide the weights (None: all), and `val_sequences`, on how
-        many sequences the validation loss is measured: an earlier one of others cannot be compared with.
+        Every checkpoint notes `decisive`, the params that decide the weights (None: all), `val_sequences`, on how many
+        sequences the validation loss is measured, and `val_which` of all: a loss on others cannot be compared with.
 
         Raises:
             ValueError: batch sizes that do not divide, or a checkpoint of another model.
         """
         self.model, self.params, self.world, self.store, self.facts = model, params, world, store, facts
         self.decisive = asdict(params) if decisive is None else decisive
-        self.val_sequences = val_sequences
+        self.val_sequences, self.val_which = val_sequences, val_which
         self.context = model.config.context
         self.sequences = params.sequences(self.context, world.size)
         self.step = 0  # steps done
         self.best: tuple[float, int] = (math.inf, 0)  # validation loss, step
-        self.best_is_of = val_sequences  # sequences that this loss was measured on
+        self.best_is_of = (val_sequences, val_which)  # sequences that this loss was measured on
         last = store.path("last")
         state = read_state(last) if last else None
         if last:
@@ -92,7 +93,8 @@ class Training:
             restore_moments(model, self.optimizers, read_tensors(last / OPTIMIZER), last / OPTIMIZER)
             self.step = state["step"]
             self.best = (state["best"]["val_loss"] if state["best"]["step"] else math.inf, state["best"]["step"])
-            self.best_is_of = state["best"]["val_sequences"]
+            # Checkpoints before `val_which` was noted took the first ones.
+            self.best_is_of = (state["best"]["val_sequences"], state["best"].get("val_which", "the first"))
 
     def run(
         self,
@@ -158,11 +160,11 @@ class Training:
     def measure_best_again(self, batches: Batches) -> None:
         """Measures the best checkpoint on today's validation sequences, where an earlier run took others."""
         place = self.store.path("best")
-        if place is None or self.best_is_of == self.val_sequences:
+        if place is None or self.best_is_of == (self.val_sequences, self.val_which):
             return
         best, _ = load_model(place, self.world.device)
         self.best = (self._mean_loss(best, batches, self.val_sequences), self.best[1])
-        self.best_is_of = self.val_sequences
+        self.best_is_of = (self.val_sequences, self.val_which)
 
     def mean_loss(self, batches: Batches, count: int) -> float:
         """Mean loss in nats per target over sequences 0..count-1, computed by all processes together."""
@@ -240,6 +242,7 @@ class Training:
                     "step": self.best[1],
                     "val_loss": self.best[0] if self.best[1] else None,
                     "val_sequences": self.val_sequences,
+                    "val_which": self.val_which,
                 },
                 "precision": self.precision,
                 "params": dict(self.decisive),

@@ -1,6 +1,10 @@
 """How much memory is free where a model will run."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def available_bytes() -> tuple[int, str]:
@@ -10,6 +14,17 @@ def available_bytes() -> tuple[int, str]:
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0], torch.cuda.get_device_name()
     return available_host_bytes(), "this machine"
+
+
+def available_on_gpu(device: "torch.device") -> tuple[int, str]:
+    """Bytes that this process can hold on a GPU in all, and the GPU's name: the free ones, and what PyTorch has.
+
+    Other processes have the rest, and so does this one's CUDA context.
+    """
+    import torch
+
+    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    return free, torch.cuda.get_device_name(device)
 
 
 def available_host_bytes() -> int:

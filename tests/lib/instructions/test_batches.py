@@ -52,3 +52,11 @@ def test_epochs_have_orders_of_their_own_and_every_example_once() -> None:
     whole = batches.batch(3, 6)[0]  # over the end of an epoch
     assert np.array_equal(whole, np.concatenate([epochs[0][3:], epochs[1][:4]]))
     assert not np.array_equal(epochs[0], InstructionBatches(EXAMPLES, BYTES, 64, "all", seed=4).batch(0, 5)[0])
+
+
+def test_the_widest_batch_is_known_beforehand() -> None:
+    examples = [*EXAMPLES, Example("p" * 100, "a" * 28, "long")]
+    batches = InstructionBatches(examples, BYTES, 512, "output", shuffle=False)
+    assert max(batches.batch(i, 1)[0].shape[1] for i in range(6)) == batches.widest == 192  # 129 tokens
+    assert InstructionBatches(examples, BYTES, 130, "output").widest == 130
+    assert InstructionBatches(EXAMPLES, BYTES, 512, "output").widest == 64

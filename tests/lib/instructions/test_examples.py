@@ -70,15 +70,14 @@ def test_chats_of_one_question_are_instructions(tmp_path: Path) -> None:
 
 def test_spam_lines(tmp_path: Path) -> None:
     (tmp_path / "sms.tsv").write_bytes(
-        "ham\tOk lar\u2028...\r\nspam\tWIN\ta car\n\neggs\tx\nham no tab\nham\t\n".encode() + b"ham\t\xff\n"
+        "ham\tOk lar\u2028...\r\nspam\tWIN\ta car\n\neggs\tx\nham no tab\nham\t\nham\té".encode() + b"\xff\n"
     )
     examples, dropped = read(kind="spam", patterns=[str(tmp_path / "sms.tsv")])
     assert [(e.prompt, e.answer) for e in examples] == [
         ("Is this message spam or ham?\n\nOk lar\u2028...", "ham"),
         ("Is this message spam or ham?\n\nWIN\ta car", "spam"),
-        ("Is this message spam or ham?", "ham"),
     ]
-    assert dropped == {"no_label": 2, "invalid_utf8": 1}
+    assert dropped == {"no_label": 2, "no_message": 1, "invalid_utf8": 1}
 
 
 def test_docstrings_of_an_installed_package() -> None:

@@ -14,6 +14,7 @@ from stages.lib.tokens.tokenizers import load_tokenizer
 
 BYTE = load_tokenizer("byte")
 LENGTHS = (100, 150, 1, 149, 600)  # of documents
+NAMES = ["even", "odd"]  # of sources
 TOKENS = (np.arange(1000) * 7 % 256).astype(np.uint16)
 
 
@@ -23,10 +24,11 @@ def directory(tmp_path: Path) -> Path:
     starts = np.cumsum([0, *LENGTHS[:-1]])
     train = []
     for number, start in enumerate(range(0, 1000, 300)):
-        inside = starts[(starts >= start) & (starts < start + 300)] - start
+        there = np.flatnonzero((starts >= start) & (starts < start + 300))
+        inside = np.stack([starts[there] - start, there % 2], axis=1)
         train.append(write_shard(tmp_path, "train", number, TOKENS[start : start + 300], inside))
-    val = [write_shard(tmp_path, "val", 0, TOKENS[:10], np.array([0]))]
-    write_json(tmp_path / MANIFEST, manifest(BYTE, 300, {"train": train, "val": val}))
+    val = [write_shard(tmp_path, "val", 0, TOKENS[:10], np.array([[0, 1]]))]
+    write_json(tmp_path / MANIFEST, manifest(BYTE, 300, {"train": train, "val": val}, NAMES))
     return tmp_path
 
 
@@ -38,6 +40,7 @@ def test_reading_across_shards(directory: Path) -> None:
     shards = read(directory)
     assert shards.tokens == 1000
     assert shards.document_starts.tolist() == [0, 100, 250, 251, 400]
+    assert (shards.sources, shards.document_sources.tolist()) == (("even", "odd"), [0, 1, 0, 1, 0])
     for start, length in ((0, 1000), (299, 2), (300, 300), (250, 700), (999, 1), (5, 0)):
         assert shards.read(start, length).tolist() == TOKENS[start : start + length].tolist()
     assert shards.read(0, 5).dtype == np.uint16
@@ -47,16 +50,18 @@ def test_reading_across_shards(directory: Path) -> None:
 
 def test_the_manifest_says_what_there_is(directory: Path) -> None:
     content = json.loads((directory / MANIFEST).read_text())
-    assert content["format"] == 1 and content["dtype"] == "uint16" and content["shard_tokens"] == 300
+    assert content["format"] == 2 and content["dtype"] == "uint16" and content["shard_tokens"] == 300
     assert content["tokenizer"] == {"name": "byte", "identity": BYTE.identity, "vocab_size": 260, "eot": 258}
     train = content["splits"]["train"]
     assert (train["tokens"], train["documents"], len(train["shards"])) == (1000, 5, 4)
     assert read(directory).fingerprint == content["fingerprint"]
-    other = write_shard(directory, "val", 0, TOKENS[:11], np.array([0]))
-    changed = manifest(BYTE, 300, {"train": train["shards"], "val": [other]})
+    other = write_shard(directory, "val", 0, TOKENS[:11], np.array([[0, 1]]))
+    changed = manifest(BYTE, 300, {"train": train["shards"], "val": [other]}, NAMES)
     assert changed["fingerprint"] != content["fingerprint"]
-    divided = write_shard(directory, "val", 0, TOKENS[:10], np.array([0, 5]))  # the same tokens, as two documents
-    assert manifest(BYTE, 300, {"train": train["shards"], "val": [divided]})["fingerprint"] != content["fingerprint"]
+    for documents in ([[0, 1], [5, 1]], [[0, 0]]):  # the same tokens, as two documents; of another source
+        divided = write_shard(directory, "val", 0, TOKENS[:10], np.array(documents))
+        changed = manifest(BYTE, 300, {"train": train["shards"], "val": [divided]}, NAMES)
+        assert changed["fingerprint"] != content["fingerprint"]
 
 
 def test_a_missing_manifest_or_split(directory: Path) -> None:
@@ -67,10 +72,12 @@ def test_a_missing_manifest_or_split(directory: Path) -> None:
         read(directory)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": 2}', '{"format": 1, "splits": 3}'])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": 1}', '{"format": 2, "splits": 3}'])
 def test_a_foreign_manifest(directory: Path, content: str) -> None:
     (directory / MANIFEST).write_text(content)
-    with pytest.raises(ValueError, match=r"manifest\.json: (no manifest of shards|format 2)"):
+    with pytest.raises(
+        ValueError, match=r"manifest\.json: (no manifest of shards|format 1 of another version .* dvc repro shard)"
+    ):
         read(directory)
 
 
@@ -120,8 +127,8 @@ def test_a_token_beyond_the_vocabulary(directory: Path) -> None:
     tokens[17] = 260
     content = json.loads((directory / MANIFEST).read_text())
     shards = content["splits"]["train"]["shards"]
-    shards[1] = write_shard(directory, "train", 1, tokens, np.array([], dtype=np.int64))
-    write_json(directory / MANIFEST, manifest(BYTE, 300, {"train": shards, "val": []}))
+    shards[1] = write_shard(directory, "train", 1, tokens, np.empty((0, 2), dtype=np.int64))
+    write_json(directory / MANIFEST, manifest(BYTE, 300, {"train": shards, "val": []}, NAMES))
     with pytest.raises(ValueError, match=r"train_000001\.npy: token 260 at 17, the tokenizer has 260"):
         read(directory)
     with pytest.raises(ValueError, match="the split 'val' is empty"):

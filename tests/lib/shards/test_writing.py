@@ -15,7 +15,7 @@ from stages.lib.tokens.tokenizers import load_tokenizer
 
 GPT2 = load_tokenizer("gpt2")
 TEXTS = [f"Document {i}, " + "with some words and 12 numbers\n" * (i % 7) for i in range(200)]
-DOCUMENTS = [Sorted("val" if i % 5 == 0 else "train", i, text) for i, text in enumerate(TEXTS)]
+DOCUMENTS = [Sorted("val" if i % 5 == 0 else "train", i, text, i % 3) for i, text in enumerate(TEXTS)]
 
 
 def ids_of(documents: list[Sorted], workers: int) -> list[list[int]]:
@@ -76,7 +76,7 @@ def write(root: Path, documents: list[np.ndarray], shard_tokens: int, part: int,
     for number, tokens in enumerate(documents):
         if writer.wants(number):
             for start in range(0, len(tokens), part):
-                writer.add(number, tokens[start : start + part], first=start == 0)
+                writer.add(number, number % 3, tokens[start : start + part], first=start == 0)
                 if len(state.shards["train"]) >= stop:
                     return state
     writer.close(len(documents))
@@ -89,7 +89,9 @@ def stored(state: ShardState) -> tuple[list[int], list[int]]:
     starts: list[int] = []
     for record in state.shards["train"]:
         file = state.directory / record["file"]
-        starts.extend((np.load(file.with_suffix(".documents.npy")) + len(tokens)).tolist())
+        documents = np.load(file.with_suffix(".documents.npy"))
+        assert documents[:, 1].tolist() == [number % 3 for number in range(len(starts), len(starts) + len(documents))]
+        starts.extend((documents[:, 0] + len(tokens)).tolist())
         tokens.extend(np.load(file).tolist())
     return tokens, starts
 

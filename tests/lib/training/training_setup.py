@@ -1,6 +1,8 @@
 """A training small enough for tests: its model, batches and parameters; also a program for torchrun.
 
-Run: torchrun --nproc-per-node 2 tests/lib/training/training_setup.py STORE STEPS PARALLEL
+Run: torchrun --nproc-per-node 2 tests/lib/training/training_setup.py STORE STEPS PARALLEL [full]
+
+`full`: the last process finds no memory in its tenth step.
 """
 
 import json
@@ -18,6 +20,7 @@ from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.tokens.targets import IGNORED
 from stages.lib.training.curves import Curve
 from stages.lib.training.distributed import World, open_world
+from stages.lib.training.out_of_memory import advised
 from stages.lib.training.training import Training
 from stages.lib.training.training_params import TrainingParams
 from tests.params_of import params_of
@@ -70,6 +73,18 @@ def training(place: Path, params: TrainingParams, world: World = ALONE, config: 
     return Training(GPT(config), params, world, CheckpointStore(place), FACTS)
 
 
+def fail_at(made: Training, step: int, error: BaseException) -> None:
+    """A stand-in for a memory that is full in the training pass of that step (0, 1, ...)."""
+    plain = made.model.forward
+
+    def forward(*inputs: Any, **named: Any) -> torch.Tensor:
+        if made.model.training and made.step == step:
+            raise error
+        return plain(*inputs, **named)
+
+    made.model.forward = forward  # type: ignore[method-assign]
+
+
 class StopRequestedError(Exception):
     """Ends a training from inside, as a kill would."""
 
@@ -98,7 +113,10 @@ def main() -> None:
     place, stop_at, parallel = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     with open_world() as world:
         made = training(place, settings(micro_batch=2, parallel=parallel), world)
-        _, batches = run(made, place, stop_at)
+        if sys.argv[4:] == ["full"] and world.rank == world.size - 1:
+            fail_at(made, 9, RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+        with advised("test", made):
+            _, batches = run(made, place, stop_at)
         (place / f"asked_{world.rank}.json").write_text(json.dumps(batches.asked))
 
 
