@@ -52,7 +52,7 @@ def training(optimizer: OptimizerName, width: int, place: Path) -> Training:
 def seconds(of: Training, batches: RandomBytes) -> float:
     """Of one step."""
     start = time.perf_counter()
-    of.train_step(batches, of.params.lr)
+    of.train_step(of.parts(batches, of.step), of.params.lr)
     of.step += 1
     return time.perf_counter() - start
 

@@ -1,18 +1,16 @@
 """models/gpt/best + instruction sources -> models/gpt-finetuned: the same next-token objective on instruction text.
 
-Each example is written `prompt sep answer eot`; a tenth, chosen by content, is held out. A killed run goes on from its
+Each example is written `prompt sep answer eot`; a tenth, chosen by content, is held out. Base and finetuned model
+answer held-out prompts, and read pretraining text, whose loss shows what was forgotten. A killed run goes on from its
 last checkpoint in .cache/finetune/.
 Run: python -m stages.finetune, or torchrun --nproc-per-node N -m stages.finetune
 """
 
-import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-
-import torch
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
@@ -20,12 +18,22 @@ from stages.lib.core.hashes import file_sha256
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_jsonl
-from stages.lib.gpt.checkpoints import WEIGHTS, CheckpointStore, TokenizerFacts, load_model, read_config
-from stages.lib.gpt.model import GPT
+from stages.lib.finetuning.answer_scores import score_all
+from stages.lib.finetuning.answering import Answer, answer, answer_records, answered
+from stages.lib.finetuning.losses import loss_and_perplexity, pretraining_text
+from stages.lib.gpt.checkpoints import (
+    STATE,
+    WEIGHTS,
+    CheckpointStore,
+    TokenizerFacts,
+    load_model,
+    read_config,
+    read_state,
+)
 from stages.lib.instructions.batches import InstructionBatches, LossOn
 from stages.lib.instructions.examples import Example, InstructionSource, is_held_out, parse_source, read_source
 from stages.lib.reading.documents import Drop
-from stages.lib.tokens.targets import IGNORED
+from stages.lib.tokens.instruction_template import TEMPLATE
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.training.distributed import World
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
@@ -34,9 +42,11 @@ from stages.lib.training.training import Training
 from stages.lib.training.training_params import DECIDE, DECIDE_NOT, OptimizerName, Parallel, Tracker, TrainingParams
 
 BASE_DIR = Path("models/gpt/best")
+SHARDS_DIR = Path("data/shards")  # the text of the pretraining
 MODEL_DIR = Path("models/gpt-finetuned")
 CURVE = Path("metrics/finetune_curve.csv")
 OUTPUT_DIR = Path("data/finetune")
+MADE_AFTERWARDS = ("answer_limit", "max_new_tokens", "text_windows")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +76,17 @@ class Params:
     checkpoint_every: int  # steps between checkpoints, besides those at a new best
     log_every: int  # steps between rows of the curve
     trackers: list[Tracker]  # besides the curve
+    answer_limit: int  # held-out examples that are answered, before and after; 0: all
+    max_new_tokens: int  # of an answer at most, >= 1
+    text_windows: int  # of the pretraining's validation text, spread evenly, to measure forgetting by; 0: all
     seed: int
 
     def __post_init__(self) -> None:
         self.training()
         if not self.sources:
             raise ValueError("sources: no source is named")
+        if self.answer_limit < 0 or self.text_windows < 0 or self.max_new_tokens < 1:
+            raise ValueError("answer_limit and text_windows are at least 0, max_new_tokens at least 1")
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"val_fraction: {self.val_fraction} is not between 0 and 1")
         self.parsed_sources()
@@ -85,19 +100,22 @@ class Params:
         return [parse_source(content, f"sources[{i}]") for i, content in enumerate(self.sources)]
 
 
-def read_all(sources: list[InstructionSource]) -> tuple[list[Example], list[Drop]]:
-    """Examples and drops of all sources in order; what came in an earlier source is a drop (`duplicate`) too."""
-    examples: dict[bytes, Example] = {}
+def read_all(sources: list[InstructionSource]) -> tuple[list[list[Example]], list[Drop]]:
+    """Examples by source, and drops, in order; what came in an earlier source is a drop (`duplicate`) too."""
+    seen: dict[bytes, Example] = {}
+    by_source: list[list[Example]] = []
     drops: list[Drop] = []
     for source in sources:
+        by_source.append([])
         for item in read_source(source):
             if isinstance(item, Drop):
                 drops.append(item)
-            elif item.digest in examples:
-                drops.append(Drop(item.source, "duplicate", f"same as {examples[item.digest].source}"))
+            elif item.digest in seen:
+                drops.append(Drop(item.source, "duplicate", f"same as {seen[item.digest].source}"))
             else:
-                examples[item.digest] = item
-    return list(examples.values()), drops
+                seen[item.digest] = item
+                by_source[-1].append(item)
+    return by_source, drops
 
 
 def base_tokenizer(directory: Path) -> tuple[Tokenizer, TokenizerFacts]:
@@ -117,19 +135,6 @@ def base_tokenizer(directory: Path) -> tuple[Tokenizer, TokenizerFacts]:
             f"(sep {tokenizer.sep}, pad {tokenizer.pad}); pretrain with a larger vocab_multiple"
         )
     return tokenizer, facts
-
-
-@torch.no_grad()
-def held_out_loss(model: GPT, batches: InstructionBatches, micro_batch: int) -> float:
-    """Mean loss in nats per target over one epoch."""
-    device = next(model.parameters()).device
-    summed, targets_seen = 0.0, 0
-    for first in range(0, batches.per_epoch, micro_batch):
-        arrays = batches.batch(first, min(micro_batch, batches.per_epoch - first))
-        inputs, targets = (torch.from_numpy(array).to(device) for array in arrays)
-        count = int((targets != IGNORED).sum())
-        summed, targets_seen = summed + float(model(inputs, targets=targets)) * count, targets_seen + count
-    return summed / targets_seen
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,7 @@ def begin(params: Params, data: Data, world: World, facts: TokenizerFacts) -> Tr
     """
     validation = data.held_out[params.loss_on]
     # `sources` is in the examples' own hashes.
-    decisive = deciding(params, ("loss_on", "val_fraction", *DECIDE), ("sources", *DECIDE_NOT))
+    decisive = deciding(params, ("loss_on", "val_fraction", *DECIDE), ("sources", *MADE_AFTERWARDS, *DECIDE_NOT))
     directory = training_directory(
         "finetune",
         decisive,
@@ -175,7 +180,7 @@ def begin(params: Params, data: Data, world: World, facts: TokenizerFacts) -> Tr
         ["torch", "numpy"],
     )
     model, _ = load_model(BASE_DIR)
-    store = CheckpointStore(directory)
+    store = CheckpointStore(directory, TEMPLATE)
     return Training(
         model, params.training(), world, store, facts, decisive=decisive, val_sequences=validation.per_epoch
     )
@@ -188,9 +193,13 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         ValueError: no base model, no examples, a loss that is not finite, a full disk.
     """
     tokenizer, facts = base_tokenizer(BASE_DIR)
-    examples, drops = read_all(params.parsed_sources())
-    data = encode(params, examples, tokenizer, read_config(BASE_DIR)[0].context)
+    context = read_config(BASE_DIR)[0].context
+    by_source, drops = read_all(params.parsed_sources())
+    data = encode(params, [example for examples in by_source for example in examples], tokenizer, context)
     train, validation = data.train, data.held_out[params.loss_on]
+    text, no_text = pretraining_text(SHARDS_DIR, tokenizer, context, params.text_windows)
+    if world.main:
+        print(told_before(params, no_text), end="", flush=True)
     watch.lap("read")
 
     training = begin(params, data, world, facts)
@@ -209,13 +218,20 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     drops += train.dropped + validation.dropped
     write_jsonl(OUTPUT_DIR / "dropped.jsonl", map(asdict, drops))
     write_jsonl(OUTPUT_DIR / "held_out.jsonl", map(asdict, data.held_out_examples))
-    losses = {}
+    asked = answered(validation.kept, params.answer_limit)
+    losses: dict[str, dict[str, float]] = {}
+    text_losses: dict[str, dict[str, float]] = {}
+    answers: dict[str, list[Answer]] = {}
     for when, place in (("before", BASE_DIR), ("after", MODEL_DIR)):
         judged, _ = load_model(place, world.device)
         for loss_on, batches in data.held_out.items():
-            loss = held_out_loss(judged, batches, params.micro_batch)
-            losses[f"{loss_on}_{when}"] = {"loss": loss, "perplexity": math.exp(loss)}
-    watch.lap("evaluate")
+            losses[f"{loss_on}_{when}"] = loss_and_perplexity(judged, batches, batches.per_epoch, params.micro_batch)
+        if text is not None:
+            text_losses[when] = loss_and_perplexity(judged, text, len(text.numbers), params.micro_batch)
+        watch.lap("evaluate")
+        answers[when] = answer(judged, tokenizer, asked, params.max_new_tokens)
+        watch.lap("answer")
+    write_jsonl(OUTPUT_DIR / "answers.jsonl", answer_records(asked, answers))
     kept = train.per_epoch + validation.per_epoch
     reasons = Counter(drop.reason for drop in drops)
     counts = check_counts(kept + len(drops), kept, dict(reasons))
@@ -230,18 +246,44 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             "epochs": training.step * training.sequences / train.per_epoch,
             "best_step": training.best[1],
             "held_out_losses": losses,
+            "pretraining_text": {"windows": len(text.numbers), **text_losses} if text else {"skipped": no_text},
+            "answers": {"max_new_tokens": params.max_new_tokens, **score_all(asked, answers, by_source)},
         },
         headline,
     )
     before, after = (losses[f"output_{when}"]["loss"] for when in ("before", "after"))
     made = f"loss on held-out answers {before:.4f} -> {after:.4f} nats per token,"
+    if text_losses:
+        made += " on pretraining text {:.4f} -> {:.4f},".format(*(text_losses[when]["loss"] for when in text_losses))
     print(ending("finetune", counts, "examples", made, MODEL_DIR))
     return finished.figures
 
 
+def told_before(params: Params, no_text: str) -> str:
+    """What a person should know before the training: lines, or nothing."""
+    lines = f"finetune: forgetting is not measured: {no_text}\n" if no_text else ""
+    if (BASE_DIR / STATE).is_file():
+        peak = read_state(BASE_DIR).get("params", {}).get("lr", params.lr)
+        if params.lr > peak:
+            lines += (
+                f"finetune: lr {params.lr} is above the {peak} that the base was pretrained with: it may forget much\n"
+            )
+    return lines
+
+
 def headline(results: dict[str, Any]) -> dict[str, Any]:
-    """The columns of `dvc exp show`: the loss on held-out answers after the training (nats per token)."""
-    return {"finetune": {"answer_loss": results["held_out_losses"]["output_after"]["loss"]}}
+    """The columns of `dvc exp show`: on held-out examples the loss of the answers after the training (nats per token).
+
+    And the share of exact answers, and the perplexity of the pretraining text before and after.
+    """
+    found = {
+        "answer_loss": results["held_out_losses"]["output_after"]["loss"],
+        "exact_match": results["answers"]["after"]["exact_match"]["value"],
+    }
+    text = results["pretraining_text"]
+    if "after" in text:
+        found |= {f"text_perplexity_{when}": text[when]["perplexity"] for when in ("before", "after")}
+    return {"finetune": found}
 
 
 def main() -> None:

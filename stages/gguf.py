@@ -116,14 +116,11 @@ def own_source(directory: Path, dtype: Dtype) -> Source:
     Raises:
         ValueError: the checkpoint is damaged, or no family of transformers has its layers.
     """
-    from stages.lib.gpt.checkpoints import load_model
-    from stages.lib.gpt_export.huggingface import to_hf
-    from stages.lib.tokens.tokenizers import load_tokenizer
+    from stages.lib.gpt_export.huggingface import export_checkpoint
 
-    model, tokenizer = load_model(directory)
     converted = cache_dir() / "gguf" / "gpt-as-huggingface"
     shutil.rmtree(converted, ignore_errors=True)
-    to_hf(model, load_tokenizer(tokenizer), converted)
+    export_checkpoint(directory, converted)
     return directory_source(converted, dtype)
 
 

@@ -40,8 +40,13 @@ DECIDE_NOT: dict[str, set[str]] = {
         *("gpt.evaluating", "gpt.generate", "gpt.sampling", "tokens.bpe_table"),
         "training.source_losses",  # of the best, at the end
         *("gpt_export.huggingface", "gpt_export.huggingface_layouts", "gpt_export.huggingface_tokenizers"),  # init_from
+        *("gpt_export.chat_template", "tokens.instruction_template"),
     },
-    "finetune": SHOWN | READ,
+    "finetune": SHOWN
+    | READ
+    | {"finetuning.answering", "finetuning.answer_scores", "finetuning.losses", "training.held_out", "shards.reading"}
+    | {"gpt.evaluating", "gpt.generate", "gpt.sampling", "answers.likeness", "statistics.bootstrap"}
+    | {"languages.english_or_not", "languages.words"},
     "qlora": FETCHED
     | {"statistics.bootstrap", "lora.validation_losses", "lora.memory", "adapters.model_card"}
     | {"adapters.one_answer", "lora.preflight", "weights.free_memory"},

@@ -20,7 +20,8 @@ MOST_FILES = 20  # of a room, which one takes in at a glance
 MEANT_EDGES = {
     "gpt": {"pretrain", "finetune", "gguf"},  # the model
     "training": {"pretrain", "finetune"},
-    "shards": {"shard", "pretrain"},
+    "shards": {"shard", "pretrain", "finetune"},  # finetune measures what is forgotten of them
+    "finetuning": {"finetune"},
     "instructions": {"shard", "finetune"},
     "hellaswag": {"pretrain"},
     "gpt_export": {"pretrain", "gguf"},  # init_from, and the export
@@ -34,7 +35,7 @@ MEANT_EDGES = {
     "search": {"rerank", "benchmark", "rag"},
     "llm": {"dedup", "qa", "judge", "rerank", "instruct", "eval", "grpo", "rag"},
     "english": {"qa", "judge", "instruct", "rag"},
-    "languages": {"qa", "judge", "benchmark", "instruct", "grpo", "eval", "rag"},  # words of texts
+    "languages": {"finetune", "qa", "judge", "benchmark", "instruct", "grpo", "eval", "rag"},  # words of texts
     "question_forms": {"qa", "judge", "instruct"},
     "qa": {"qa", "instruct"},
     "judging": {"judge"},

@@ -15,13 +15,15 @@ import pytest
 import torch
 import yaml
 
-from stages.finetune import Params, main
+from stages.finetune import Params, headline, main
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
 from stages.lib.core.records import read_jsonl
-from stages.lib.gpt.checkpoints import TokenizerFacts, load_model
+from stages.lib.gpt.checkpoints import TokenizerFacts, load_model, read_template
 from stages.lib.gpt.model import GPT, GPTConfig
+from stages.lib.tokens.instruction_template import TEMPLATE
 from stages.lib.tokens.tokenizers import load_tokenizer
+from tests.lib.finetuning.sharded_text import write_shards
 from tests.lib.gpt.saved_model import save_model
 from tests.lib.training.written_curve import read_curve
 from tests.params_of import section
@@ -42,6 +44,9 @@ SETTINGS: dict[str, Any] = section("finetune") | {
     "log_every": 1,
     "eval_every": 10,
     "checkpoint_every": 5,
+    "answer_limit": 10,
+    "max_new_tokens": 14,
+    "text_windows": 5,
 }
 LONG, BROKEN = 3, 2
 
@@ -131,8 +136,54 @@ def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path, monkeypatch: 
         main()
     assert 0 < json.loads((one / "timings/finetune.json").read_text())["resumed_from_step"] < 150
     assert json.loads((other / "timings/finetune.json").read_text())["resumed_from_step"] == 0
-    for file in ("models/gpt-finetuned/model.safetensors", "metrics/finetune_curve.csv", "metrics/full/finetune.json"):
+    told = ("metrics/finetune_curve.csv", "metrics/full/finetune.json", "data/finetune/answers.jsonl")
+    for file in ("models/gpt-finetuned/model.safetensors", *told):
         assert (one / file).read_bytes() == (other / file).read_bytes(), file
+
+
+def test_the_finetuned_model_answers_held_out_prompts(project: Path) -> None:
+    make_project(project, steps=150)
+    main()
+    found = metrics()["answers"]
+    records = read_jsonl(Path("data/finetune/answers.jsonl"))
+    assert found["count"] == len(records) == min(10, metrics()["held_out"])
+    held_out = {(r["prompt"], r["answer"], r["source"]) for r in read_jsonl(Path("data/finetune/held_out.jsonl"))}
+    assert {(r["prompt"], r["reference"], r["source"]) for r in records} <= held_out
+    for record in records:
+        assert record["answer"].startswith("It is ") and record["ended"]  # "It is 3." in the form it was taught
+        assert not record["answer_before"].startswith("It is ")
+    exact = sum(record["answer"] == record["reference"] for record in records) / len(records)
+    assert found["after"]["exact_match"]["value"] == pytest.approx(exact)
+    assert found["before"]["exact_match"]["value"] == 0
+    assert (found["before"]["ended"]["value"], found["after"]["ended"]["value"]) == (0, 1)
+    labels = found["classified"]["sources[0]"]["after"]  # 120 answers, of which 7 differ
+    assert sum(label["support"] for label in labels["labels"].values()) == len(records)
+    assert labels["accuracy"]["value"] == pytest.approx(exact)
+    assert read_template(Path("models/gpt-finetuned")) == TEMPLATE
+    assert read_template(Path("models/gpt/best")) == ""
+
+
+def test_forgetting_is_measured_on_the_pretraining_text(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main()
+    assert "forgetting is not measured: data/shards/manifest.json is not there" in capsys.readouterr().out
+    assert metrics()["pretraining_text"]["skipped"].startswith("data/shards/manifest.json is not there")
+    assert "text_perplexity_after" not in headline(metrics())["finetune"]
+    write_shards()
+    main()
+    text = metrics()["pretraining_text"]
+    assert text["windows"] == 5
+    assert text["before"]["loss"] == pytest.approx(5.77, abs=0.2)  # ln 320: it knew nothing
+    assert text["after"]["loss"] != text["before"]["loss"]
+    shown = headline(metrics())["finetune"]
+    assert shown["text_perplexity_after"] == text["after"]["perplexity"]
+    assert "on pretraining text 5." in capsys.readouterr().out
+
+
+def test_a_learning_rate_above_pretrainings_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for peak, told in ((5.0e-3, True), (2.0e-2, False)):
+        Path("models/gpt/best/state.json").write_text(json.dumps({"params": {"lr": peak}}))
+        main()
+        assert ("lr 0.01 is above the 0.005 that the base" in capsys.readouterr().out) == told
 
 
 def test_trackers_are_told(project: Path) -> None:
@@ -177,6 +228,8 @@ def test_nothing_to_learn_from(project: Path) -> None:
         ({"loss_on": "prompt"}, "loss_on: 'prompt' is not allowed"),
         ({"val_fraction": 1.0}, r"val_fraction: 1\.0 is not between 0 and 1"),
         ({"epochs": 3}, "epochs: unknown key"),
+        ({"max_new_tokens": 0}, "max_new_tokens at least 1"),
+        ({"answer_limit": -1}, "answer_limit and text_windows are at least 0"),
     ],
 )
 def test_bad_params_are_named(changes: dict[str, Any], message: str) -> None:

@@ -26,7 +26,8 @@ from tests.params_of import params_of
 LOOP = {"micro_batch", "compile", "processes", "parallel", "checkpoint_every", "log_every", "trackers"}
 FREE: dict[str, set[str]] = {
     "pretrain": LOOP | {"eval_windows", "hellaswag", "hellaswag_limit", "hellaswag_every", "prompts", "max_new_tokens"},
-    "finetune": LOOP | {"sources"},  # the examples count by their content
+    # The examples count by their content.
+    "finetune": LOOP | {"sources", "answer_limit", "max_new_tokens", "text_windows"},
     "qlora": {"gradient_checkpointing", "val_limit", "checkpoint_every", "memory_share", "bootstrap_samples"},
     "grpo": {
         "vllm_gpu_memory_utilization",

@@ -195,6 +195,14 @@ def test_gpt2s_count_of_weights_comes_out(changes: dict[str, Any], weights: int)
     assert round(pretrain.warmup_fraction * pretrain.steps) == 715  # 375M tokens, GPT-3's
 
 
+@pytest.mark.parametrize("name", ["", *profile_names()])
+def test_finetuning_is_gentler_than_pretraining(name: str) -> None:
+    params = project_params()
+    if name:
+        lay_over(params, read_profile(name))
+    assert params["finetune"]["lr"] <= params["pretrain"]["lr"] / 4
+
+
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A git repository with the project's params.yaml, committed."""

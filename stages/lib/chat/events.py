@@ -58,6 +58,10 @@ class StreamError(ValueError):
     """No reply, or no more of it: why, and what to do about it."""
 
 
+class RefusedTurnsError(StreamError):
+    """The model's chat template has no place for these turns; it may have one for fewer."""
+
+
 class Stream(Protocol):
     """What answers conversations, several people's at once."""
 

@@ -29,10 +29,20 @@ from typing import Any, cast
 
 import httpx
 
-from stages.lib.chat.events import Event, Finished, Messages, Piece, PromptProgress, StreamError, check_room
+from stages.lib.chat.events import (
+    Event,
+    Finished,
+    Messages,
+    Piece,
+    PromptProgress,
+    RefusedTurnsError,
+    StreamError,
+    check_room,
+)
 from stages.lib.chat.places import Place, Places
 from stages.lib.chat.sse import EventError, StatusError, post_events
 from stages.lib.chat.thinking_stream import ThinkingSplitter, begun, split_events
+from stages.lib.conversations.turns import UnfitConversationError
 from stages.lib.evaluation.systems import check_gguf
 from stages.lib.llm.gguf_facts import GgufFacts, read_facts
 from stages.lib.llm.gguf_prompts import GgufPrompt, GgufPrompts
@@ -210,6 +220,8 @@ class GgufStream:
     def _prompt(self, messages: Messages, thinking: bool) -> GgufPrompt:
         try:
             return self._prompts.read(messages, thinking)
+        except UnfitConversationError as error:
+            raise RefusedTurnsError(str(error)) from error
         except ValueError as error:
             raise StreamError(str(error)) from error
 

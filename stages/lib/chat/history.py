@@ -1,10 +1,12 @@
-"""How much of a conversation is asked with: its latest turns, as many as fit the model's context."""
+"""How much of a conversation is asked with: its latest turns, as many as the model's context and template take."""
 
-from stages.lib.chat.events import Messages, Stream, StreamError
+from stages.lib.chat.events import Messages, RefusedTurnsError, Stream, StreamError
 
 
 def fitting(messages: Messages, stream: Stream, reply_tokens: int) -> Messages:
-    """The messages without the oldest turns that leave no room for the reply; a system turn and the question stay.
+    """The messages without the oldest turns, where they leave no room for the reply or the chat template refuses them.
+
+    A system turn and the question stay.
 
     Args:
         messages: perhaps a system turn, then user and assistant in turn, the question last.
@@ -19,6 +21,8 @@ def fitting(messages: Messages, stream: Stream, reply_tokens: int) -> Messages:
     room = stream.context - reply_tokens
     for start in range(0, len(turns), 2):
         kept = [*opening, *turns[start:]]
+        if start + 2 < len(turns) and not accepts(stream, kept):
+            continue
         if (count := stream.count_tokens(kept)) <= room:
             return kept
     if room <= 0:
@@ -31,3 +35,12 @@ def fitting(messages: Messages, stream: Stream, reply_tokens: int) -> Messages:
         f"for {room:,} in the model's context of {stream.context:,}: ask a shorter one, or allow a shorter reply "
         "(--max-new-tokens)"
     )
+
+
+def accepts(stream: Stream, messages: Messages) -> bool:
+    """Whether the model's chat template has a place for these turns: some have one for a single question."""
+    try:
+        stream.count_tokens(messages)
+    except RefusedTurnsError:
+        return False
+    return True

@@ -6,7 +6,15 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
 
-from stages.lib.chat.events import Event, Finished, Messages, PromptProgress, StreamError, check_room
+from stages.lib.chat.events import (
+    Event,
+    Finished,
+    Messages,
+    PromptProgress,
+    RefusedTurnsError,
+    StreamError,
+    check_room,
+)
 from stages.lib.chat.places import Places
 from stages.lib.chat.thinking_stream import Begun, ThinkingSplitter, begun
 from stages.lib.chat.token_text import TokenText
@@ -14,6 +22,7 @@ from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.conversations.encoding import encode
 from stages.lib.conversations.markup import template_text
 from stages.lib.conversations.rendering import render
+from stages.lib.conversations.turns import UnfitConversationError
 from stages.lib.weights.base import end_tokens
 from stages.lib.weights.models import size_in
 
@@ -150,6 +159,8 @@ class TransformersStream:
         """Token ids, and what the reply begins with."""
         try:
             rendered = render(self._tokenizer, messages, fmt, generation_prompt=True)
+        except UnfitConversationError as error:
+            raise RefusedTurnsError(str(error)) from error
         except ValueError as error:
             raise StreamError(str(error)) from error
         begins = begun(rendered.text, template_text(self._tokenizer), fmt.thinking)

@@ -4,15 +4,17 @@ python -m stages.lib.chat.terminal --model base                        # the bas
 python -m stages.lib.chat.terminal --model smollm2-135m                # any name under models:, a server's too
 python -m stages.lib.chat.terminal --model models/smollm2-135m-qlora   # an adapter, or a whole model's directory
 python -m stages.lib.chat.terminal --model models/gguf/FILE.gguf       # through llama.cpp
+python -m stages.lib.chat.terminal --model models/gpt-finetuned        # our own GPT, each question by itself
 
 /reset forgets the conversation, /quit or Ctrl-D ends; Ctrl-C ends the reply, not the program. What is pasted is one
 question, however many lines it has. Questions can be piped in, one per line (--paragraphs: blank lines between them).
 What a model thinks before it answers is shown apart and is not told to it again. Turns that no longer fit the model's
-context are forgotten, the oldest first.
+context, or that its chat template has no place for, are forgotten, the oldest first.
 """
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
@@ -21,7 +23,7 @@ from typing import Any, TextIO
 
 from stages.lib.chat.events import Messages, Stream
 from stages.lib.chat.gguf_stream import MOST_CONTEXT, GgufStream
-from stages.lib.chat.history import fitting
+from stages.lib.chat.history import accepts, fitting
 from stages.lib.chat.opening import open_entry
 from stages.lib.chat.printed_reply import PrintedReply
 from stages.lib.chat.streaming import TransformersStream
@@ -31,6 +33,8 @@ from stages.lib.core.params import read_param
 from stages.lib.core.records import read_json_object
 from stages.lib.weights.base import ADAPTER_CONFIG, FACTS, load_adapter, load_base, load_tokenizer
 from stages.lib.weights.models import ModelEntry, load_model_entry
+
+MOST_NEW_TOKENS = 256  # of a reply, where nothing is said
 
 
 def find_base(model: str, base: str = "") -> str:
@@ -136,7 +140,10 @@ def chat(stream: Stream, questions: Iterable[str], out: TextIO, system: str = ""
             continue
         if len(fitted) < len(asked) and not forgot:
             forgot = True
-            print(f"(the oldest turns no longer fit the context of {stream.context:,} tokens: forgotten)", file=out)
+            why = f"no longer fit the context of {stream.context:,} tokens"
+            if not accepts(stream, asked):
+                why = "have no place in the model's chat template"
+            print(f"(the oldest turns {why}: forgotten)", file=out)
         reply = _say(stream, fitted, out, max_new_tokens)
         messages = [*fitted, {"role": "assistant", "content": reply}] if reply else fitted[:-1]
 
@@ -171,8 +178,25 @@ def _load_directory(directory: Path) -> tuple[Any, Any]:
 
     if not (directory / "config.json").is_file():
         raise ValueError(f"{directory}: neither {ADAPTER_CONFIG} nor config.json: no adapter and no model")
+    if "tokenizer" in read_json_object(directory / "config.json"):  # a checkpoint of our own GPT
+        return _load_own(directory)
     model = AutoModelForCausalLM.from_pretrained(directory, use_safetensors=True, trust_remote_code=False)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), load_tokenizer(directory)
+
+
+def _load_own(checkpoint: Path) -> tuple[Any, Any]:
+    """By way of the layout of transformers, so that it is asked as whoever gets the export asks it."""
+    from stages.lib.gpt.checkpoints import read_template
+    from stages.lib.gpt_export.huggingface import export_checkpoint
+
+    if not read_template(checkpoint):
+        raise ValueError(
+            f"{checkpoint}: this GPT continues texts and was not finetuned to answer: run the stage finetune, or "
+            "python -m stages.lib.gpt.generate"
+        )
+    with tempfile.TemporaryDirectory() as place:
+        export_checkpoint(checkpoint, Path(place) / checkpoint.name)
+        return _load_directory(Path(place) / checkpoint.name)
 
 
 def main() -> None:
@@ -184,21 +208,26 @@ def main() -> None:
     parser.add_argument("--base", default="", help="the adapter's base under models:, where it does not say")
     parser.add_argument("--system", default="", help="the system turn")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 (the default) is greedy")
-    parser.add_argument("--max-new-tokens", type=int, default=256, help="tokens of a reply at most")
+    parser.add_argument(
+        "--max-new-tokens",
+        type=int,
+        help="tokens of a reply at most; default: 256, or half the context if that is less",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of sampling")
     parser.add_argument("--thinking", action="store_true", help="let a reasoning model think before it answers")
     parser.add_argument("--context", type=int, default=0, help="tokens of prompt and reply; 0: the model's own")
     parser.add_argument("--gpu-layers", type=int, default=0, help="of a GGUF file, that a GPU computes; -1: all")
     parser.add_argument("--paragraphs", action="store_true", help="blank lines, not line ends, part piped questions")
     options = parser.parse_args()
-    if min(options.temperature, options.context, options.gpu_layers + 1) < 0 or options.max_new_tokens < 1:
+    most = MOST_NEW_TOKENS if options.max_new_tokens is None else options.max_new_tokens
+    if min(options.temperature, options.context, options.gpu_layers + 1) < 0 or most < 1:
         parser.error("--temperature and --context must be >= 0, --gpu-layers >= -1 and --max-new-tokens >= 1")
     try:
         name = find_base(options.model, options.base)
         stream = open_stream(
             options.model,
             (name, load_model_entry(name)) if name else None,
-            max_new_tokens=options.max_new_tokens,
+            max_new_tokens=most,
             temperature=options.temperature,
             seed=options.seed,
             thinking=options.thinking,
@@ -209,9 +238,11 @@ def main() -> None:
         sys.exit(f"chat: {error}")
     if sys.stdin.isatty():
         print(f"{options.model} ({stream.context:,} tokens of context): {HELP}")
+    if options.max_new_tokens is None:
+        most = min(most, max(1, stream.context // 2))
     with closing(stream):
         questions = read_questions(sys.stdin, sys.stdout, options.paragraphs)
-        chat(stream, questions, sys.stdout, options.system, options.max_new_tokens)
+        chat(stream, questions, sys.stdout, options.system, most)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Checkpoints: a directory of safetensors and JSON that appears complete or not at all; no pickle anywhere.
 
-    config.json            the model's shape, and which tokenizer its ids are of
+    config.json            the model's shape, which tokenizer its ids are of, the template that it answers in, if any
     model.safetensors      weights
     state.json             step, position in the data, random numbers, training parameters, data fingerprint
     optimizer.safetensors  the optimizer's moments, named PARAMETER/KEY
@@ -23,6 +23,7 @@ from torch import Tensor
 from stages.lib.core.params import from_mapping
 from stages.lib.core.records import appearing_directory, read_json_object, saving, write_json
 from stages.lib.gpt.model import GPT, GPTConfig
+from stages.lib.tokens.instruction_template import TEMPLATE
 
 CONFIG, WEIGHTS, STATE, OPTIMIZER = "config.json", "model.safetensors", "state.json", "optimizer.safetensors"
 
@@ -37,9 +38,15 @@ class TokenizerFacts:
     eot: int
 
 
-def write_model(directory: Path, weights: Mapping[str, Tensor], config: GPTConfig, tokenizer: TokenizerFacts) -> None:
-    """Writes config.json and model.safetensors into an existing directory."""
-    write_json(directory / CONFIG, {"model": asdict(config), "tokenizer": asdict(tokenizer)})
+def write_model(
+    directory: Path, weights: Mapping[str, Tensor], config: GPTConfig, tokenizer: TokenizerFacts, template: str = ""
+) -> None:
+    """Writes config.json and model.safetensors into an existing directory.
+
+    `template`: of instructions, that the model was finetuned on (tokens/instruction_template.py); empty: it was not.
+    """
+    content = {"model": asdict(config), "tokenizer": asdict(tokenizer)}
+    write_json(directory / CONFIG, content | ({"template": template} if template else {}))
     _save(dict(weights), directory / WEIGHTS)
 
 
@@ -49,13 +56,30 @@ def read_config(directory: Path) -> tuple[GPTConfig, TokenizerFacts]:
     Raises:
         ValueError: no checkpoint there, or a config.json that is not one of ours.
     """
-    content = read_json_object(directory / CONFIG)
-    if set(content) != {"model", "tokenizer"}:
-        raise ValueError(f"{directory / CONFIG}: expected the keys model and tokenizer, found {sorted(content)}")
+    content = _read_facts(directory)
     return (
         from_mapping(GPTConfig, content["model"], f"{directory / CONFIG}: model"),
         from_mapping(TokenizerFacts, content["tokenizer"], f"{directory / CONFIG}: tokenizer"),
     )
+
+
+def read_template(directory: Path) -> str:
+    """The template of instructions that a checkpoint was finetuned on; empty: none.
+
+    Raises:
+        ValueError: no checkpoint there, a config.json that is not one of ours, or a template that is not known here.
+    """
+    template = _read_facts(directory).get("template", "")
+    if template not in ("", TEMPLATE):
+        raise ValueError(f"{directory / CONFIG}: template {template!r} is not known; known is {TEMPLATE!r}")
+    return str(template)
+
+
+def _read_facts(directory: Path) -> dict[str, Any]:
+    content = read_json_object(directory / CONFIG)
+    if set(content) - {"template"} != {"model", "tokenizer"}:
+        raise ValueError(f"{directory / CONFIG}: expected the keys model and tokenizer, found {sorted(content)}")
+    return content
 
 
 def load_model(directory: Path, device: str | torch.device = "cpu") -> tuple[GPT, str]:
@@ -102,8 +126,9 @@ def check_shapes(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, 
 class CheckpointStore:
     """The checkpoints of one training: saved whole, pruned to the last and the best."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, template: str = "") -> None:
+        """Opens it, or begins one; `template`: see `write_model`."""
+        self.directory, self.template = directory, template
         pointers = directory / "pointers.json"
         self.pointers: dict[str, int] = read_json_object(pointers) if pointers.exists() else {}
 
@@ -129,7 +154,7 @@ class CheckpointStore:
         again = f"run again: it goes on from the last whole checkpoint, {self.path('last') or 'none'}"
         with saving(self.directory, f"the checkpoint of step {step}", again):
             with appearing_directory(self.directory / f"step_{step:08d}") as temporary:
-                write_model(temporary, weights, *model)
+                write_model(temporary, weights, *model, self.template)
                 _save(dict(optimizer), temporary / OPTIMIZER)
                 write_json(temporary / STATE, state)
             pointers = self.pointers | {"last": step} | ({"best": step} if best else {})

@@ -1,5 +1,11 @@
-"""Continues texts with a GPT. Run: python -m stages.lib.gpt.generate --ckpt models/gpt/best --prompt "..."
+"""Continues texts with a GPT, or answers prompts with a finetuned one.
 
+python -m stages.lib.gpt.generate --ckpt models/gpt/best --prompt "Returns"
+python -m stages.lib.gpt.generate --ckpt models/gpt-finetuned --prompt "Describe `numpy.mean`."   # its answer alone
+python -m stages.lib.gpt.generate --ckpt models/gpt-finetuned --prompt "Is this spam?" --input "Call 0800 now"
+
+A finetuned checkpoint says in its config.json which template it was trained on; prompts are put into it
+(--no-instruct: taken as they are; --instruct: put into it whatever the checkpoint says).
 Letters in shapes: B sequences, T tokens, V vocabulary.
 """
 
@@ -13,10 +19,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stages.lib.gpt.checkpoints import load_model
+from stages.lib.gpt.checkpoints import load_model, read_template
 from stages.lib.gpt.evaluating import evaluating
 from stages.lib.gpt.model import GPT, KVCache
 from stages.lib.gpt.sampling import PRESETS, TokenSampling, choose, sequence_generator
+from stages.lib.tokens.instruction_template import TEMPLATE, prompt_ids, prompt_text
 from stages.lib.tokens.tokenizers import load_tokenizer
 
 
@@ -137,9 +144,19 @@ def _seen(texts: list[list[int]], active: list[int], logits: Tensor) -> Tensor:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, TokenSampling]:
     """The command line, and the preset with what it overrides."""
-    parser = argparse.ArgumentParser(prog="python -m stages.lib.gpt.generate", description="Continue a text.")
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.lib.gpt.generate", description="Continue a text, or answer with a finetuned model."
+    )
     parser.add_argument("--ckpt", type=Path, required=True, help="directory of a checkpoint, e.g. models/gpt/best")
-    parser.add_argument("--prompt", default="", help="the text to continue; empty: begin a new one")
+    parser.add_argument("--prompt", help="the text to continue, or the instruction; none: begin a new text")
+    parser.add_argument("--input", default="", help="what the instruction is about, as `input` of instruction data")
+    parser.add_argument("--prompts", metavar="FILE", help="a prompt a line, empty ones left out; -: standard input")
+    parser.add_argument(
+        "--instruct",
+        action=argparse.BooleanOptionalAction,
+        help=f"put prompts into the template of finetune ({TEMPLATE}) and print the answers alone; "
+        "default: as the checkpoint was trained",
+    )
     parser.add_argument("--preset", choices=PRESETS, default="nucleus", help="default: %(default)s")
     parser.add_argument("--temperature", type=float, help="overrides the preset's; 0: greedy")
     parser.add_argument("--top-k", type=int, help="overrides the preset's; 0: all tokens")
@@ -159,22 +176,69 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Na
     try:
         if parsed.num_samples < 1 or parsed.seed < 0:
             raise ValueError("--num-samples is at least 1, --seed at least 0")
+        if parsed.prompts is not None and parsed.prompt is not None:
+            raise ValueError("--prompt and --prompts: one of them")
         return parsed, replace(PRESETS[parsed.preset], **given)
     except ValueError as error:
         parser.error(str(error))
 
 
+def read_prompts(parsed: argparse.Namespace) -> list[str]:
+    """The prompts that the command line names, at least one.
+
+    Raises:
+        ValueError: a file that cannot be read as UTF-8, or without a prompt.
+    """
+    if parsed.prompts is None:
+        return [parsed.prompt or ""]
+    try:
+        text = sys.stdin.read() if parsed.prompts == "-" else Path(parsed.prompts).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"--prompts {parsed.prompts}: {error}") from error
+    prompts = [line.strip() for line in text.split("\n") if line.strip()]
+    if not prompts:
+        raise ValueError(f"--prompts {parsed.prompts}: no prompt in it; write one a line")
+    return prompts
+
+
+def in_template(parsed: argparse.Namespace, prompts: Sequence[str]) -> bool:
+    """Whether the prompts are put into the template; says so on stderr where that is no matter of course.
+
+    Raises:
+        ValueError: no checkpoint there, an `--input` outside the template, or an instruction without a word.
+    """
+    trained = bool(read_template(parsed.ckpt))
+    instruct: bool = trained if parsed.instruct is None else parsed.instruct
+    if not instruct and parsed.input:
+        raise ValueError(
+            f"--input: has a place in the template alone, on which {parsed.ckpt} was not trained; add --instruct, "
+            "or put it into --prompt"
+        )
+    if instruct and not all(prompt_text(prompt, parsed.input) for prompt in prompts):
+        raise ValueError("--prompt: there is nothing to answer; write an instruction (--no-instruct begins a text)")
+    if instruct != trained:
+        known = f"was finetuned on the template {TEMPLATE}" if trained else "was not finetuned on any template"
+        print(f"generate: {parsed.ckpt} {known}; --{'no-' * trained}instruct departs from that", file=sys.stderr)
+    return instruct
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints prompt and continuation; tokens per second go to stderr."""
+    """Prints prompt and continuation, or the answer alone; tokens per second go to stderr."""
     parsed, sampling = parse_arguments(arguments)
     try:
+        prompts = read_prompts(parsed)
+        instruct = in_template(parsed, prompts)
         model, name = load_model(parsed.ckpt, parsed.device)
         tokenizer = load_tokenizer(name)
-        prompt = tokenizer.encode(parsed.prompt).tolist()
+        if instruct:
+            asked = [prompt_ids(tokenizer, prompt_text(prompt, parsed.input)) for prompt in prompts]
+        else:
+            asked = [tokenizer.encode(prompt).tolist() for prompt in prompts]
+        asked = [ids for ids in asked for _ in range(parsed.num_samples)]
         begun = time.perf_counter()
         continuations = generate(
             model,
-            [prompt] * parsed.num_samples,
+            asked,
             max_new_tokens=parsed.max_new_tokens,
             sampling=sampling,
             valid_ids=tokenizer.vocab_size,
@@ -185,10 +249,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValueError as error:
         sys.exit(f"generate: {error}")
     seconds = time.perf_counter() - begun
-    for number, continuation in enumerate(continuations, start=1):
+    for number, (ids, continuation) in enumerate(zip(asked, continuations, strict=True)):
+        place, sample = divmod(number, parsed.num_samples)
+        if len(prompts) > 1 and sample == 0:
+            print(f"--- prompt {place + 1} of {len(prompts)}: {prompts[place]} ---")
         if parsed.num_samples > 1:
-            print(f"--- sample {number} of {parsed.num_samples} ---")
-        print(tokenizer.decode([*prompt, *continuation]))
+            print(f"--- sample {sample + 1} of {parsed.num_samples} ---")
+        print(tokenizer.decode(continuation if instruct else [*ids, *continuation]))
     tokens = sum(map(len, continuations))
     print(f"{tokens} tokens in {seconds:.2f} s: {tokens / seconds:,.0f} tokens/s", file=sys.stderr)
 

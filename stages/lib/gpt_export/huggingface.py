@@ -8,13 +8,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from stages.lib.core.records import appearing_directory
-from stages.lib.gpt.checkpoints import CONFIG, WEIGHTS, check_shapes, read_tensors
+from stages.lib.gpt.checkpoints import CONFIG, WEIGHTS, check_shapes, load_model, read_template, read_tensors
 from stages.lib.gpt.model import GPT
 from stages.lib.gpt_export.huggingface_layouts import from_gpt2, from_llama, to_gpt2, to_llama
 from stages.lib.gpt_export.huggingface_tokenizers import save_tokenizer
 from stages.lib.hub.errors import HubError
 from stages.lib.hub.repository import Repository
-from stages.lib.tokens.tokenizers import Tokenizer
+from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -52,8 +52,22 @@ def from_hf(directory_or_name: str | Path, revision: str = "") -> GPT:
     return model.eval()
 
 
-def to_hf(model: GPT, tokenizer: Tokenizer, directory: Path, dtype: Dtype = "float32") -> None:
+def export_checkpoint(checkpoint: Path, directory: Path, dtype: Dtype = "float32") -> None:
+    """A checkpoint of ours as `to_hf` writes it: a finetuned one with its chat template.
+
+    Raises:
+        ValueError: there is no checkpoint, it is damaged, or as `to_hf` does.
+        OSError: as writing does (a full disk).
+    """
+    model, tokenizer = load_model(checkpoint)
+    to_hf(model, load_tokenizer(tokenizer), directory, dtype, read_template(checkpoint))
+
+
+def to_hf(model: GPT, tokenizer: Tokenizer, directory: Path, dtype: Dtype = "float32", template: str = "") -> None:
     """Writes a directory that transformers, vLLM and GGUF converters load; whole or not at all.
+
+    `template`: of instructions, that the model was finetuned on (`read_template`); the directory then has a chat
+    template, by which transformers gives the ids that were trained. Empty: it has none.
 
     llama.cpp has but the tanh form of GELU for GPT-2: with activation `gelu` its logits differ a little. Rows of
     the embedding without a token are never drawn by transformers (`suppress_tokens`); vLLM may draw them, as
@@ -92,7 +106,7 @@ def to_hf(model: GPT, tokenizer: Tokenizer, directory: Path, dtype: Dtype = "flo
             save_file(stored, temporary / WEIGHTS, metadata={"format": "pt"})
         except SafetensorError as error:  # how safetensors tells of a full disk
             raise OSError(f"{directory / WEIGHTS}: {error}") from error
-        save_tokenizer(tokenizer, temporary, config.context)
+        save_tokenizer(tokenizer, temporary, config.context, template)
 
 
 def _locate(place: str, revision: str) -> Path:

@@ -4,20 +4,26 @@ One difference: a text that spells out a special token, such as `<|endoftext|>`,
 is usual, and as plain text by ours.
 """
 
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from stages.lib.gpt_export.chat_template import chat_template
+from stages.lib.tokens.instruction_template import example_ids
 from stages.lib.tokens.tokenizers import Tokenizer, tokenizer_directory
 
 EOT, SEP, PAD, BOS = "<|endoftext|>", "<|sep|>", "<|pad|>", "<|bos|>"
+_PROBE = ("Describe `numpy.mean`.\n\nIn 2 words:  Größe, 漢字", "The average.")
 
 
-def save_tokenizer(tokenizer: Tokenizer, directory: Path, context: int) -> None:
-    """Writes tokenizer.json and tokenizer_config.json; `context` is the longest text the model takes, in tokens.
+def save_tokenizer(tokenizer: Tokenizer, directory: Path, context: int, template: str = "") -> None:
+    """Writes tokenizer.json and tokenizer_config.json, and with a `template` of instructions chat_template.jinja.
+
+    `context` is the longest text the model takes, in tokens.
 
     Raises:
-        ValueError: transformers would give the special tokens other ids than ours.
+        ValueError: transformers would give the special tokens, or an instruction with its answer, other ids than ours.
     """
     if tokenizer.name == "byte":
         theirs = _fast_tokenizer(byte_vocabulary(), [], [PAD, BOS, EOT, SEP])
@@ -30,6 +36,15 @@ def save_tokenizer(tokenizer: Tokenizer, directory: Path, context: int) -> None:
     if ids != {"eos": tokenizer.eot, "sep": tokenizer.sep, "pad": tokenizer.pad}:
         raise ValueError(f"tokenizer {tokenizer.name!r}: transformers gives the special tokens other ids: {ids}")
     theirs.model_max_length = context
+    if template:
+        theirs.chat_template = chat_template(theirs.sep_token, theirs.eos_token)
+        prompt, answer = _PROBE
+        read = theirs(f"{prompt}{theirs.sep_token}{answer}{theirs.eos_token}", add_special_tokens=False)["input_ids"]
+        if read != example_ids(tokenizer, prompt, answer):
+            raise ValueError(
+                f"tokenizer {tokenizer.name!r}: transformers reads `prompt sep answer eot` as other ids than were "
+                "trained; the model answers by python -m stages.lib.gpt.generate alone"
+            )
     theirs.save_pretrained(directory)
 
 
@@ -91,4 +106,27 @@ def _hugging_face(name: str) -> Any:
     for special, text in (("sep_token", SEP), ("pad_token", PAD)):
         if getattr(theirs, special) is None:
             theirs.add_special_tokens({special: text})
-    return theirs
+    return _as_ours_reads(theirs)
+
+
+def _as_ours_reads(tokenizer: Any) -> Any:
+    """The same tokenizer as our training uses it: nothing is put before a text, and every part of one begins alike.
+
+    SentencePiece's tokenizers mark the beginning of a text by a blank. Where they do so at the first part alone, the
+    answer behind `sep` would begin otherwise than it was trained, as a text of its own.
+    """
+    from tokenizers import Tokenizer as Backend
+    from transformers import PreTrainedTokenizerFast
+
+    parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    # A post-processor puts `<s>` and the like around a text: our models have not seen it there.
+    parts["truncation"] = parts["padding"] = parts["post_processor"] = None
+    splitter = parts["pre_tokenizer"] or {}
+    for step in splitter.get("pretokenizers", [splitter]):
+        if step.get("type") == "Metaspace" and step["prepend_scheme"] == "first":
+            step["prepend_scheme"] = "always"
+    # Of the plain class, since others (Llama's) build their parts by themselves when they are loaded.
+    specials = {**tokenizer.special_tokens_map, "bos_token": tokenizer.eos_token}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Backend.from_str(json.dumps(parts)), clean_up_tokenization_spaces=False, **specials
+    )

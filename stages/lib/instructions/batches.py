@@ -7,6 +7,7 @@ import numpy as np
 
 from stages.lib.instructions.examples import Example
 from stages.lib.reading.documents import Drop
+from stages.lib.tokens.instruction_template import example_ids
 from stages.lib.tokens.targets import IGNORED
 from stages.lib.tokens.tokenizers import Tokenizer
 
@@ -16,14 +17,14 @@ _WIDTH = 64  # tokens; batches are padded to a multiple of it
 
 def tokenize(example: Example, tokenizer: Tokenizer, loss_on: LossOn) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and targets of prompt `sep` answer `eot`, int64 (T,) each; `loss_on: output` ignores the prompt's."""
-    prompt, answer = tokenizer.encode(example.prompt), tokenizer.encode(example.answer)
-    ids = np.concatenate((prompt, [tokenizer.sep], answer, [tokenizer.eot])).astype(np.int64)
+    ids = np.array(example_ids(tokenizer, example.prompt, example.answer), dtype=np.int64)
     targets = ids[1:].copy()
     match loss_on:
         case "all":
             pass
         case "output":
-            targets[: len(prompt)] = IGNORED  # up to and with `sep`, which the prompt's last token predicts
+            # Up to and with the first `sep` (no text encodes to it), which the prompt's last token predicts.
+            targets[: int(np.argmax(ids == tokenizer.sep))] = IGNORED
         case _:
             assert_never(loss_on)
     return ids[:-1], targets
@@ -42,13 +43,14 @@ class InstructionBatches:
         seed: int = 0,
         shuffle: bool = True,
     ) -> None:
-        """Tokenizes the examples; those over `context` tokens are left out, into `dropped`.
+        """Tokenizes the examples; those over `context` tokens go into `dropped`, the others into `kept`.
 
         Raises:
             ValueError: nothing is left.
         """
         self.pad, self.context, self.seed, self.shuffle = tokenizer.pad, context, seed, shuffle
         self.rows: list[tuple[np.ndarray, np.ndarray]] = []
+        self.kept: list[Example] = []
         self.dropped: list[Drop] = []
         for example in examples:
             row = tokenize(example, tokenizer, loss_on)
@@ -56,6 +58,7 @@ class InstructionBatches:
                 self.dropped.append(Drop(example.source, "longer_than_context", f"{len(row[0])} tokens"))
             else:
                 self.rows.append(row)
+                self.kept.append(example)
         if not self.rows:
             raise ValueError(
                 f"no example is left of {len(examples)}: {len(self.dropped)} are longer than the context of "

@@ -14,6 +14,7 @@ from typing import Any
 from stages.lib.core.records import Record
 from stages.lib.reading.chats import TURNS, as_chat
 from stages.lib.reading.documents import Drop
+from stages.lib.tokens.instruction_template import prompt_text
 
 # The first of these that says something counts.
 PROMPT_KEYS = ("instruction", "prompt", "question", "query", "problem", "inputs", "user", "human")
@@ -63,7 +64,7 @@ def as_pair(where: str, record: Record) -> Pair | Drop:
 
 def made_pair(where: str, parts: Sequence[str], answer: str) -> Pair | Drop:
     """A prompt of its parts, with an empty line between them, and its answer."""
-    prompt = "\n\n".join(part.strip() for part in parts if part.strip())
+    prompt = prompt_text(*parts)
     try:
         (prompt + answer).encode()
     except UnicodeEncodeError as error:

@@ -1,3 +1,4 @@
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -5,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from stages.lib.gpt.checkpoints import TokenizerFacts
+from stages.lib.gpt.checkpoints import TokenizerFacts, load_model
 from stages.lib.gpt.generate import generate, main, parse_arguments, window_start
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.gpt.sampling import PRESETS, TokenSampling
+from stages.lib.tokens.instruction_template import TEMPLATE
 from stages.lib.tokens.tokenizers import load_tokenizer
 from tests.lib.gpt.saved_model import save_model
 
@@ -134,10 +136,10 @@ def test_bad_input_is_refused(prompts: list[list[int]], settings: dict[str, Any]
         run(small_model(), prompts, **settings)
 
 
-def byte_checkpoint(directory: Path) -> None:
+def byte_checkpoint(directory: Path, template: str = "") -> None:
     tokenizer = load_tokenizer("byte")
     facts = TokenizerFacts(name="byte", identity=tokenizer.identity, vocab_size=260, eot=tokenizer.eot)
-    save_model(directory, small_model(vocab_size=320, context=32), facts)
+    save_model(directory, small_model(vocab_size=320, context=32), facts, template)
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,6 +165,75 @@ def test_command_line_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         main(["--ckpt", str(tmp_path), "--top-p", "2"])
     assert "top_p: 2.0 is not above 0" in capsys.readouterr().err
+
+
+def answers_of(directory: Path, *prompts: str) -> list[str]:
+    """What the model says to each prompt in the template, greedily."""
+    tokenizer = load_tokenizer("byte")
+    model, _ = load_model(directory)
+    found = []
+    for prompt in prompts:
+        ids = [*prompt.encode(), tokenizer.sep]
+        found += generate(model, [ids], max_new_tokens=9, sampling=PRESETS["greedy"], valid_ids=260, stop=tokenizer.eot)
+    return [tokenizer.decode(ids) for ids in found]
+
+
+def test_a_finetuned_checkpoint_answers_in_its_template(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finetuned, pretrained = tmp_path / "tuned", tmp_path / "best"
+    byte_checkpoint(finetuned, TEMPLATE)
+    byte_checkpoint(pretrained)
+    options = ["--device", "cpu", "--max-new-tokens", "9", "--preset", "greedy"]
+    base = ["--ckpt", str(finetuned), *options]
+    answer, other, joined = answers_of(finetuned, "Say it.", "Hm?", "Say it.\n\nIt")
+    assert len({answer, other, joined}) == 3
+
+    def out(*arguments: str) -> str:
+        main(list(arguments))
+        return capsys.readouterr().out
+
+    assert out(*base, "--prompt", "  Say it. ") == answer + "\n"  # the answer alone
+    assert out(*base, "--prompt", "Say it.", "--input", "It") == joined + "\n"
+    plain = out(*base, "--no-instruct", "--prompt", "Say it.")
+    assert plain.startswith("Say it.") and plain != f"Say it.{answer}\n"
+    (tmp_path / "prompts.txt").write_text("Say it.\n\nHm?\r\n", encoding="utf-8")
+    assert out(*base, "--prompts", str(tmp_path / "prompts.txt")) == (
+        f"--- prompt 1 of 2: Say it. ---\n{answer}\n--- prompt 2 of 2: Hm? ---\n{other}\n"
+    )
+    main(["--ckpt", str(pretrained), *options, "--instruct", "--prompt", "Say it."])
+    found = capsys.readouterr()
+    assert found.out == answer + "\n"
+    assert "was not finetuned on any template; --instruct departs from that" in found.err
+
+
+def test_prompts_of_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    byte_checkpoint(tmp_path / "tuned", TEMPLATE)
+    monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\n"))
+    main(["--ckpt", str(tmp_path / "tuned"), "--device", "cpu", "--max-new-tokens", "3", "--prompts", "-"])
+    assert capsys.readouterr().out.count("--- prompt ") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["best", "--prompt", "a", "--input", "b"], "--input: has a place in the template alone"),
+        (["tuned"], "there is nothing to answer"),
+        (["tuned", "--prompt", " "], "there is nothing to answer"),
+        (["tuned", "--prompts", "empty.txt"], "--prompts empty.txt: no prompt in it"),
+        (["tuned", "--prompts", "nowhere.txt"], "--prompts nowhere.txt: .*No such file"),
+        (["other", "--prompt", "a"], "template 'alpaca' is not known"),
+    ],
+)
+def test_prompts_that_cannot_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, template in (("best", ""), ("tuned", TEMPLATE), ("other", "alpaca")):
+        byte_checkpoint(Path(name), template)
+    Path("empty.txt").write_text("\n \n")
+    with pytest.raises(SystemExit, match=message):
+        main(["--ckpt", *arguments])
 
 
 def test_options_override_the_preset() -> None:
