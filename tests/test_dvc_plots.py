@@ -16,8 +16,10 @@ from stages.lib.core.records import write_csv
 from stages.lib.grpo.reward_curve import draw_rewards, reward_rows
 from stages.lib.grpo.rewards import Name
 from stages.lib.grpo.settings import curve_rows
+from stages.lib.hellaswag.together import COLUMNS
 from stages.lib.training.curve_picture import publish_curve
 from stages.lib.training.curves import Curve
+from stages.lib.training.score_curve import ScoreCurve
 
 ROOT = Path(__file__).parent.parent
 PLOTS: list[Any] = read_yaml(ROOT / "dvc.yaml")["plots"]
@@ -62,6 +64,13 @@ def teach(place: Path, name: str, *, evaluated: bool) -> None:
     curve.close()
 
 
+def score(place: Path, scores: Sequence[float]) -> None:
+    """What pretrain publishes of HellaSwag in training, a score every 50 steps."""
+    curve = ScoreCurve(place / "scores.csv", COLUMNS)
+    curve.rows = {50 * i: dict.fromkeys(COLUMNS, value) for i, value in enumerate(scores, start=1)}
+    curve.publish(place / "data/pretrain/hellaswag_curve.csv")
+
+
 def retrieve(place: Path, systems: Sequence[str], top_k: Sequence[int]) -> None:
     """What the stage benchmark publishes."""
     for file, column, places in (("at_k", "k", top_k), ("by_dimension", "dimension", [32, 384])):
@@ -85,6 +94,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(place, REWARDS)
     teach(place, "pretrain", evaluated=True)
     teach(place, "finetune", evaluated=True)
+    score(place, [0.25, 0.26])
     write_csv(place / "metrics/qlora_curve.csv", [{"step": 1, "train_loss": 1.0, "lr": 0.0, "grad_norm": 0.1}])
     retrieve(place, ["bm25", "minilm-l6_base"], [1, 5])
     for picture in ("evaluation/evaluation.png", "benchmarks/benchmark.png", "rag/rag.png"):
@@ -122,6 +132,17 @@ def test_plots_survive_other_params(project: Path) -> None:
     points = shown(project)
     assert len({point["system"] for point in points["accuracy over k"]}) == 13
     assert {point["train_loss"] for point in points["pretraining"]} == {"2.9", "2.8", "2.7"}
+
+
+def test_hellaswag_in_training_is_drawn_and_its_absence_is_no_error(project: Path) -> None:
+    score(project, [0.25, 0.31])
+    assert [point["step"] for point in shown(project)["HellaSwag in pretraining"]] == ["50", "100"] * 2
+    score(project, [])
+    assert (project / "data/pretrain/hellaswag_curve.csv").read_text() == "step," + ",".join(COLUMNS) + "\n"
+    found = dvc(project, "plots", "show")
+    assert not found.get("errors"), found["errors"]
+    assert not found["data"]["HellaSwag in pretraining"]
+    score(project, [0.25])
 
 
 def test_two_commits_with_other_rewards_lie_over_each_other(project: Path) -> None:

@@ -80,6 +80,7 @@ def log_likelihoods(
     while start < len(todo):
         batches.append(todo[start : start + max(1, batch_tokens // len(todo[start][0]))])
         start += len(batches[-1])
+    calls = most(len(batches)) if most else len(batches)  # before the first call, in which all have a part
     sums = np.zeros(len(rows))
     training = model.training
     model.eval()
@@ -88,7 +89,7 @@ def log_likelihoods(
         for batch in batches:
             found = _batch([(ids, count) for ids, count, _ in batch], model, torch.device(device), most is not None)
             np.add.at(sums, [i for _, _, i in batch], found)
-        for _ in range(most(len(batches)) - len(batches) if most else 0):
+        for _ in range(calls - len(batches)):
             model(torch.zeros(1, 1, dtype=torch.int64, device=device))
     model.train(training)
     return sums

@@ -3,9 +3,10 @@
 trackers.py starts it, bounds its answers, and kills it when one does not come. So whatever a tracker does (wait for a
 server, ask for a login, hang in a hook at its exit, break the interpreter) is done where no training waits for it.
 
-Arguments: the tracker's name, the training's directory. First line: {"config", "mode"}, answered twice: when the
-package is imported, and when the tracker is open. Then one line a step: {"step", "values"}. The last: {"failed"}; a
-pipe that ends without it is a training that died. Answers: {} or what there is to say, {"error"} when all is lost.
+Arguments: the tracker's name, the training's directory. The first answer comes unasked, when the package is imported.
+First line: {"config", "mode"}, answered when the tracker is open. Then one line a step: {"step", "values"}. The last:
+{"failed"}; a pipe that ends without it is a training that died. Answers: {} or what there is to say, {"error"} when
+all is lost.
 """
 
 import json
@@ -123,10 +124,12 @@ def main() -> None:
         print(json.dumps(what), file=answers, flush=True)
 
     try:
-        opening = json.loads(told.readline())
         # Optional, so no import that a type checker would look for.
         package: Any = import_module("dvclive") if name == "dvclive" else import_module("wandb")
         answer({})
+        opening = json.loads(told.readline() or "null")
+        if opening is None:
+            return  # it was not needed
         tracker: _Tracker
         if name == "dvclive":
             tracker = _DVCLive(package, directory, opening["config"])

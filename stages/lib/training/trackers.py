@@ -31,6 +31,7 @@ from stages.lib.training.training_params import Tracker
 # Seconds that an answer may take. A server has `START`: with the imports before it and the start of the offline run
 # behind it, what a user hears of comes within ten.
 IMPORT, START, START_OFFLINE, ROW, FINISH = 60.0, 5.0, 30.0, 30.0, 15.0
+PATIENCE = 1.5  # of START, until a process that can go on offline is got ready
 CLOSE, ABANDON = 50.0, 3.0  # at the end of a training, in all; of one that failed
 
 
@@ -95,8 +96,7 @@ class _Process:
 
     def __init__(self, name: str, directory: Path) -> None:
         command = [sys.executable, "-m", "stages.lib.training.tracker_process", name, str(directory.resolve())]
-        self._pid = directory / f"{name}.pid"
-        _end_earlier(self._pid, command)
+        self._command, self._pid = command, directory / f"{name}.pid"
         # The same packages are found as here, whatever was put on the path since the start.
         path = os.pathsep.join(filter(None, sys.path))
         with _opened(directory / f"{name}.log") as errors:
@@ -108,9 +108,18 @@ class _Process:
                 env={**os.environ, "PYTHONPATH": path},
                 start_new_session=True,  # Ctrl-C is for the training, and there is no terminal to ask at
             )
+        self._read = b""
+
+    def own(self) -> None:
+        """Takes the run over; call it before the first message."""
+        _end_earlier(self._pid, self._command)
         with suppress(OSError):
             write_text(self._pid, f"{self._child.pid}\n")
-        self._read = b""
+
+    def speaks(self, seconds: float) -> bool:
+        """Whether an answer, or its end, comes within that time."""
+        assert self._child.stdout
+        return bool(select.select([self._child.stdout], [], [], seconds)[0])
 
     def tell(self, message: Mapping[str, Any]) -> None:
         """Sends a message, which is smaller than the pipe's buffer: this never waits."""
@@ -121,13 +130,13 @@ class _Process:
         except OSError as error:
             raise _LostError(f"its process has ended ({error})") from error
 
-    def answer(self, seconds: float) -> dict[str, Any]:
+    def answer(self, seconds: float, waited: float = 0.0) -> dict[str, Any]:
         """The next answer. Raises `_LostError` when there is none in time, or it is an error."""
         assert self._child.stdout
         until = time.monotonic() + seconds
         while b"\n" not in self._read:
             if not select.select([self._child.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
-                raise _LostError(f"no answer within {seconds:.0f} s")
+                raise _LostError(f"no answer within {waited + seconds:.0f} s")
             part = os.read(self._child.stdout.fileno(), 65_536)
             if not part:
                 raise _LostError(f"its process has ended, exit status {self._child.wait()}")
@@ -164,6 +173,8 @@ class _Elsewhere:
         self._changed = Condition()
         self._lost = ""
         self._process = _Process(name, directory)
+        self._process.own()
+        self._spare: _Process | None = None  # waits to go on offline
         self._thread = Thread(target=self._work, name=f"tracker {name}", daemon=True)
         self._thread.start()
 
@@ -199,11 +210,18 @@ class _Elsewhere:
         try:
             online, why = self._serve(None)
             if online and why and not self._process.replaced():
-                self._process = _Process(self._name, self._directory)
+                self._process, self._spare = self._spare or _Process(self._name, self._directory), None
+                self._process.own()
                 _, why = self._serve("offline", why)
         except Exception as error:  # no process can be started, say; a thread that ends in silence would lose steps
             why = repr(error)
+        self._drop_spare()
         self._lost = self._lost or why
+
+    def _drop_spare(self) -> None:
+        if self._spare:
+            self._spare.close()
+        self._spare = None
 
     def _serve(self, mode: str | None, because: str = "") -> tuple[bool, str]:
         """Has a process track the run from its first step to its last.
@@ -214,10 +232,13 @@ class _Elsewhere:
         process = self._process
         with closing(process):
             try:
-                process.tell({"mode": mode, "config": self._config})
                 process.answer(IMPORT)
-                about = process.answer(START if try_offline else START_OFFLINE)
+                process.tell({"mode": mode, "config": self._config})
+                if try_offline and not process.speaks(PATIENCE):
+                    self._spare = _Process(self._name, self._directory)
+                about = process.answer(START - PATIENCE, PATIENCE) if self._spare else process.answer(START_OFFLINE)
                 try_offline = try_offline and about.get("offline") is False
+                self._drop_spare()
                 self._introduce(about, because)
                 for message in self._messages():
                     process.tell(message)
