@@ -16,6 +16,7 @@ import torch
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.core.hashes import ledger_key
 from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
 from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_text
@@ -24,14 +25,16 @@ from stages.lib.gpt.generate import generate
 from stages.lib.gpt.model import GPT, Activation, GPTConfig, Norm, PositionEncoding
 from stages.lib.gpt.sampling import PRESETS
 from stages.lib.gpt_export.initial_weights import initial_model, initial_weights_identity
-from stages.lib.hellaswag.items import load_items
+from stages.lib.hellaswag.items import ENDINGS, load_items
 from stages.lib.hellaswag.scoring import score
+from stages.lib.hellaswag.together import COLUMNS, score_together
 from stages.lib.shards.reading import open_shards, read_manifest
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.training.distributed import World
 from stages.lib.training.held_out import SPREAD, HeldOut
 from stages.lib.training.loader import Windows
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
+from stages.lib.training.score_curve import Scoring
 from stages.lib.training.source_losses import by_source, mean_of, measure
 from stages.lib.training.speed import Meter, Speed
 from stages.lib.training.training import Training
@@ -41,6 +44,7 @@ SHARDS_DIR = Path("data/shards")
 MODELS_DIR = Path("models/gpt")
 CURVE = Path("metrics/pretrain_curve.csv")
 PICTURE = Path("data/pretrain/curve.png")
+HELLASWAG_CURVE = Path("data/pretrain/hellaswag_curve.csv")
 SAMPLES = Path("data/pretrain/samples.md")
 SHAPE = ("context", "n_layer", "n_head", "d_model", "position", "norm", "activation", "bias", "dropout")  # of the model
 MADE_AFTERWARDS = ("eval_windows", "hellaswag", "hellaswag_limit", "hellaswag_every", "prompts", "max_new_tokens")
@@ -84,7 +88,7 @@ class Params:
     trackers: list[Tracker]  # besides the curve
     hellaswag: str  # a JSONL file of the upstream schema, or hub; empty: not scored
     hellaswag_limit: int  # items; 0: all
-    hellaswag_every: int  # steps between scorings in training, told to the trackers; 0: only the best at the end
+    hellaswag_every: int  # steps between scorings in training, by all processes; 0: only the best at the end
     prompts: list[str]  # samples are written to these
     max_new_tokens: int  # of a sample at most
     seed: int
@@ -95,8 +99,6 @@ class Params:
             raise ValueError("vocab_multiple is at least 1, eval_windows and max_new_tokens at least 0")
         if self.hellaswag_limit < 0 or self.hellaswag_every < 0:
             raise ValueError("hellaswag_limit and hellaswag_every are at least 0")
-        if self.hellaswag_every and self.parallel == "fsdp":
-            raise ValueError("hellaswag_every: with parallel fsdp no process has the whole model; score at the end")
         self.config(1)
 
     def training(self) -> TrainingParams:
@@ -207,14 +209,16 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     training = begin(params, data, world)
     model = training.model
 
-    def hellaswag_at(step: int) -> dict[str, float]:
-        if not items or not params.hellaswag_every or step % params.hellaswag_every:
-            return {}
-        measures = score(model, tokenizer, items, world.device)
-        found = {f"hellaswag_{name}": measures[name]["value"] for name in ("acc_norm_tokens", "acc_norm_chars")}
-        print(f"\npretrain: step {step}: {found}", flush=True)
-        return found
-
+    scoring = Scoring(
+        name="hellaswag",
+        identity=ledger_key([asdict(item) for item in items]),
+        columns=COLUMNS,
+        shown=("acc_norm_tokens", "acc_norm_chars"),
+        chance=1 / ENDINGS,
+        every=params.hellaswag_every if items else 0,
+        score=partial(score_together, model, tokenizer, items, world, training.precision),
+        csv=HELLASWAG_CURVE,
+    )
     places = {which: MODELS_DIR / which for which in ("best", "last")}
     finished = train_and_publish(
         "pretrain",
@@ -224,7 +228,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
         watch,
         about=f"{model.n_params:,} weights, {data.train.shards.tokens:,} tokens",
         published=Published(curve=CURVE, picture=PICTURE, checkpoints=places),
-        measure=hellaswag_at,
+        scoring=scoring,
     )
     if finished is None:
         return {}
@@ -245,6 +249,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
             "steps": training.step,
             "precision": training.precision,
             "tokens_seen": training.step * params.batch_tokens,
+            "matmul_flops": model.matmul_flops(training.step * params.batch_tokens),
             "epochs": training.step * training.sequences / data.train.per_epoch,
             "train_loss": finished.train_loss,
             "val_loss": whole.loss,

@@ -26,6 +26,7 @@ SHOWN = {
     "training.curve_picture",
     "training.trackers",
     "training.published_training",
+    "training.score_curve",
 }
 # Rooms by which a stage measures what it trained, through the ledger, whose keys hold their code.
 MEASURED = {"grpo": {"llm", "replying", "replies"}}
@@ -34,7 +35,8 @@ DECIDE_NOT: dict[str, set[str]] = {
         *SHOWN,
         *FETCHED,
         *("reading.data_sets", "reading.pinning"),
-        *("reading.documents", "reading.json_records", "reading.hub", "hellaswag.items", "hellaswag.scoring"),
+        *("reading.documents", "reading.json_records", "reading.hub", "hellaswag.items"),
+        *("hellaswag.scoring", "hellaswag.together"),
         *("gpt.evaluating", "gpt.generate", "gpt.sampling", "tokens.bpe_table"),
         "training.source_losses",  # of the best, at the end
         *("gpt_export.huggingface", "gpt_export.huggingface_layouts", "gpt_export.huggingface_tokenizers"),  # init_from

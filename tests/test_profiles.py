@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from profiles.__main__ import main
 from profiles.overlay import (
@@ -22,10 +24,12 @@ from profiles.overlay import (
 )
 from stages.finetune import Params as FinetuneParams
 from stages.lib.core.params import from_mapping, load, parse_yaml, read_yaml
+from stages.lib.gpt.model import GPT
 from stages.lib.tokens.tokenizers import load_tokenizer
 from stages.lib.training.memory import TrainingLoad, check_memory
+from stages.lib.training.training_params import DECIDE
 from stages.lib.weights.models import load_model_entry
-from stages.pretrain import Params
+from stages.pretrain import SHAPE, Params
 from tests.lib.training.cards import CARDS
 from tests.params_of import project_params, project_text, section
 from tests.test_params_yaml import OWN_SECTION, STAGES
@@ -147,6 +151,48 @@ def test_pretraining_fits_into_the_profiles_card(name: str) -> None:
     if name in ("a100", "h100"):
         assert (load.config.vocab_size, pretrain.batch_tokens, pretrain.steps) == (50_304, 524_288, 19_073)
     from_mapping(FinetuneParams, params["finetune"], where=name).training().sequences(pretrain.context, 1)
+
+
+ORIGINAL = {"position": "learned", "norm": "layernorm", "activation": "gelu_tanh", "bias": True}
+
+
+def rows_of_gpt2() -> list[list[str]]:
+    """The cells of the table of GPT-2's hyperparameters in docs/gpt.md, of the rows that name a key of pretrain."""
+    page = (ROOT / "docs/gpt.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if "| `" in line]
+    return [[row[0].strip("`"), *row[1:]] for row in rows if row[0].strip("`") in Params.__annotations__]
+
+
+@pytest.mark.parametrize("name", ["a100", "h100"])
+def test_gpt2_in_the_profiles_is_as_docs_say_and_departures_have_a_reason(name: str) -> None:
+    params = project_params()
+    lay_over(params, read_profile(name))
+    pretrain = from_mapping(Params, params["pretrain"], where=name)
+    rows = rows_of_gpt2()
+    # Every knob that decides the weights, but those of which the original has none.
+    own = {"init_from", "vocab_multiple", "precision", "eval_every", "seed"}
+    assert {key for key, *_ in rows} == {*SHAPE, *DECIDE} - own
+    for key, original, ours, reason in rows:
+        value = getattr(pretrain, key)
+        assert parse_yaml(f"x: {ours}", Path("docs/gpt.md"))["x"] == value, key
+        assert bool(reason) == (original != ours), key
+    assert {
+        key: parse_yaml(f"x: {original}", Path("x"))["x"] for key, original, ours, _ in rows if original != ours
+    } == (ORIGINAL)
+
+
+@pytest.mark.parametrize(("changes", "weights"), [({}, 123_587_328), (ORIGINAL, 124_475_904)])
+def test_gpt2s_count_of_weights_comes_out(changes: dict[str, Any], weights: int) -> None:
+    """124,475,904 are build-nanogpt's; OpenAI's 124,439,808 have 47 rows of the embedding less."""
+    params = project_params()
+    lay_over(params, read_profile("a100"))
+    pretrain = from_mapping(Params, params["pretrain"] | changes, where="a100")
+    config = pretrain.config(load_tokenizer("gpt2").vocab_size)
+    with torch.device("meta"):
+        model = GPT(config)
+    assert (model.n_params, config.vocab_size) == (weights, 50_304)
+    assert f"{weights:,}" in (ROOT / "docs/gpt.md").read_text(encoding="utf-8")
+    assert round(pretrain.warmup_fraction * pretrain.steps) == 715  # 375M tokens, GPT-3's
 
 
 @pytest.mark.parametrize("name", ["", *profile_names()])

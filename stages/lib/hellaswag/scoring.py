@@ -1,7 +1,7 @@
 """HellaSwag, both common ways, with 95% intervals; see `hellaswag` for the measures."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,30 +62,43 @@ def windows(row: EndingRow, context: int) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def log_likelihoods(
-    model: GPT, rows: Sequence[EndingRow], device: str | torch.device = "cpu", batch_tokens: int = 16_384
+    model: GPT,
+    rows: Sequence[EndingRow],
+    device: str | torch.device = "cpu",
+    batch_tokens: int = 16_384,
+    most: Callable[[int], int] | None = None,
 ) -> np.ndarray:
     """Sum of the log-probabilities of each row's scored tokens, (rows,) float64.
 
-    Windows are batched by length, at most `batch_tokens` a batch (one window at least).
+    Windows are batched by length, at most `batch_tokens` a batch (one window at least). `most` is for a model whose
+    weights are divided over processes (FSDP), which have to call it equally often: the largest of all their numbers.
     """
     todo = [(*window, i) for i, row in enumerate(rows) for window in windows(row, model.config.context)]
     todo.sort(key=lambda window: -len(window[0]))
+    batches = []
+    start = 0
+    while start < len(todo):
+        batches.append(todo[start : start + max(1, batch_tokens // len(todo[start][0]))])
+        start += len(batches[-1])
     sums = np.zeros(len(rows))
     training = model.training
     model.eval()
-    start = 0
-    with torch.inference_mode():
-        while start < len(todo):
-            batch = todo[start : start + max(1, batch_tokens // len(todo[start][0]))]
-            found = _batch([(ids, count) for ids, count, _ in batch], model, torch.device(device))
+    # What FSDP gathers in inference mode could not be trained with afterwards.
+    with torch.inference_mode() if most is None else torch.no_grad():
+        for batch in batches:
+            found = _batch([(ids, count) for ids, count, _ in batch], model, torch.device(device), most is not None)
             np.add.at(sums, [i for _, _, i in batch], found)
-            start += len(batch)
+        for _ in range(most(len(batches)) - len(batches) if most else 0):
+            model(torch.zeros(1, 1, dtype=torch.int64, device=device))
     model.train(training)
     return sums
 
 
-def _batch(batch: list[tuple[np.ndarray, int]], model: GPT, device: torch.device) -> np.ndarray:
-    """Sums of windows, the longest first; what stands behind a window's end, causality hides from it."""
+def _batch(batch: list[tuple[np.ndarray, int]], model: GPT, device: torch.device, divided: bool) -> np.ndarray:
+    """Sums of windows, the longest first; what stands behind a window's end, causality hides from it.
+
+    `divided`: by one call of the model, the only way to its whole weights; all logits are in memory then.
+    """
     ids = np.zeros((len(batch), len(batch[0][0])), dtype=np.int64)
     scored = np.zeros(ids.shape, dtype=bool)
     for i, (window, count) in enumerate(batch):
@@ -93,11 +106,12 @@ def _batch(batch: list[tuple[np.ndarray, int]], model: GPT, device: torch.device
         scored[i, len(window) - count : len(window)] = True
     tokens = torch.from_numpy(ids).to(device)
     mask = torch.from_numpy(scored).to(device)[:, 1:]
-    hidden = model.hidden(tokens[:, :-1])[mask]  # (scored, C): the logits of the rest are never computed
     targets = tokens[:, 1:][mask]  # (scored,)
+    # (scored, C), or (scored, V): the logits of the rest are never computed
+    states = model(tokens[:, :-1])[mask] if divided else model.hidden(tokens[:, :-1])[mask]
     losses = [
-        F.cross_entropy(model.logits(part).float(), target, reduction="none").double()
-        for part, target in zip(torch.split(hidden, _HEAD_ROWS), torch.split(targets, _HEAD_ROWS), strict=True)
+        F.cross_entropy((part if divided else model.logits(part)).float(), target, reduction="none").double()
+        for part, target in zip(torch.split(states, _HEAD_ROWS), torch.split(targets, _HEAD_ROWS), strict=True)
     ]
     sums = torch.zeros(len(batch), dtype=torch.float64, device=device)
     found: np.ndarray = sums.index_add_(0, mask.nonzero()[:, 0], -torch.cat(losses)).cpu().numpy()
@@ -110,17 +124,19 @@ def count_correct(
     items: Sequence[HellaSwagItem],
     device: str | torch.device = "cpu",
     batch_tokens: int = 16_384,
+    *,
+    most: Callable[[int], int] | None = None,
 ) -> Counter[str]:
     """How many items each measure of `MEASURES` answers rightly, and the `items`: processes may add up their shares.
 
     Also `cropped`: endings, of both ways together, whose context did not fit as a whole into the model's.
-    Equal scores: the first ending, as numpy's argmax has it.
+    Equal scores: the first ending, as numpy's argmax has it. `most`: see `log_likelihoods`.
     """
     counts: Counter[str] = Counter(items=len(items))
     labels = np.array([item.label for item in items])
     for way, make in (("tokens", rows_by_tokens), ("chars", rows_by_chars)):
         rows = [row for item in items for row in make(item, tokenizer)]
-        sums = log_likelihoods(model, rows, device, batch_tokens)
+        sums = log_likelihoods(model, rows, device, batch_tokens, most)
         means = sums / [row.divisor for row in rows]
         counts[f"acc_{way}"] = int((sums.reshape(-1, ENDINGS).argmax(1) == labels).sum())
         counts[f"acc_norm_{way}"] = int((means.reshape(-1, ENDINGS).argmax(1) == labels).sum())

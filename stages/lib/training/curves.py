@@ -25,6 +25,11 @@ class Point:
     lr: float
     grad_norm: float  # before clipping
 
+    def values(self) -> dict[str, float]:
+        """What is told of the step: the columns that it has."""
+        values = {"train_loss": self.train_loss, "lr": self.lr, "grad_norm": self.grad_norm}
+        return values if self.val_loss is None else values | {"val_loss": self.val_loss}
+
     def line(self) -> str:
         """The row as text: six significant digits, so that a repeated run gives the same bytes."""
         values = (self.train_loss, self.val_loss, self.lr, self.grad_norm)

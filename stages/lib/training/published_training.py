@@ -1,17 +1,21 @@
 """A training from its first step to what is published of it; pretrain and finetune differ in what they bring."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.metrics import Stopwatch
-from stages.lib.training.curve_picture import publish_curve
+from stages.lib.training.curve_picture import ScorePanel, publish_curve
 from stages.lib.training.curves import Curve
 from stages.lib.training.distributed import World, open_world, start_processes
 from stages.lib.training.out_of_memory import advised, check_fits, named
+from stages.lib.training.score_curve import ScoreCurve, Scoring
 from stages.lib.training.trackers import open_trackers
 from stages.lib.training.training import Training
 from stages.lib.training.validation_loss import Batches
@@ -58,7 +62,7 @@ def train_and_publish(
     *,
     about: str,
     published: Published,
-    measure: Callable[[int], Mapping[str, float]] | None = None,
+    scoring: Scoring | None = None,
     width: int = 0,
 ) -> Finished | None:
     """Trains to the end from where the training is, then publishes curve and checkpoints; every process calls it.
@@ -71,7 +75,7 @@ def train_and_publish(
         watch: gets the lap `train`.
         about: of model and data, for the line that says what begins.
         published: what goes where.
-        measure: more to tell the trackers of a logged step; the main process asks for it.
+        scoring: what else is measured in training.
         width: tokens of the longest row; 0: the model's context.
 
     Returns:
@@ -91,23 +95,51 @@ def train_and_publish(
         precision = training.precision + training.precision_why
         print(f"{name}: {about}, {training.sequences} sequences per step, {precision}{again}", flush=True)
     curve = Curve(directory / "curve.csv", resumed) if world.main else None
+
+    def columns(scores: Mapping[str, float]) -> dict[str, float]:
+        return {f"{scoring.name}_{column}": value for column, value in scores.items()} if scoring else {}
+
+    scores = None
+    if scoring and world.main:
+        file = directory / f"{scoring.name}_{scoring.identity[:16]}.csv"
+        scores = ScoreCurve(file, scoring.columns, resumed)
     # What trackers are told, the main process tells.
     told = asdict(params) | dict(training.decisive) | {"precision": training.precision}  # `auto` has been decided
-    trackers = open_trackers(params.trackers if curve else [], directory, told, curve.points if curve else [])
+    scored = {step: columns(row) for step, row in scores.rows.items()} if scores else {}
+    logged = [
+        point
+        for point in (curve.points if curve else [])
+        if point.step % params.log_every == 0 or point.val_loss is not None or point.step in scored
+    ]
+    trackers = open_trackers(params.trackers if curve else [], directory, told, logged, scored)
 
-    def log(step: int, row: Mapping[str, float]) -> None:
-        trackers.log(step, {**row, **(measure(step) if measure and world.main else {})})
+    def measure(step: int) -> dict[str, float]:
+        if scoring is None or not scoring.due(step):
+            return {}
+        found = scoring.score()
+        if scores is not None:
+            scores.append(step, found)
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+            tqdm.write(f"{name}: step {step}: {scoring.name}: {shown}", file=sys.stderr)
+        return columns(found)
 
     def validate() -> float:
         return training.mean_loss(held_out, training.val_sequences)
 
-    with advised(name, training):
-        speed = training.run(train, validate, curve, log, name=name)
-    trackers.close()
+    failed = True
+    try:
+        with advised(name, training):
+            speed = training.run(train, validate, curve, trackers.log, name=name, measure=measure)
+        failed = False
+    finally:
+        trackers.close(failed)
     watch.lap("train")
     if curve is None:
         return None
-    publish_curve(curve.points, params.log_every, published.curve, published.picture)
+    panel = ScorePanel(scoring, scores.rows) if scoring and scores else None
+    publish_curve(curve.points, params.log_every, published.curve, published.picture, panel)
+    if scoring and scores:
+        scores.publish(scoring.csv)
     for which, place in published.checkpoints.items():
         training.store.publish(which, place)
     training.store.prune_finished()

@@ -96,10 +96,20 @@ class Training:
             # Checkpoints before `val_which` was noted took the first ones.
             self.best_is_of = (state["best"]["val_sequences"], state["best"].get("val_which", "the first"))
 
-    def run(self, batches: Batches, validate: Callable[[], float], curve: Curve | None, log: Log, name: str) -> Speed:
+    def run(
+        self,
+        batches: Batches,
+        validate: Callable[[], float],
+        curve: Curve | None,
+        log: Log,
+        name: str,
+        *,
+        measure: Callable[[int], Mapping[str, float]] = lambda step: {},
+    ) -> Speed:
         """Trains up to `steps`; `validate` gives the validation loss of the model as it stands.
 
-        The main process has the curve; `log` is called on all.
+        The main process has the curve; `log` is called on all. So is `measure`, after each step and before its
+        checkpoint; what it finds ({}: it is not its turn) is logged, whatever `log_every` is.
 
         Raises:
             ValueError: loss or gradient is not finite, or a checkpoint cannot be saved.
@@ -136,8 +146,9 @@ class Training:
                 row |= {} if val_loss is None else {"val_loss": val_loss}
                 if curve is not None:
                     curve.append(self.step, row)
-                if last or val_loss is not None or self.step % params.log_every == 0:
-                    log(self.step, row)
+                found = measure(self.step)
+                if last or val_loss is not None or found or self.step % params.log_every == 0:
+                    log(self.step, {**row, **found})
                 if last or best or self.step % params.checkpoint_every == 0:
                     if curve is not None:
                         curve.sync()

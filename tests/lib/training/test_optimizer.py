@@ -58,6 +58,36 @@ def test_muon_takes_the_matrices_of_the_blocks_alone() -> None:
     assert others == {*names.values()} - matrices
 
 
+def test_muon_is_set_up_as_published() -> None:
+    """Jordan 2024, section on the definition; torch's defaults, which we take, may move."""
+    _, muon = build_optimizers(model(), settings(optimizer="muon", weight_decay=0.25))
+    (group,) = muon.param_groups
+    published = {"momentum": 0.95, "nesterov": True, "ns_steps": 5, "ns_coefficients": (3.4445, -4.775, 2.0315)}
+    assert {key: group[key] for key in published} == published
+    assert group["weight_decay"] == 0.25
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3])
+def test_muons_update_is_orthogonal_and_as_large_as_adamws_whatever_the_gradient(scale: float) -> None:
+    """arXiv:2502.16982, section 2.2: root mean square 0.2 of the learning rate, for a matrix of any shape."""
+    torch.manual_seed(0)
+    made = GPT(GPTConfig(vocab_size=16, context=8, n_layer=1, n_head=2, d_model=32))
+    before = {name: one.detach().clone() for name, one in made.named_parameters()}
+    for parameter in made.parameters():
+        parameter.grad = torch.randn_like(parameter) * scale
+    _, muon = build_optimizers(made, settings(optimizer="muon", weight_decay=0.0, lr=0.01))
+    muon.step()
+    for name, parameter in made.named_parameters():
+        if name.startswith("blocks.") and parameter.dim() == 2:
+            update = (parameter.detach() - before[name]) / 0.01
+            assert float(update.square().mean().sqrt()) == pytest.approx(0.2, rel=0.2), name
+            values = torch.linalg.svdvals(update)
+            # Newton-Schulz with these coefficients brings singular values near 1, not to it (0.68 to 1.13).
+            assert float(values.max() / values.min()) < 2, name
+            assert parameter.grad is not None
+            assert float((update * parameter.grad).sum()) < 0, name  # downhill
+
+
 def test_the_betas_are_of_mean_and_square() -> None:
     made = with_gradients(model(), 2.0)
     optimizers = build_optimizers(made, settings(optimizer="adamw", beta1=0.9, beta2=0.75))

@@ -67,6 +67,9 @@ class Remembering:
         if self.fails_at == 0:
             raise OSError("disk full")
 
+    def abandon(self) -> None:
+        self.close()
+
 
 def test_one_that_fails_is_told_of_and_stops_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     good, bad, ill = Remembering(), Remembering(fails_at=2), Remembering(fails_at=0)
