@@ -14,7 +14,8 @@ from stages.lib.training.matmul import matmul_rate
 
 Precision = Literal["float32", "bfloat16"]
 SECONDS = 4.0  # that finding the faster precision may take, the matrix products of `rate` not counted
-REPEATS = 3  # passes a precision and size, the first one not counted
+REPEATS = 3  # passes a precision and size, the first one not counted; more where all take less than `CHEAP` seconds
+CHEAP = 0.1
 SHORT = 64  # tokens of the shortest row
 WORTH = 0.9  # bfloat16 has to take less than this of float32's time
 
@@ -117,7 +118,7 @@ def _block_loss(block: nn.Module, x: Tensor) -> Tensor:
 def _least_seconds(tried: _Pass, half: bool, model: GPT, device: torch.device, seconds: float) -> float:
     """Of the passes that fit into the seconds, the first one left out; of that one if it alone takes them all."""
     begun, least = time.perf_counter(), float("inf")
-    for repeat in range(REPEATS):
+    for repeat in range(10 * REPEATS):
         start = time.perf_counter()
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             loss = tried.run()
@@ -128,6 +129,6 @@ def _least_seconds(tried: _Pass, half: bool, model: GPT, device: torch.device, s
         model.zero_grad(set_to_none=True)
         if repeat or end - begun > seconds:
             least = min(least, end - start)
-        if end - begun > seconds:
+        if end - begun > (CHEAP if repeat + 1 >= REPEATS else seconds):
             break
     return least
