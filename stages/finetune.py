@@ -33,6 +33,7 @@ from stages.lib.gpt.checkpoints import (
 from stages.lib.instructions.batches import InstructionBatches, LossOn
 from stages.lib.instructions.examples import Example, InstructionSource, is_held_out, parse_source, read_source
 from stages.lib.reading.documents import Drop
+from stages.lib.reading.drop_advice import dropped_text, keys_told, lacking
 from stages.lib.tokens.instruction_template import TEMPLATE
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.training.distributed import World
@@ -101,7 +102,11 @@ class Params:
 
 
 def read_all(sources: list[InstructionSource]) -> tuple[list[list[Example]], list[Drop]]:
-    """Examples by source, and drops, in order; what came in an earlier source is a drop (`duplicate`) too."""
+    """Examples by source, and drops, in order; what came in an earlier source is a drop (`duplicate`) too.
+
+    Raises:
+        ValueError: no example is left; names the reasons, and the keys that were looked for and found.
+    """
     seen: dict[bytes, Example] = {}
     by_source: list[list[Example]] = []
     drops: list[Drop] = []
@@ -115,6 +120,12 @@ def read_all(sources: list[InstructionSource]) -> tuple[list[list[Example]], lis
             else:
                 seen[item.digest] = item
                 by_source[-1].append(item)
+    if not any(by_source):
+        told = "; ".join(
+            filter(None, (dropped_text(Counter(drop.reason for drop in drops)), keys_told(lacking(drops))))
+        )
+        first = f"; the first: {drops[0].source}: {drops[0].detail}" if drops else ""
+        raise ValueError(f"sources: no example is left of 0 that could be read; dropped: {told}{first}")
     return by_source, drops
 
 
@@ -255,7 +266,7 @@ def finetune(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     made = f"loss on held-out answers {before:.4f} -> {after:.4f} nats per token,"
     if text_losses:
         made += " on pretraining text {:.4f} -> {:.4f},".format(*(text_losses[when]["loss"] for when in text_losses))
-    print(ending("finetune", counts, "examples", made, MODEL_DIR))
+    print(ending("finetune", counts, "examples", made, MODEL_DIR, why=keys_told(lacking(drops))))
     return finished.figures
 
 

@@ -29,10 +29,12 @@ from stages.lib.hellaswag.items import ENDINGS, load_items
 from stages.lib.hellaswag.scoring import score
 from stages.lib.hellaswag.together import COLUMNS, score_together
 from stages.lib.shards.reading import open_shards, read_manifest
+from stages.lib.tokens.continued_text import continued
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 from stages.lib.training.distributed import World
 from stages.lib.training.held_out import SPREAD, HeldOut
 from stages.lib.training.loader import Windows
+from stages.lib.training.out_of_memory import check_weights
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
 from stages.lib.training.score_curve import Scoring
 from stages.lib.training.source_losses import by_source, mean_of, measure
@@ -127,7 +129,7 @@ def write_samples(model: GPT, tokenizer: Tokenizer, prompts: list[str], tokens: 
         )
         page += [f"## {name}", ""]
         for prompt, continuation in zip(prompts, continuations, strict=True):
-            page += ["```", prompt + tokenizer.decode(continuation), "```", ""]
+            page += ["```", continued(prompt, tokenizer, continuation), "```", ""]
     return "\n".join(page)
 
 
@@ -206,6 +208,7 @@ def pretrain(params: Params, world: World, watch: Stopwatch) -> dict[str, Any]:
     items, unusable = load_items(params.hellaswag, params.hellaswag_limit) if params.hellaswag else ([], Counter())
     watch.lap("shards")
 
+    check_weights(params.config(tokenizer.vocab_size))
     training = begin(params, data, world)
     model = training.model
 

@@ -26,6 +26,7 @@ from stages.lib.instructions.examples import KINDS, Example, InstructionSource
 from stages.lib.instructions.examples import parse_source as parse_instructions
 from stages.lib.instructions.examples import read_source as read_instructions
 from stages.lib.reading.documents import Document, DocumentOrDrop, Drop
+from stages.lib.reading.drop_advice import keys_told
 from stages.lib.shards.reading import FORMAT, MANIFEST, MAX_VOCABULARY, SPLITS, manifest
 from stages.lib.shards.shard_state import ShardState, source_identity
 from stages.lib.shards.sorting import Item, Tally, check_splits, sort_documents
@@ -247,7 +248,7 @@ def main() -> None:
     )
     tokens = " and ".join(f"{results[split]['tokens']:,} {split}" for split in SPLITS)
     made_of = f"split by {tally.by}: {tokens} tokens ({results['split']['val_share']:.1%} for validation)"
-    print(ending("shard", results["documents"], "documents", made_of, OUTPUT_DIR))
+    print(ending("shard", results["documents"], "documents", made_of, OUTPUT_DIR, why=keys_told(tally.lacking)))
 
 
 if __name__ == "__main__":

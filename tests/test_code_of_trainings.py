@@ -15,9 +15,11 @@ from tests.graph import ROOT, import_closure
 # What the stages import and their weights do not depend on: what is read (its hash is in the key), shown, measured,
 # checked, published or told.
 FETCHED = {f"hub.{name}" for name in ("errors", "model_files", "repository", "transfer")}  # by commit, hash checked
-READ = {"reading.chats", "reading.json_records", "reading.packages", "reading.patterns"} | {
-    f"instructions.{name}" for name in ("delimited", "record_files", "records", "spam_files")
-}
+READ = (
+    {"reading.drop_advice", "tokens.continued_text", "gpt.devices"}
+    | {"reading.chats", "reading.json_records", "reading.packages", "reading.patterns"}
+    | {f"instructions.{name}" for name in ("delimited", "record_files", "records", "spam_files")}
+)
 SHOWN = {
     "training.speed",
     "training.out_of_memory",
@@ -37,7 +39,7 @@ DECIDE_NOT: dict[str, set[str]] = {
         *("reading.data_sets", "reading.pinning"),
         *("reading.documents", "reading.json_records", "reading.hub", "hellaswag.items"),
         *("hellaswag.scoring", "hellaswag.together"),
-        *("gpt.evaluating", "gpt.generate", "gpt.sampling", "tokens.bpe_table"),
+        *("gpt.devices", "tokens.continued_text", "gpt.evaluating", "gpt.generate", "gpt.sampling", "tokens.bpe_table"),
         "training.source_losses",  # of the best, at the end
         *("gpt_export.huggingface", "gpt_export.huggingface_layouts", "gpt_export.huggingface_tokenizers"),  # init_from
         *("gpt_export.chat_template", "tokens.instruction_template"),

@@ -22,6 +22,11 @@ def test_ending_says_so_where_nothing_was_dropped() -> None:
     assert line == "embed minilm-l6: 90 texts -> all kept; 90 vectors in data/embeddings"
 
 
+def test_ending_says_what_else_there_is_to_say_of_what_was_dropped() -> None:
+    line = ending("shard", check_counts(3, 1, {"no_output": 2}), "documents", "5 tokens", "data", why="found text")
+    assert line == "shard: 3 documents -> 1 kept; dropped 2 no_output (found text); 5 tokens in data"
+
+
 def test_ending_refuses_counts_that_do_not_add_up() -> None:
     with pytest.raises(AssertionError):
         ending("qa", {"in": 3, "kept": 1, "dropped": {"no_fact": 1}}, "chunks", "1 question", "data/qa")

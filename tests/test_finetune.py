@@ -220,6 +220,16 @@ def test_nothing_to_learn_from(project: Path) -> None:
     assert not Path("models/gpt-finetuned").exists()
 
 
+def test_nothing_to_learn_from_says_which_keys_were_looked_for(project: Path) -> None:
+    Path("records.jsonl").write_text('{"text": "x"}\n{"text": "y"}\n{"instruction": "i", "output": ""}')
+    with pytest.raises(ValueError, match="no example is left of 0 that could be read") as caught:
+        main()
+    said = str(caught.value)
+    assert "dropped: 2 no_instruction, 1 no_output" in said
+    assert "2 no_instruction: looked for the keys instruction, prompt, question, query" in said
+    assert "found text; the first: records.jsonl:1" in said
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -214,9 +214,11 @@ def test_a_truncated_file_is_told(project: Path) -> None:
             open_gguf(Path("cut.gguf"))
 
 
-def test_our_own_gpt(project: Path) -> None:
+@pytest.mark.parametrize("finetuned", [False, True])
+def test_our_own_gpt(project: Path, finetuned: bool) -> None:
     from stages.lib.gpt.checkpoints import TokenizerFacts
     from stages.lib.gpt.model import GPT, GPTConfig
+    from stages.lib.tokens.instruction_template import TEMPLATE
     from stages.lib.tokens.tokenizers import load_tokenizer
     from tests.lib.gpt.saved_model import save_model
 
@@ -226,14 +228,18 @@ def test_our_own_gpt(project: Path) -> None:
     )
     torch.manual_seed(0)
     model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, context=128, n_layer=2, n_head=2, d_model=64))
-    save_model(Path("models/gpt/best"), model, facts)
+    save_model(Path("models/gpt/best"), model, facts, TEMPLATE if finetuned else "")
     write_params(model="gpt/best", types=["Q8_0", "F16"], window=64, min_runtime_agreement=0.5)
     Path("held.jsonl").write_text(json.dumps({"text": "The quick brown fox. " * 20}))
     stage.main()
     metrics = read_results("gguf")
-    assert (metrics["model"], metrics["chat_template"]) == ("gpt-best", False)
-    assert metrics["types"][metrics["released"]]["runtime"]["text_faults"] == []
-    assert 'TEMPLATE """{{ .Prompt }}"""' in Path("models/gguf/Modelfile").read_text()
+    assert (metrics["model"], metrics["chat_template"]) == ("gpt-best", finetuned)
+    runtime = metrics["types"][metrics["released"]]["runtime"]
+    assert runtime["text_faults"] == []
+    plain = 'TEMPLATE """{{ .Prompt }}"""' in Path("models/gguf/Modelfile").read_text()
+    assert plain != finetuned
+    if finetuned:  # llama.cpp reads conversations as they were trained, or our template refuses them
+        assert set(runtime["template_faults"]) <= {"special_token_inside"}
 
 
 @pytest.mark.slow

@@ -138,6 +138,23 @@ def test_json_lists_are_read(project: Path) -> None:
     assert metrics["documents"]["kept"] == 50
 
 
+def test_lacking_keys_are_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [{"prompt": f"Say {i}.", "completion": f"{i}"} for i in range(60)]
+    Path("docs/a.json").write_text(json.dumps([*records, {"text": "x"}, {"label": 1}]))
+    run(sources=[{"kind": "instructions", "patterns": ["docs/a.json"]}])
+    last = capsys.readouterr().out.strip().split("\n")[-1]
+    assert "dropped 2 no_instruction (1 no_instruction: looked for the keys instruction, prompt, question, " in last
+    assert "; found text; 1 no_instruction: " in last
+    dropped = read_jsonl(OUTPUT_DIR / "dropped.jsonl", ["source", "reason", "detail"])
+    assert [(drop["source"], drop["reason"]) for drop in dropped] == [
+        ("docs/a.json[60]", "no_instruction"),
+        ("docs/a.json[61]", "no_instruction"),
+    ]
+    Path("docs/a.csv").write_text("art,words\n0,a\n")
+    with pytest.raises(ValueError, match=r"dropped: 2 no_label.*looked for the keys v1, label.*found art,words"):
+        run(sources=[{"kind": "spam", "patterns": ["docs/a.csv"]}])
+
+
 def test_instructions_become_documents(project: Path) -> None:
     records = [{"instruction": f"Add {i}.", "input": f"{i} + {i}", "output": f"{2 * i}"} for i in range(60)]
     Path("docs/sums.json").write_text(json.dumps([*records, {"instruction": "Say nothing.", "output": ""}]))

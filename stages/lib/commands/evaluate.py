@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 (its name everywhere)
 from torch import Tensor
 
 from stages.lib.gpt.checkpoints import load_model
+from stages.lib.gpt.devices import default_device, usable_device
 from stages.lib.gpt.evaluating import evaluating
 from stages.lib.gpt.model import GPT
 from stages.lib.tokens.targets import IGNORED
@@ -97,11 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ckpt", type=Path, required=True, help="directory of a checkpoint, e.g. models/gpt/best")
     parser.add_argument("--text", required=True, help="a file in UTF-8, or - for stdin")
     parser.add_argument("--stride", type=int, default=0, help="tokens between windows; default: the model's context")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
+    parser.add_argument("--device", default=default_device(), help="default: %(default)s")
     parsed = parser.parse_args(arguments)
     try:
         text = read_text(parsed.text)
-        model, name = load_model(parsed.ckpt, parsed.device)
+        model, name = load_model(parsed.ckpt, usable_device(parsed.device))
         tokenizer = load_tokenizer(name)
         result = evaluate_tokens(model, [tokenizer.eot, *tokenizer.encode(text).tolist()], parsed.stride)
     except ValueError as error:

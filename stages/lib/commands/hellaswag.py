@@ -15,9 +15,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from stages.lib.gpt.checkpoints import load_model
+from stages.lib.gpt.devices import default_device, usable_device
 from stages.lib.gpt_export.huggingface import from_hf
 from stages.lib.hellaswag.items import load_items
 from stages.lib.hellaswag.scoring import score
@@ -38,18 +37,19 @@ def main(command_line: Sequence[str] | None = None) -> None:
         "--file", default="hub", help="JSONL of the upstream schema; default: the hub's validation split"
     )
     parser.add_argument("--limit", type=int, default=0, help="items at most; 0: all")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default=default_device(), help="default: %(default)s")
     parser.add_argument("--batch-tokens", type=int, default=16_384)
     arguments = parser.parse_args(command_line)
     try:
+        device = usable_device(arguments.device)
         items, dropped = load_items(arguments.file, arguments.limit)
         if arguments.ckpt is not None:
-            model, name = load_model(arguments.ckpt, arguments.device)
+            model, name = load_model(arguments.ckpt, device)
         else:
-            model, name = from_hf(arguments.hf, arguments.revision).to(arguments.device), arguments.tokenizer
-        measures = score(model, load_tokenizer(name), items, arguments.device, arguments.batch_tokens)
+            model, name = from_hf(arguments.hf, arguments.revision, "--hf").to(device), arguments.tokenizer
+        measures = score(model, load_tokenizer(name), items, device, arguments.batch_tokens)
     except ValueError as error:
-        parser.error(str(error))
+        parser.exit(2, f"hellaswag: {error}\n")
     print(json.dumps({**measures, "dropped": dict(dropped)}, indent=2))
 
 

@@ -66,7 +66,7 @@ def check_counts(total: int, kept: int, dropped: dict[str, int]) -> dict[str, An
     return {"in": total, "kept": kept, "dropped": dict(sorted(dropped.items()))}
 
 
-def ending(stage: str, counts: Mapping[str, Any], unit: str, made: str, place: Path | str) -> str:
+def ending(stage: str, counts: Mapping[str, Any], unit: str, made: str, place: Path | str, *, why: str = "") -> str:
     """One line: "chunk: 1,264 documents -> 508 kept; dropped 712 short_docstring; 1,234 chunks in data/chunks".
 
     Args:
@@ -76,11 +76,14 @@ def ending(stage: str, counts: Mapping[str, Any], unit: str, made: str, place: P
         unit: of what came in, in the plural: "documents".
         made: what was made of it: "1,234 chunks".
         place: the file or the folder that it lies in.
+        why: what else there is to say of what was dropped; stands behind the reasons in brackets.
     """
     dropped = {reason: n for reason, n in counts["dropped"].items() if n}
     assert counts["in"] == counts["kept"] + sum(dropped.values()), (stage, counts)
     reasons = [f"{n:,} {reason}" for reason, n in sorted(dropped.items(), key=lambda item: (-item[1], item[0]))]
-    account = f"{counts['kept']:,} kept; dropped {', '.join(reasons)}" if reasons else "all kept"
+    account = (
+        f"{counts['kept']:,} kept; dropped {', '.join(reasons)}{f' ({why})' if why else ''}" if reasons else "all kept"
+    )
     return f"{stage}: {counts['in']:,} {unit} -> {account}; {made} in {Path(place).as_posix()}"
 
 

@@ -20,9 +20,11 @@ import torch
 from torch import Tensor
 
 from stages.lib.gpt.checkpoints import load_model, read_template
+from stages.lib.gpt.devices import default_device, usable_device
 from stages.lib.gpt.evaluating import evaluating
 from stages.lib.gpt.model import GPT, KVCache
 from stages.lib.gpt.sampling import PRESETS, TokenSampling, choose, sequence_generator
+from stages.lib.tokens.continued_text import continued
 from stages.lib.tokens.instruction_template import TEMPLATE, prompt_ids, prompt_text
 from stages.lib.tokens.tokenizers import load_tokenizer
 
@@ -166,7 +168,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Na
     parser.add_argument("--num-samples", type=int, default=1, help="continuations of the prompt, as one batch")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--no-cache", action="store_true", help="recompute everything for every token")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
+    parser.add_argument("--device", default=default_device(), help="default: %(default)s")
     parsed = parser.parse_args(arguments)
     given = {
         name: getattr(parsed, name)
@@ -228,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         prompts = read_prompts(parsed)
         instruct = in_template(parsed, prompts)
-        model, name = load_model(parsed.ckpt, parsed.device)
+        model, name = load_model(parsed.ckpt, usable_device(parsed.device))
         tokenizer = load_tokenizer(name)
         if instruct:
             asked = [prompt_ids(tokenizer, prompt_text(prompt, parsed.input)) for prompt in prompts]
@@ -249,13 +251,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValueError as error:
         sys.exit(f"generate: {error}")
     seconds = time.perf_counter() - begun
-    for number, (ids, continuation) in enumerate(zip(asked, continuations, strict=True)):
+    for number, continuation in enumerate(continuations):
         place, sample = divmod(number, parsed.num_samples)
         if len(prompts) > 1 and sample == 0:
             print(f"--- prompt {place + 1} of {len(prompts)}: {prompts[place]} ---")
         if parsed.num_samples > 1:
             print(f"--- sample {sample + 1} of {parsed.num_samples} ---")
-        print(tokenizer.decode(continuation if instruct else [*ids, *continuation]))
+        print(continued("" if instruct else prompts[place], tokenizer, continuation))
     tokens = sum(map(len, continuations))
     print(f"{tokens} tokens in {seconds:.2f} s: {tokens / seconds:,.0f} tokens/s", file=sys.stderr)
 

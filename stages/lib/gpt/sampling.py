@@ -10,12 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+GREEDY_BELOW = 1e-5  # temperature: as vLLM's sampler has it; logits divided by less overflow, or tie in float32
+_LARGEST = 1e30  # of a logit that a penalty made: far from overflow, whatever temperature comes next
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenSampling:
     """How a token is chosen; the steps are taken in the order of transformers: penalty, temperature, top-k, top-p."""
 
-    temperature: float = 1.0  # logits are divided by it, >= 0; 0: greedy, the likeliest token
+    temperature: float = 1.0  # logits are divided by it, >= 0; 0, or below 1e-5: greedy, the likeliest token
     top_k: int = 0  # only the k likeliest tokens, >= 0; 0: all
     top_p: float = 1.0  # only the likeliest tokens which together reach this probability, 0 < p <= 1; 1: all
     repetition_penalty: float = 1.0  # tokens seen before get less likely above 1, > 0; 1: none
@@ -29,6 +32,11 @@ class TokenSampling:
             raise ValueError(f"top_p: {self.top_p} is not above 0 and at most 1 (1 keeps all tokens)")
         if not 0 < self.repetition_penalty < float("inf"):
             raise ValueError(f"repetition_penalty: {self.repetition_penalty} is not above 0 (1 is no penalty)")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken, by no draw."""
+        return self.temperature < GREEDY_BELOW
 
 
 PRESETS = {
@@ -45,7 +53,8 @@ def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     arXiv:1909.05858), section 4.1; they divide negative logits too, which would reward them, so that every
     implementation since multiplies.
     """
-    return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+    penalized = torch.where(logits > 0, logits / penalty, logits * penalty).clamp(-_LARGEST, _LARGEST)
+    return torch.where(seen, penalized, logits)
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
@@ -76,7 +85,7 @@ def adjust(logits: Tensor, sampling: TokenSampling, seen: Tensor | None = None) 
     if sampling.repetition_penalty != 1.0:
         assert seen is not None
         logits = penalize_repetition(logits, seen, sampling.repetition_penalty)
-    if sampling.temperature not in (0.0, 1.0):
+    if not sampling.greedy and sampling.temperature != 1:
         logits = logits / sampling.temperature
     if sampling.top_k:
         logits = keep_top_k(logits, sampling.top_k)
@@ -100,7 +109,7 @@ def choose(
     by the inverse of the cumulative distribution.
     """
     logits = adjust(logits, sampling, seen)
-    if sampling.temperature == 0:
+    if sampling.greedy:
         return logits.argmax(dim=-1)
     uniform = torch.cat([torch.rand(1, generator=one, dtype=torch.float64) for one in generators])  # (B,) in [0, 1)
     cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)  # (B, V)

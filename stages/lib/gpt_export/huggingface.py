@@ -19,17 +19,20 @@ from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
-def from_hf(directory_or_name: str | Path, revision: str = "") -> GPT:
+def from_hf(directory_or_name: str | Path, revision: str = "", key: str = "init_from") -> GPT:
     """Reads a GPT-2 model, or a Llama that `to_hf` wrote, in eval mode and float32; no pickle is opened.
 
-    `directory_or_name`: a local directory, or ORG/NAME of the hub, with the commit as `revision`.
+    Args:
+        directory_or_name: a local directory, or ORG/NAME of the hub.
+        revision: its commit there.
+        key: who asks for it, which messages name.
 
     Raises:
         ValueError: nothing is there, it is another architecture, or one with parts that our model lacks.
     """
     from transformers import AutoConfig
 
-    place = _locate(str(directory_or_name), revision)
+    place = _locate(str(directory_or_name), revision, key)
     try:
         theirs = AutoConfig.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -109,13 +112,13 @@ def to_hf(model: GPT, tokenizer: Tokenizer, directory: Path, dtype: Dtype = "flo
         save_tokenizer(tokenizer, temporary, config.context, template)
 
 
-def _locate(place: str, revision: str) -> Path:
+def _locate(place: str, revision: str, key: str) -> Path:
     if Path(place).is_dir():
         return Path(place)
     if not revision:
         raise ValueError(f"{place}: no such directory; a model of the hub needs its `revision` (a commit hash)")
-    repository = Repository(kind="model", name=place, revision=revision, key="init_from")
+    repository = Repository(kind="model", name=place, revision=revision, key=key)
     wanted = [file for file in repository.files() if file.path in (CONFIG, WEIGHTS)]
     if len(wanted) < 2:
-        raise HubError(f"init_from: {place} at {revision} lacks {CONFIG} or {WEIGHTS}")
+        raise HubError(f"{key}: {place} at {revision} lacks {CONFIG} or {WEIGHTS}")
     return repository.fetch(wanted)

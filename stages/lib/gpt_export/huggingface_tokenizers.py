@@ -11,7 +11,7 @@ from typing import Any
 
 from stages.lib.gpt_export.chat_template import chat_template
 from stages.lib.tokens.instruction_template import example_ids
-from stages.lib.tokens.tokenizers import Tokenizer, tokenizer_directory
+from stages.lib.tokens.tokenizers import Tokenizer, hugging_face_tokenizer
 
 EOT, SEP, PAD, BOS = "<|endoftext|>", "<|sep|>", "<|pad|>", "<|bos|>"
 _PROBE = ("Describe `numpy.mean`.\n\nIn 2 words:  Größe, 漢字", "The average.")
@@ -100,9 +100,7 @@ def _fast_tokenizer(vocabulary: dict[str, int], merges: list[tuple[str, str]], s
 
 
 def _hugging_face(name: str) -> Any:
-    from transformers import AutoTokenizer
-
-    theirs = AutoTokenizer.from_pretrained(tokenizer_directory(name), trust_remote_code=False, local_files_only=True)
+    theirs = hugging_face_tokenizer(name)
     for special, text in (("sep_token", SEP), ("pad_token", PAD)):
         if getattr(theirs, special) is None:
             theirs.add_special_tokens({special: text})

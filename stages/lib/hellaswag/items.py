@@ -77,26 +77,54 @@ def _hub() -> Iterator[tuple[str, Record]]:
 
 
 def as_hellaswag_item(where: str, record: Record) -> HellaSwagItem | Drop:
-    """The item in a record, or the drop that it is.
+    """The item in a record of the upstream schema or of lm-evaluation-harness's own, or the drop that it is.
 
-    Reasons: `no_label` (also the empty one of the test split), `not_four_endings`, `empty_ending`, `no_context`,
-    `no_activity_label`.
+    `ctx` may be absent where ctx_a and ctx_b are there, and ctx_b null. Of the harness's `query`, `choices`, `gold`,
+    which are cleaned, the query's beginning is the activity label. Reasons: `no_label` (also the empty one of the test
+    split), `not_four_endings`, `empty_ending` (before or after cleaning), `no_context`, `no_activity_label` (by which
+    one of the two ways reads the context).
     """
-    label, endings = record.get("label"), record.get("endings")
-    if isinstance(label, bool) or str(label) not in ("0", "1", "2", "3"):
-        return Drop(where, "no_label", f"expected 0..3, found {label!r}")
+    label, endings = record.get("label", record.get("gold")), record.get("endings", record.get("choices"))
+    right = _label(label)
+    if right is None:
+        return Drop(where, "no_label", f"expected 0..3, found {label!r} under label or gold")
     if not isinstance(endings, list) or len(endings) != ENDINGS or not all(isinstance(e, str) for e in endings):
-        return Drop(where, "not_four_endings", f"found {str(endings)[:80]!r}")
-    if not all(clean(ending) for ending in endings):
-        return Drop(where, "empty_ending")
-    context, parts = record.get("ctx"), (record.get("ctx_a"), record.get("ctx_b"))
-    if not isinstance(context, str) or not context.strip():
-        return Drop(where, "no_context", f"ctx is {context!r}")
-    if not isinstance(record.get("activity_label"), str):
-        return Drop(where, "no_activity_label")
-    a, b = parts
-    both = (a, b) if isinstance(a, str) and isinstance(b, str) else None
-    return HellaSwagItem(record["activity_label"], context, both, tuple(endings), int(str(label)))
+        return Drop(where, "not_four_endings", f"under endings or choices; found {str(endings)[:80]!r}")
+    if not all(clean(ending).strip() for ending in endings):
+        return Drop(where, "empty_ending", f"number {[not clean(ending).strip() for ending in endings].index(True)}")
+    context, parts = _context(record)
+    activity = record.get("activity_label")
+    if not context and isinstance(query := record.get("query"), str):
+        activity, _, context = query.partition(": ")
+    if not context.strip():
+        keys = "ctx, ctx_a or query"
+        return Drop(where, "no_context", f"looked for {keys}; found the keys {', '.join(map(str, record))}")
+    if not isinstance(activity, str):
+        return Drop(where, "no_activity_label", f"found {activity!r}")
+    return HellaSwagItem(activity, context, parts, tuple(endings), right)
+
+
+def _label(label: object) -> int | None:
+    """0..3 of a number or a text, whole also as a float (tables without a label in some row hold floats)."""
+    if isinstance(label, bool) or not isinstance(label, str | int | float):
+        return None
+    try:
+        number = float(label)
+    except ValueError:
+        return None
+    return int(number) if number in range(ENDINGS) else None
+
+
+def _context(record: Record) -> tuple[str, tuple[str, str] | None]:
+    """The whole context, "" where there is none, and its two parts; None: the whole stands for both."""
+    whole, first, second = record.get("ctx"), record.get("ctx_a"), record.get("ctx_b")
+    if not isinstance(first, str) or not isinstance(second, str | None):
+        return (whole if isinstance(whole, str) else ""), None
+    both = (first, second or "")
+    if whole is None:
+        return " ".join(part for part in both if part.strip()), both
+    # Without a second part the first is all of it, or the parts are not those of this context.
+    return (whole if isinstance(whole, str) else ""), both if isinstance(second, str) or first == whole else None
 
 
 def clean(text: str) -> str:

@@ -7,13 +7,13 @@ prompt and completion, question and answer, query and response; `messages` and S
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stages.lib.core.records import Record
 from stages.lib.reading.chats import TURNS, as_chat
 from stages.lib.reading.documents import Drop
+from stages.lib.reading.drop_advice import lacks
 from stages.lib.tokens.instruction_template import prompt_text
 
 # The first of these that says something counts.
@@ -23,7 +23,6 @@ ANSWER_KEYS = ("output", "completion", "answer", "response", "solution", "target
 SYSTEM_KEYS = ("system", "system_prompt")
 Pair = tuple[str, str]  # prompt and answer
 _NO_INPUT = re.compile(r"<?\s*no[ _-]?input\s*>?", re.IGNORECASE)  # how Alpaca's makers marked an empty input
-_SOUGHT = "looked for "
 
 
 def as_pair(where: str, record: Record) -> Pair | Drop:
@@ -70,19 +69,6 @@ def made_pair(where: str, parts: Sequence[str], answer: str) -> Pair | Drop:
     except UnicodeEncodeError as error:
         return Drop(where, "invalid_unicode", str(error))
     return prompt, answer.strip()
-
-
-def keys_told(drops: Sequence[Drop], most: int = 3) -> str:
-    """What keys were looked for and found where records lack one, the commonest first; "" where none does."""
-    lacking = Counter((drop.reason, drop.detail) for drop in drops if drop.detail.startswith(_SOUGHT))
-    told = [f"{count:,} {reason}: {detail}" for (reason, detail), count in lacking.most_common(most)]
-    return "; ".join(told)
-
-
-def lacks(where: str, reason: str, sought: Sequence[str], found: Sequence[Any]) -> Drop:
-    """The drop of a record without one of the keys, as `keys_told` counts them."""
-    names = ", ".join(str(key) or "''" for key in found) or "none"
-    return Drop(where, reason, f"{_SOUGHT}the keys {', '.join(sought)}; found {names}")
 
 
 def are_turns(value: Any) -> bool:

@@ -12,8 +12,9 @@ from typing import Any
 
 from stages.lib.instructions.delimited import DELIMITERS, rows, table_lines
 from stages.lib.instructions.record_files import records_of, split_header, trimmed
-from stages.lib.instructions.records import Pair, lacks, made_pair
+from stages.lib.instructions.records import Pair, made_pair
 from stages.lib.reading.documents import Drop
+from stages.lib.reading.drop_advice import lacks
 from stages.lib.reading.json_records import unreadable
 
 INSTRUCTION = "Is this message spam or ham?"

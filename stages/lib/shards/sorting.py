@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
 from stages.lib.reading.documents import Document, DocumentOrDrop, Drop, duplicate_key
-from stages.lib.reading.drop_advice import dropped_text
+from stages.lib.reading.drop_advice import dropped_text, keys_told, lacking
 from stages.lib.shards.reading import SPLITS, ShardSplit
 from stages.lib.shards.splitting import LEAST_PART, SplitBy, make_splitting
 from stages.lib.shards.writing import Sorted
@@ -30,6 +30,7 @@ class Tally:
     whole: int = 0  # of those kept: not to be cut
     cut: int = 0  # of those kept: in both splits
     dropped: Counter[str] = field(default_factory=Counter)  # by reason
+    lacking: Counter[tuple[str, str]] = field(default_factory=Counter)  # of them: by the keys sought and found
     parts: Counter[ShardSplit] = field(default_factory=Counter)  # documents, or parts of them, by split
     characters: Counter[ShardSplit] = field(default_factory=Counter)  # by split
     by_source: Counter[tuple[int, ShardSplit]] = field(default_factory=Counter)  # parts, by number of their source
@@ -59,12 +60,14 @@ def sort_documents(items: Iterator[Item], val_fraction: float, tally: Tally) -> 
             drop = Drop(item.source, "duplicate_document", f"the text came before ({key.hex()[:12]})")
         assert isinstance(drop, Drop)
         tally.dropped[drop.reason] += 1
+        tally.lacking.update(lacking([drop]))
         yield drop
 
 
 def check_splits(tally: Tally, val_fraction: float) -> None:
     """Raises `ValueError` that says what was dropped and what to change when a split got nothing."""
-    lost = f"{tally.documents:,} came in; dropped: {dropped_text(tally.dropped)}"
+    keys = keys_told(tally.lacking)
+    lost = f"{tally.documents:,} came in; dropped: {dropped_text(tally.dropped)}{f'; {keys}' if keys else ''}"
     if not tally.kept:
         raise ValueError(f"no document is left ({lost})")
     for split in SPLITS:

@@ -144,7 +144,7 @@ class HuggingFaceTokenizer:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        tokenizer = _load_hugging_face(name)
+        tokenizer = hugging_face_tokenizer(name)
         if tokenizer.eos_token_id is None:
             raise ValueError(f"tokenizer {name!r} has no eos_token, which has to close every document")
         backend = tokenizer.backend_tokenizer
@@ -230,14 +230,26 @@ def tokenizer_directory(name: str) -> Path:
     return repository.fetch(tokenizer_files(repository.files()))
 
 
-def _load_hugging_face(name: str) -> Any:
-    from transformers import AutoTokenizer  # seconds of import that the other tokenizers need not pay
+def hugging_face_tokenizer(name: str) -> Any:
+    """transformers' tokenizer of `hf:ORG/NAME@REVISION` or `hf:DIRECTORY`.
+
+    tokenizer.json is read as it stands: AutoTokenizer of transformers 5 builds the steps of some classes anew, and then
+    DeepSeek's loses all blanks, and Llama 2's one of several.
+
+    Raises:
+        ValueError: it cannot be loaded, or a `HubError`.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast  # seconds that other tokenizers need not pay
 
     directory = tokenizer_directory(name)
+    written = (directory / "tokenizer.json").is_file()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"tokenizer {name!r} cannot be loaded: {error}") from error
+        if written:
+            tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises bare ones for a damaged file
+        raise ValueError(f"tokenizer {name!r} cannot be loaded: {' '.join(str(error).split())}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(f"tokenizer {name!r} has no tokenizer.json, which the tokenizers library needs")
     return tokenizer

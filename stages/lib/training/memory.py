@@ -1,7 +1,7 @@
 """How much GPU memory a training needs, part by part, before it is started.
 
-Counts what eager PyTorch holds at its peak, in the backward pass of the loss. torch.compile recomputes what is cheap
-and holds less: for it the figure is an upper bound. Letters as in `model.py`; n = B T tokens of a micro-batch.
+Counts what is held at the peak, in the backward pass of the loss: by eager PyTorch, or by what torch.compile makes of
+it, which keeps no float32 copies of the logits. Letters as in `model.py`; n = B T tokens of a micro-batch.
 """
 
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ def training_memory(load: TrainingLoad) -> dict[str, int]:
     weights = sum(parameter.numel() for parameter in named.values())
     block_matrices = sum(p.numel() for name, p in named.items() if p.dim() == 2 and name.startswith("blocks."))
     logit_matrix = config.vocab_size * config.d_model
-    half = in_bfloat16(load.precision)
+    half, compiled = in_bfloat16(load.precision), load.compiled
     # AdamW has two moments a weight, Muon one (of the blocks' matrices); float32, as the weights and gradients.
     match load.optimizer:
         case "adamw":
@@ -66,12 +66,11 @@ def training_memory(load: TrainingLoad) -> dict[str, int]:
         "optimizer": 4 * moments // share,
         # Autocast's copies of what is multiplied, kept for the backward pass.
         "bfloat16 weights": 2 * (block_matrices + logit_matrix) if half else 0,
-        "activations": tokens * (config.n_layer * _block_bytes(config, half) + _outer_bytes(config, half)),
+        "activations": tokens
+        * (config.n_layer * _block_bytes(config, half, compiled) + _outer_bytes(config, half, compiled)),
         # The MLP's matrices times 1.702; in bfloat16 autocast's copies are these.
         "scaled weights": 4 * 8 * config.n_layer * config.d_model**2 if _scales(config) and not half else 0,
-        # float32 in either precision: log-probabilities kept, and in the loss's backward pass the gradients with
-        # respect to them and to the logits, all three (n, V).
-        "logits": 3 * 4 * tokens * config.vocab_size,
+        "logits": tokens * config.vocab_size * _logit_bytes(half, compiled),
         # DDP sums gradients in buckets of their own; FSDP holds one gathered block and its gradient.
         "communication": _communication(load, weights, block_matrices),
     }
@@ -89,8 +88,19 @@ def _scales(config: GPTConfig) -> bool:
             assert_never(config.activation)
 
 
-def _norm_bytes(config: GPTConfig, half: bool) -> int:
+def _logit_bytes(half: bool, compiled: bool) -> int:
+    """At the loss, a token and row of the vocabulary.
+
+    Eager: float32 in either precision, log-probabilities kept, and in the backward pass the gradients with respect to
+    them and to the logits. Compiled: logits as the product gives them, and gradients of the same kind.
+    """
+    return 2 * (2 if half else 4) if compiled else 3 * 4
+
+
+def _norm_bytes(config: GPTConfig, half: bool, compiled: bool) -> int:
     """A norm's saved tensors a token: its input and what comes out; of RMSNorm, the unscaled output too, in float32."""
+    if compiled:
+        return config.d_model * 2 * (2 if half else 4)
     match config.norm:
         case "rmsnorm":
             kept = 2 * 4  # a CPU's, which turns bfloat16 into float32; a GPU's kernel keeps its input alone
@@ -101,7 +111,7 @@ def _norm_bytes(config: GPTConfig, half: bool) -> int:
     return config.d_model * (kept + (2 if half else 4))
 
 
-def _block_bytes(config: GPTConfig, half: bool) -> int:
+def _block_bytes(config: GPTConfig, half: bool, compiled: bool) -> int:
     """A block's saved tensors a token; those in units of C come in the precision of the matrix products."""
     units = 3 + 1  # queries, keys and values in one tensor; attention's output, the input of its projection
     match config.position:
@@ -115,12 +125,12 @@ def _block_bytes(config: GPTConfig, half: bool) -> int:
     # Flash attention keeps a float32 a head and token, and no (T, T) matrix.
     dropout_masks = 2 * config.d_model if config.dropout else 0  # a byte each, of both branches
     inside = config.d_model * units * (2 if half else 4)
-    return 2 * _norm_bytes(config, half) + inside + 4 * config.n_head + dropout_masks
+    return 2 * _norm_bytes(config, half, compiled) + inside + 4 * config.n_head + dropout_masks
 
 
-def _outer_bytes(config: GPTConfig, half: bool) -> int:
+def _outer_bytes(config: GPTConfig, half: bool, compiled: bool) -> int:
     """The same of the final norm, and the ids."""
-    return _norm_bytes(config, half) + 2 * 8 + (config.d_model if config.dropout else 0)
+    return _norm_bytes(config, half, compiled) + 2 * 8 + (config.d_model if config.dropout else 0)
 
 
 def _communication(load: TrainingLoad, weights: int, block_matrices: int) -> int:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import torch
 
 from stages.lib.gpt.checkpoints import CheckpointStore, read_state
-from stages.lib.training.memory import TrainingLoad, check_memory, next_smaller
+from stages.lib.gpt.model import GPTConfig
+from stages.lib.training.memory import GB, TrainingLoad, check_memory, next_smaller, training_memory
 from stages.lib.training.training import Training
 from stages.lib.weights.free_memory import available_host_bytes, available_on_gpu
 
@@ -31,6 +32,25 @@ def load_of(training: Training, width: int = 0) -> TrainingLoad:
     )
 
 
+def check_weights(config: GPTConfig) -> None:
+    """Whether this machine has the memory to make a model at all, before it is made: Linux would end the process.
+
+    Raises:
+        ValueError: it has not.
+    """
+    load = TrainingLoad(config=config, micro_batch=1, precision="float32")
+    needed, free = training_memory(load)["weights"], available_host_bytes() // _processes_here()
+    if needed > free:
+        raise ValueError(
+            f"the model's weights alone take {needed / GB:.1f} GB, this machine has {free / GB:.1f} free for each "
+            f"process: lower n_layer ({config.n_layer}) or d_model ({config.d_model})"
+        )
+
+
+def _processes_here() -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def check_fits(training: Training, width: int = 0) -> None:
     """Whether a training that is about to take its first step here has enough memory for it.
 
@@ -45,13 +65,12 @@ def check_fits(training: Training, width: int = 0) -> None:
     if device.type == "cuda":
         check_memory(load, *available_on_gpu(device), started=True)
         return
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     # The weights (and a resumed training's moments) are in memory already, and counted in the estimate.
     tensors = [*training.model.parameters()]
     for optimizer in training.optimizers:
         tensors += [value for state in optimizer.state.values() for value in state.values()]
     held = sum(tensor.numel() * tensor.element_size() for tensor in tensors if isinstance(tensor, torch.Tensor))
-    check_memory(load, available_host_bytes() // here + held, "this machine", started=True)
+    check_memory(load, available_host_bytes() // _processes_here() + held, "this machine", started=True)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812
+from tqdm import tqdm
 
 from stages.lib.gpt.evaluating import evaluating
 from stages.lib.gpt.model import GPT
@@ -80,7 +81,7 @@ def measure(model: GPT, held_out: HeldOut, micro_batch: int, precision: Precisio
     device = next(model.parameters()).device
     windows, documents, targets, nats = [], [], [], []
     with evaluating(model):
-        for first in range(0, held_out.count, micro_batch):
+        for first in tqdm(range(0, held_out.count, micro_batch), desc="all of validation", unit="batch", mininterval=1):
             count = min(micro_batch, held_out.count - first)
             losses = _losses(model, *held_out.batch(first, count), precision, device)
             for number, row in enumerate(losses, start=first):

@@ -122,3 +122,29 @@ def test_seeds_and_sequences_draw_apart() -> None:
 
     assert len({numbers(seed, sequence) for seed in range(5) for sequence in range(5)}) == 25
     assert numbers(1, 2) == numbers(1, 2)
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-320, 1e-300, 1e-40, 1e-30, 1e-10, 9e-6])
+@pytest.mark.parametrize("settings", [{}, {"top_k": 3}, {"top_p": 0.5}, {"repetition_penalty": 1.3}])
+def test_a_temperature_near_0_is_greedy(temperature: float, settings: dict[str, Any]) -> None:
+    logits = some_logits(3) * 1e4
+    logits[0, :2] = logits.max() + 1  # two likeliest tokens: the first, as by temperature 0
+    seen = torch.zeros(BATCH, VOCABULARY, dtype=torch.bool)
+    seen[1, 4:9] = True
+    generators = [sequence_generator(0, i) for i in range(BATCH)]
+    cold = TokenSampling(temperature=temperature, **settings)
+    assert cold.greedy
+    assert not adjust(logits, cold, seen).isnan().any()
+    expected = choose(logits, TokenSampling(temperature=0.0, **settings), generators, seen)
+    assert choose(logits, cold, generators, seen).tolist() == expected.tolist()
+
+
+def test_no_setting_makes_numbers_that_are_none() -> None:
+    logits, seen = some_logits() * 100, torch.ones(BATCH, VOCABULARY, dtype=torch.bool)
+    for temperature in (1e-5, 1.0, 1e300):
+        for penalty in (1e-320, 1e-30, 1e30, 1e300):
+            sampling = TokenSampling(temperature=temperature, repetition_penalty=penalty)
+            assert not adjust(logits, sampling, seen).softmax(-1).isnan().any(), (temperature, penalty)
+            drawn = choose(logits, sampling, [sequence_generator(0, i) for i in range(BATCH)], seen)
+            assert int(drawn.max()) < VOCABULARY
+    assert not TokenSampling(temperature=1e-5).greedy

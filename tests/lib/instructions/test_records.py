@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from stages.lib.instructions.records import as_pair, keys_told
+from stages.lib.instructions.records import as_pair
 from stages.lib.reading.documents import Drop
+from stages.lib.reading.drop_advice import keys_told, lacking
 
 USER, SAID = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 HUMAN, GPT = {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}
@@ -61,6 +62,7 @@ def test_records_become_pairs(record: dict[str, Any], pair: tuple[str, str]) -> 
     [
         ({"text": "x"}, "no_instruction", "found text"),
         ({}, "no_instruction", "found none"),
+        ({"\ud83d": "x"}, "no_instruction", "found \\ud83d"),  # or the file of drops could not be written
         ({"instruction": " ", "output": "a"}, "no_instruction", "nothing under instruction"),
         ({"instruction": {"a": 1}, "output": "a"}, "no_instruction", "instruction is dict"),
         ({"instruction": "i", "output": ""}, "no_output", "nothing under output"),
@@ -90,16 +92,12 @@ def test_what_is_no_pair_is_a_drop(record: dict[str, Any], reason: str, detail: 
 
 
 def test_keys_are_told_by_how_often_they_lack() -> None:
-    records: list[dict[str, Any]] = [
-        {"text": "x"},
-        {"label": 1, "text": "x"},
-        {"text": "y"},
-        {"question": "q", "a": "b"},
-    ]
-    drops = [drop for record in records if isinstance(drop := as_pair("here", record), Drop)]
-    first, second, third = keys_told(drops).split("; ", 5)[::2]
+    records: list[dict[str, Any]] = [{"text": "x"}, {"label": 1, "text": "x"}, {"text": "y"}]
+    records.append({"question": "q", "a": "b"})
+    counted = lacking(drop for record in records if isinstance(drop := as_pair("here", record), Drop))
+    first, text, second, _, third, reply = keys_told(counted).split("; ")
     assert first.startswith("2 no_instruction: looked for the keys instruction, prompt, question,")
-    assert keys_told(drops).split("; ")[1] == "found text"
-    assert keys_told(drops).endswith("found question, a")
+    assert (text, reply) == ("found text", "found question, a")
     assert (second[:16], third[:11]) == ("1 no_instruction", "1 no_output")
-    assert keys_told([Drop("here", "no_output", "nothing under output")]) == ""
+    assert keys_told(counted, 1) == f"{first}; found text"
+    assert keys_told(lacking([Drop("here", "no_output", "nothing under output")])) == ""

@@ -84,6 +84,13 @@ def test_the_share_is_kept_over_documents_of_any_length(fraction: float) -> None
         assert characters(documents, "val") / total == pytest.approx(fraction, abs=0.012)
 
 
+def test_what_boundaries_take_from_validation_later_documents_give_back() -> None:
+    text = "x" * 1_380 + " " + "x" * 119  # the only boundary is 30 characters behind the place wanted
+    documents = parts_of([text] * 40, 0.1)
+    assert {len(parts[1][1]) for parts in documents} > {120}
+    assert characters(documents, "val") == pytest.approx(40 * 150, abs=40)
+
+
 def test_examples_and_short_texts_stay_whole() -> None:
     examples = [f"What is {i}?\n\nIt is {i}. " + "And more. " * 300 for i in range(30)]
     documents = parts_of(examples, 0.1, whole=True)

@@ -25,8 +25,11 @@ LLAMA: dict[str, Any] = {}  # the defaults: rope, rmsnorm, gelu_sigmoid
 GPT2: dict[str, Any] = {"position": "learned", "norm": "layernorm", "activation": "gelu_tanh", "bias": True}
 
 
-def saved_bytes(config: GPTConfig, batch: int, precision: Precision) -> int:
-    """Bytes of the distinct storages that a forward pass keeps for the backward pass, weights left out."""
+def saved_bytes(config: GPTConfig, batch: int, precision: Precision, compiled: bool = False) -> int:
+    """Bytes of the distinct storages that a forward pass keeps for the backward pass, weights left out.
+
+    Compiled: torch.compile's graphs and what it decides to keep, run without the code that Inductor would write.
+    """
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model = GPT(config).train()
@@ -39,11 +42,17 @@ def saved_bytes(config: GPTConfig, batch: int, precision: Precision) -> int:
         return tensor
 
     ids = torch.randint(0, config.vocab_size, (batch, config.context))
+    torch._dynamo.reset()
+    run = torch.compile(model, backend="aot_eager_decomp_partition") if compiled else model
+    if compiled:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            run(ids, targets=ids).backward()  # hooks within which it is compiled would become a part of the graph
+        model.zero_grad(set_to_none=True)
     with (
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"),
     ):
-        model(ids, targets=ids)
+        run(ids, targets=ids)
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
@@ -56,6 +65,17 @@ def test_saved_activations_are_within_three_percent(shape: dict[str, Any], preci
     # Of the three (n, V) tensors that count as logits one is there before the backward pass.
     estimate = parts["activations"] + parts["logits"] // 3 + parts["bfloat16 weights"] + parts["scaled weights"]
     assert estimate == pytest.approx(saved_bytes(config, 4, precision), rel=0.03)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", [LLAMA, GPT2, {"activation": "gelu"}], ids=["rope", "gpt2", "gelu"])
+def test_what_a_compiled_model_keeps_is_within_five_percent(shape: dict[str, Any], precision: Precision) -> None:
+    config = GPTConfig(vocab_size=96, context=64, n_layer=2, n_head=2, d_model=64, **shape)
+    load = TrainingLoad(config=config, micro_batch=4, precision=precision, compiled=True)
+    parts = training_memory(load)
+    estimate = parts["activations"] + parts["logits"] // 2 + parts["bfloat16 weights"] + parts["scaled weights"]
+    assert estimate == pytest.approx(saved_bytes(config, 4, precision, compiled=True), rel=0.05)
+    assert estimate < sum(training_memory(replace(load, compiled=False)).values())
 
 
 def tracked_peak(config: GPTConfig, batch: int, precision: Precision) -> int:

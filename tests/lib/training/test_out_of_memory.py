@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from stages.lib.gpt.model import GPT
 from stages.lib.training import out_of_memory
 from stages.lib.training.distributed import World
 from stages.lib.training.memory import GB, training_memory
-from stages.lib.training.out_of_memory import advised, check_fits, is_out_of_memory, load_of
+from stages.lib.training.out_of_memory import advised, check_fits, check_weights, is_out_of_memory, load_of
 from stages.lib.weights.free_memory import available_on_gpu
 from tests.lib.training.training_setup import CONFIG, fail_at, run, settings, training
 
@@ -141,6 +142,20 @@ def test_a_cpu_is_held_to_what_is_available(tmp_path: Path, monkeypatch: pytest.
     free["bytes"] -= 2
     with pytest.raises(ValueError, match="free"):
         check_fits(made)
+
+
+def test_a_model_too_large_to_be_made_is_refused_before_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, n_layer=96, d_model=12288)  # GPT-3, made nowhere here
+    with pytest.raises(
+        ValueError, match=r"weights alone take 695\.\d GB, .* lower n_layer \(96\) or d_model \(12288\)"
+    ):
+        check_weights(config)
+    needed = 4 * GPT(CONFIG).n_params
+    monkeypatch.setattr(out_of_memory, "available_host_bytes", lambda: needed)
+    check_weights(CONFIG)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="each process"):
+        check_weights(CONFIG)
 
 
 def test_one_process_out_of_memory_ends_all(tmp_path: Path) -> None:

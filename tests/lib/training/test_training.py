@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from stages.lib.gpt.checkpoints import load_model
+from stages.lib.gpt.checkpoints import CheckpointStore, load_model
 from stages.lib.gpt.generate import generate
+from stages.lib.gpt.model import GPT
 from stages.lib.gpt.sampling import TokenSampling
 from stages.lib.training.curves import Curve
 from stages.lib.training.optimizer import learning_rate
-from tests.lib.training.training_setup import CONFIG, Counting, run, settings, training
+from stages.lib.training.training import Training
+from tests.lib.training.training_setup import ALONE, CONFIG, FACTS, Counting, run, settings, training
 
 SETUP = Path(__file__).parent / "training_setup.py"
 
@@ -66,6 +68,43 @@ def test_the_loss_falls_and_best_is_the_least_validation_loss(tmp_path: Path) ->
     evaluated = {point.step: point.val_loss for point in curve.points if point.val_loss is not None}
     pointers = json.loads((tmp_path / "pointers.json").read_text())
     assert pointers["best"] == min(evaluated, key=lambda step: evaluated[step])
+
+
+def test_a_best_loss_of_other_sequences_is_measured_again(tmp_path: Path) -> None:
+    run(training(tmp_path, settings()), tmp_path)
+    taken: dict[str, Any] = {"val_sequences": 12, "val_which": "spread evenly"}
+
+    def again(**which: Any) -> Training:
+        store = CheckpointStore(tmp_path)
+        return Training(GPT(CONFIG), settings(), ALONE, store, FACTS, decisive=None, **(taken | which))
+
+    made = again()
+    old = made.best  # on the first 12, as nothing else is noted
+    made.measure_best_again(Shifted())
+    assert made.best[0] != old[0] and made.best[1] == old[1]
+    state = next(iter(tmp_path.glob("step_*30"))) / "state.json"
+    content = json.loads(state.read_text())
+    content["best"] |= taken | {"val_loss": made.best[0]}
+    state.write_text(json.dumps(content))
+    for which, same in (({}, True), ({"val_which": "the first"}, False), ({"val_sequences": 11}, False)):
+        made = again(**which)
+        before = made.best
+        made.measure_best_again(Counting())
+        assert (made.best == before) == same
+    del content["best"]["val_which"]  # as checkpoints were before it was noted
+    state.write_text(json.dumps(content))
+    made = again()
+    before = made.best
+    made.measure_best_again(Counting())
+    assert made.best != before
+
+
+class Shifted(Counting):
+    """Other sequences than `Counting`."""
+
+    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Batches`."""
+        return super().batch(first + 1000, count)
 
 
 def test_accumulation_changes_no_token_and_no_loss(tmp_path: Path) -> None:
