@@ -11,11 +11,13 @@ all is lost.
 
 import json
 import os
+import shutil
 import sys
 import time
 import traceback
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -24,6 +26,7 @@ from typing import Any, Protocol
 from stages.lib.core.records import write_text
 
 PROJECT = "llmill"  # in wandb, where WANDB_PROJECT does not say another
+LITTLE = 100_000  # bytes free on a disk that is full
 RUN_ID = "wandb_run_id"  # a file in the training's directory
 ALONE = 15.0  # seconds to finish in, and to live at all, when the training has died
 
@@ -61,7 +64,7 @@ class _Wandb:
     """The training's run: its id lies in the training's directory, so that a resumed training goes on in it."""
 
     def __init__(self, wandb: Any, directory: Path, config: Mapping[str, Any], mode: str | None) -> None:
-        self._wandb = wandb
+        self._wandb, self._directory = wandb, directory
         settings = {
             "console": "off",  # the training prints elsewhere
             "x_stats_pid": os.getppid(),  # whose use of the machine is to be seen
@@ -89,6 +92,8 @@ class _Wandb:
     def close(self, failed: bool) -> None:
         self._run.finish(exit_code=int(failed))
         self._wandb.teardown()  # its service writes the run's file after `finish` has returned
+        if shutil.disk_usage(self._directory).free < LITTLE:  # of which it says nothing
+            raise OSError(f"the disk of {self._directory} is full")
 
 
 def run_id(directory: Path) -> str:
@@ -147,7 +152,8 @@ def main() -> None:
         else:
             tracker.close(failed=True)
     except BaseException as error:  # a tracker may raise SystemExit, too
-        traceback.print_exc()
+        with suppress(OSError):  # a full disk
+            traceback.print_exc()
         answer({"error": f"{type(error).__name__}: {error}"})
     finally:
         # Not by way of the hooks that packages register for the exit: they may wait for a server.

@@ -237,6 +237,29 @@ def test_the_whole_end_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert trackers.failures == {"wandb": "failed at the end: not done within 0 s"}
 
 
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from stages.lib.training.trackers import open_trackers
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+trackers = open_trackers(["dvclive"], Path(sys.argv[1]), {})
+trackers.log(1, {"train_loss": 1.0})
+trackers.close()
+print(trackers.failures)
+"""
+
+
+def test_a_full_disk_is_named_although_no_log_can_be_written(tmp_path: Path) -> None:
+    """The kernel refuses to make files longer than 10 bytes, as it does on a full disk."""
+    pytest.importorskip("dvclive", reason="dvclive is not installed (optional)")
+    command = [sys.executable, "-c", FULL, str(tmp_path / "a")]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+    assert re.match(r"\{'dvclive': 'failed at the end: \w*Error: .*", done.stdout), done.stdout
+
+
 def processes_of(place: Path) -> list[bytes]:
     """Command lines of processes that name a directory."""
     found = []
