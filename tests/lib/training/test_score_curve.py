@@ -22,6 +22,7 @@ def scored(path: Path, steps: range, resumed_from: int = 0) -> ScoreCurve:
 def test_a_resumed_file_equals_an_undisturbed_one(tmp_path: Path) -> None:
     whole = scored(tmp_path / "whole.csv", range(10, 70, 10))
     scored(tmp_path / "cut.csv", range(10, 50, 10))  # killed after step 40, whose last checkpoint is of step 30
+    assert list(ScoreCurve(tmp_path / "cut.csv", COLUMNS, 30).rows) == [10, 20, 30]
     again = scored(tmp_path / "cut.csv", range(40, 70, 10), resumed_from=30)
     assert (tmp_path / "cut.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert again.rows == whole.rows
