@@ -5,7 +5,8 @@ Run: python -m bench.roofline [--profile h100] [--micro-batch 32]
 An estimate, no reading: `python -m bench.card --kernels` measures. A kernel takes the longer of its operations over the
 rate of its units and its bytes over the memory's. Rates: bfloat16 products 0.8 of 989 TFLOP/s (790 were measured for
 8,192 wide ones on random numbers), narrower ones less; memory 0.65 of 3.35 TB/s; FlashAttention-2 forward and
-backward about as FlashAttention-3's paper (arXiv:2407.08608) shows it on an H100, causal, 64 channels a head. What torch.compile fuses counts once in and once out.
+backward about as FlashAttention-3's paper (arXiv:2407.08608) shows it on an H100, causal, 64 channels a head. What
+torch.compile fuses counts once in and once out.
 """
 
 import argparse
