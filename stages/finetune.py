@@ -285,7 +285,7 @@ def told_before(params: Params, no_text: str) -> str:
 def headline(results: dict[str, Any]) -> dict[str, Any]:
     """The columns of `dvc exp show`: on held-out examples the loss of the answers after the training (nats per token).
 
-    And the share of exact answers, and the perplexity of the pretraining text before and after.
+    And the share of exact answers, and the perplexity of the pretraining text over what the base's was.
     """
     found = {
         "answer_loss": results["held_out_losses"]["output_after"]["loss"],
@@ -293,7 +293,7 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
     }
     text = results["pretraining_text"]
     if "after" in text:
-        found |= {f"text_perplexity_{when}": text[when]["perplexity"] for when in ("before", "after")}
+        found["forgetting"] = text["after"]["perplexity"] / text["before"]["perplexity"]
     return {"finetune": found}
 
 

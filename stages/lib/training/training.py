@@ -214,7 +214,7 @@ class Training:
         return found[0], found[1]
 
     def _not_finite(self, loss: float, norm: float) -> NoReturn:
-        good = self.store.path("last")
+        good = CheckpointStore(self.store.directory).path("last")  # also of a process that saves nothing itself
         go_on = f", unless init_from: {good} has it begin with these weights" if "init_from" in self.decisive else ""
         raise ValueError(
             f"step {self.step + 1}: the loss is {loss}, the gradient norm {norm}; the last good checkpoint is "
