@@ -25,7 +25,7 @@ def draw(found: Sequence[Sweep], path: Path) -> None:
     from matplotlib.figure import Figure
 
     swept = [sweep for sweep in found if sweep.swept]
-    figure = Figure(figsize=(12 if swept else 6.5, 5), dpi=120, layout="constrained")
+    figure = Figure(figsize=(12 if swept else 6.5, 6), dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2 if swept else 1, squeeze=False)[0]
     colours = {size: f"C{i % 10}" for i, size in enumerate(sorted({sweep.size for sweep in found}))}
@@ -68,7 +68,7 @@ def _over_compute(axes: Any, found: Sequence[Sweep], colours: dict[Size, str], m
     _plain_ticks(axes.yaxis, low * 0.95, high * 1.2)
     axes.set_title("loss over compute", fontsize=10)
     axes.grid(alpha=0.3, which="both")
-    axes.legend(frameon=False, fontsize=8)
+    _legend_below(axes)
 
 
 LOSS = "validation loss (nats per token)"
@@ -104,7 +104,12 @@ def _over_rate(axes: Any, swept: Sequence[Sweep], colours: dict[Size, str], mark
     axes.set_ylim(min(means) - 0.1, min(max(means) + 0.1, min(means) + 3))  # one that diverged hides the others
     axes.set_title("loss over the learning rate; a ring: the best", fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    _legend_below(axes)
+
+
+def _legend_below(axes: Any) -> None:
+    """Beside the lines there is no place that is always free."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False, fontsize=8)
 
 
 def _plain_ticks(axis: Any, low: float, high: float) -> None:

@@ -53,7 +53,8 @@ def told_law(optimizer: str, edge: Sequence[Spent]) -> str:
     """The law in words, with how far one point moves it; or why there is none."""
     law = power_law([point.matmul_flops for point in edge], [point.loss for point in edge])
     if law is None:
-        return f"{optimizer}: {len(edge)} setups on the frontier (*): too few for a power law"
+        setups = f"{len(edge)} setup{'s' if len(edge) > 1 else ''}"
+        return f"{optimizer}: {setups} on the frontier (*), too few for a power law"
     return f"{optimizer}: {law_text(law)}"
 
 

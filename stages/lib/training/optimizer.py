@@ -29,7 +29,8 @@ def build_optimizers(model: GPT, params: TrainingParams) -> list[Optimizer]:
     """AdamW with weight decay on matrices alone; with `optimizer: muon`, Muon for the matrices of the blocks.
 
     Muon (Jordan 2024) with its update scaled to AdamW's root mean square (arXiv:2502.16982, section 2.2), so that both
-    take one learning rate.
+    take one learning rate. Queries, keys and values are one matrix here and made orthogonal as one; each alone is said
+    to train better, but torch's Muon takes whole parameters.
     """
     named = dict(model.named_parameters())
     matrices = {name for name, parameter in named.items() if parameter.dim() == 2}

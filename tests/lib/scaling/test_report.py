@@ -12,7 +12,7 @@ def test_setups_with_their_best_rate_and_the_frontier() -> None:
     text = report(sweeps(runs))
     assert "| 2 x 16 | 1,000 | adamw | 10 | 1k | 6.00e+06 | 0.002 of 3 | 2.9000 ± 0.0100 (data) * |" in text
     assert "| 2 x 32 | 8,000 | adamw | 10 | 1k | 4.80e+07 | 0.001 | 3.2000 ± 0.0100 (data) |" in text
-    assert "adamw: 1 setups on the frontier (*): too few for a power law" in text
+    assert "adamw: 1 setup on the frontier (*), too few for a power law" in text
     assert "| 2 x 16 | adamw | 10 | 3.0000 | **2.9000** | 3.1000 |" in text
     assert "| 2 x 32 | adamw" not in text.split("power law")[1]  # nothing was swept there
 
