@@ -285,12 +285,9 @@ def told_before(params: Params, no_text: str) -> str:
 def headline(results: dict[str, Any]) -> dict[str, Any]:
     """The columns of `dvc exp show`: on held-out examples the loss of the answers after the training (nats per token).
 
-    And the share of exact answers, and the perplexity of the pretraining text over what the base's was.
+    And the perplexity of the pretraining text over what the base's was.
     """
-    found = {
-        "answer_loss": results["held_out_losses"]["output_after"]["loss"],
-        "exact_match": results["answers"]["after"]["exact_match"]["value"],
-    }
+    found = {"answer_loss": results["held_out_losses"]["output_after"]["loss"]}
     text = results["pretraining_text"]
     if "after" in text:
         found["forgetting"] = text["after"]["perplexity"] / text["before"]["perplexity"]

@@ -18,7 +18,6 @@ LABELS = {
     "pretrain val_loss": "validation loss, nats per token",
     "pretrain hellaswag": "HellaSwag accuracy, normalised by tokens",
     "finetune answer_loss": "loss on held-out answers, nats per token",
-    "finetune exact_match": "held-out answers that are the reference",
     "finetune forgetting": "perplexity of pretraining text, x the base's",
     "chunk documents": "documents kept",
     "chunk chunks": "chunks made of them",
