@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from scipy.stats import binomtest
 
+from stages.lib.gpt.evaluating import evaluating
 from stages.lib.gpt.model import GPT
 from stages.lib.hellaswag.items import ENDINGS, HellaSwagItem, clean, query
 from stages.lib.tokens.tokenizers import Tokenizer
@@ -82,16 +84,13 @@ def log_likelihoods(
         start += len(batches[-1])
     calls = most(len(batches)) if most else len(batches)  # before the first call, in which all have a part
     sums = np.zeros(len(rows))
-    training = model.training
-    model.eval()
     # What FSDP gathers in inference mode could not be trained with afterwards.
-    with torch.inference_mode() if most is None else torch.no_grad():
+    with evaluating(model), torch.inference_mode() if most is None else nullcontext():
         for batch in batches:
             found = _batch([(ids, count) for ids, count, _ in batch], model, torch.device(device), most is not None)
             np.add.at(sums, [i for _, _, i in batch], found)
         for _ in range(calls - len(batches)):
             model(torch.zeros(1, 1, dtype=torch.int64, device=device))
-    model.train(training)
     return sums
 
 

@@ -1,7 +1,7 @@
 """What to lower where memory does not suffice: found before a training starts, or when it runs out of it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -87,20 +87,48 @@ def advised(name: str, training: Training) -> Iterator[None]:
     Raises:
         ValueError: memory ran out.
     """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
+
+    def message(said: str) -> str:
         # Read anew: only the main process, which saves, knows its store's last checkpoint.
         last = CheckpointStore(training.store.directory).path("last")
         goes_on = (
             f"goes on from step {read_state(last)['step']}" if last else "begins at step 1, no checkpoint is there"
         )
-        raise ValueError(
-            f"{name}: out of memory after {training.step} of {training.params.steps} steps ({_said(error)}): "
+        return (
+            f"{name}: out of memory after {training.step} of {training.params.steps} steps ({said}): "
             f"{_advice(training)}; the next run {goes_on}"
-        ) from None
+        )
+
+    with _told(message):
+        yield
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """As `advised`, for what comes before a training and after it.
+
+    Raises:
+        ValueError: memory ran out.
+    """
+
+    def message(said: str) -> str:
+        return (
+            f"{name}: out of memory ({said}) outside of the training's steps: lower micro_batch, end what else "
+            "holds memory here, or take a smaller model; checkpoints are kept, the next run goes on from the last one"
+        )
+
+    with _told(message):
+        yield
+
+
+@contextmanager
+def _told(message: Callable[[str], str]) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ValueError(message(_said(error))) from None
 
 
 def _advice(training: Training) -> str:
@@ -121,21 +149,3 @@ def _said(error: BaseException) -> str:
     """The allocator's own words, their first sentences: how much was asked for."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 160 else text[:160].rpartition(" ")[0] + " ..."
-
-
-@contextmanager
-def named(name: str) -> Iterator[None]:
-    """As `advised`, for what comes before a training and after it.
-
-    Raises:
-        ValueError: memory ran out.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ValueError(
-            f"{name}: out of memory ({_said(error)}) outside of the training's steps: lower micro_batch, end what else "
-            "holds memory here, or take a smaller model; checkpoints are kept, the next run goes on from the last one"
-        ) from None

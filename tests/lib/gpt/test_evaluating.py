@@ -1,5 +1,8 @@
 """What is another inside `evaluating`, and that it is undone."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
@@ -7,6 +10,7 @@ from stages.lib.gpt.evaluating import evaluating
 from stages.lib.gpt.generate import generate
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.gpt.sampling import TokenSampling
+from stages.lib.hellaswag.scoring import EndingRow, log_likelihoods
 
 
 @pytest.fixture
@@ -36,3 +40,17 @@ def test_generation_runs_inside(model: GPT, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(GPT, "logits", noted)
     generate(model, [[1]], max_new_tokens=2, sampling=TokenSampling(temperature=0.0), valid_ids=30)
     assert seen == ["tf32", "tf32"]
+
+
+def test_hellaswag_is_scored_inside(model: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, bool]] = []
+    hidden = GPT.hidden
+
+    def noted(self: GPT, *args: Any) -> torch.Tensor:
+        seen.append((torch.backends.cuda.matmul.fp32_precision, self.training))
+        return hidden(self, *args)
+
+    monkeypatch.setattr(GPT, "hidden", noted)
+    log_likelihoods(model, [EndingRow(np.array([1, 2, 3]), 1, 1.0)])
+    assert seen == [("tf32", False)]
+    assert model.training
