@@ -79,10 +79,15 @@ def test_code_deps_are_the_script_and_the_rooms_that_it_imports(name: str) -> No
 
 
 def test_what_no_room_holds_is_no_code() -> None:
-    """The packages' own files are no deps, so they may hold a docstring alone; __pycache__ is none by .dvcignore."""
-    for file in (ROOT / "stages/__init__.py", LIB / "__init__.py"):
-        (only,) = ast.parse(file.read_text()).body
-        assert isinstance(only, ast.Expr) and isinstance(only.value, ast.Constant)
+    """The packages' own files are no deps: they hold a docstring, and how memory is looked through.
+
+    That decides no result. __pycache__ is none by .dvcignore.
+    """
+    collector = ["import atexit", "import gc", "gc.set_threshold(700, 10, 100)", "atexit.register(gc.freeze)"]
+    for file, code in ((ROOT / "stages/__init__.py", collector), (LIB / "__init__.py", [])):
+        told, *rest = ast.parse(file.read_text()).body
+        assert isinstance(told, ast.Expr) and isinstance(told.value, ast.Constant)
+        assert [ast.unparse(node) for node in rest] == code
     assert [place.name for place in LIB.glob("*.py")] == ["__init__.py"]
     assert "__pycache__" in (ROOT / ".dvcignore").read_text().splitlines()
 
