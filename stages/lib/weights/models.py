@@ -6,6 +6,7 @@ each weights file, checked before first use). Nothing is ever unpickled.
 """
 
 import importlib.metadata
+import os
 import re
 import sys
 import time
@@ -193,7 +194,9 @@ def resolved_dtype(asked: Dtype | Literal["auto"]) -> Dtype:
 
     if torch.cuda.is_available():
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bfloat16" if torch.cpu.get_capabilities().get("amx_bf16") else "float32"
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()  # by which oneDNN may be kept from what a CPU has
+    forbidden = allowed not in ("", "DEFAULT", "ALL") and "AMX" not in allowed
+    return "bfloat16" if torch.cpu.get_capabilities().get("amx_bf16") and not forbidden else "float32"
 
 
 def locate(entry: ModelEntry) -> Path:
