@@ -6,7 +6,7 @@ Run: python -m install llm-bin pdf trackers bench dev   (extras of pyproject.tom
 import sys
 
 
-def main():  # type: ignore[no-untyped-def]  # a Python too old for annotations has to reach the message
+def main() -> None:
     """Refuses an old Python in plain words, then installs."""
     if sys.version_info < (3, 11):  # noqa: UP036
         sys.exit(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from install.advice import AGAIN
-from install.installation import InstallationError, Installation
+from install.installation import Installation, InstallationError
 from install.plan import Torch, requirements
 from install.tools import Tool, uv_of_the_user, ways
 from profiles.pins import PROJECT
