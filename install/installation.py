@@ -58,6 +58,7 @@ class Installation:
     def plan(self, way: Way) -> tuple[list[Package], str]:
         """The packages that a way would bring, and what the tool said; no packages where it failed."""
         answer = self.work / "pylock.toml"  # uv wants this name
+        answer.unlink(missing_ok=True)  # the answer of another way, which uv would read
         progress = Progress(f"{way.told} works out what is needed")
         status, output = self.run(way.plan_command(self.wanted, CONSTRAINTS, answer), progress)
         if status:

@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlsplit
 from profiles.pins import normalized
 
 Torch = Literal["cpu", "cuda"]
-# Libraries of a CUDA build of torch by name; triton is a compiler for cards, and the CPU build needs none.
-CUDA = re.compile(r"(nvidia|cuda)-.*|triton|pytorch-triton.*")
+# What a CUDA build of torch requires, and the CPU build does not. (nvidia-ml-py, which dvclive requires, only asks a
+# driver what the card does.)
+CUDA = re.compile(r"nvidia-(?!ml-py$).*|cuda-.*|triton|pytorch-triton.*")
 CUDA_LABEL = re.compile(r"\+(cu\d|rocm|xpu)")
 
 

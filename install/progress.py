@@ -31,7 +31,7 @@ class Progress:
     there: Callable[[], int] = lambda: 0  # packages that stand in the environment
     under_way: dict[str, float] = field(default_factory=dict)  # MB by name
     fetched: float = 0.0  # MB of what has ended
-    seen: int = 0  # packages a resolver has looked at
+    seen: int = 0  # requirements that a resolver has looked at
     phase: str = ""
 
     def hear(self, line: str) -> None:
@@ -54,13 +54,13 @@ class Progress:
         if self.packages:
             parts.append(f"{self.there()} of {self.packages} packages stand")
         elif self.seen:
-            parts.append(f"{self.seen} packages looked at")
-        if not self.phase and (self.megabytes or self.under_way):
+            parts.append(f"{self.seen} looked at")
+        if self.packages and not self.phase and (self.megabytes or self.under_way):
             got = self.fetched + min(self.arrived(), sum(self.under_way.values()))
             parts.append(f"{got:.0f} MB" + (f" of {self.megabytes:.0f} MB fetched" if self.megabytes else " fetched"))
             if got > 0.05 * self.megabytes > 0:
                 parts.append(f"about {clock(seconds * max(0.0, self.megabytes / got - 1))} to go")
-        if self.under_way:
+        if self.packages and self.under_way:
             name = max(self.under_way, key=lambda one: self.under_way[one])
             parts.append(f"now {name} ({self.under_way[name]:.0f} MB)")
         return f"install: {self.doing}, {clock(seconds)}" + "".join(f"; {part}" for part in parts)

@@ -9,8 +9,8 @@ UNREACHABLE = """error: Request failed after 3 retries in 10.5s
   cause: client error (Connect)
   cause: dns error
 """
-PIP_UNREACHABLE = """WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'NewConnectionError(...: Failed to \
-establish a new connection: [Errno -2] Name or service not known')': /simple/torch/
+PIP_UNREACHABLE = """WARNING: Retrying after connection broken by 'NewConnectionError(...: Failed to establish a new
+connection: [Errno -2] Name or service not known')': /simple/torch/
 ERROR: No matching distribution found for torch
 """
 

@@ -65,7 +65,7 @@ def test_pips_report_tells_no_sizes_and_may_lack_the_label() -> None:
 @pytest.mark.parametrize(
     ("names", "found"),
     [
-        (["torch==2.13.0+cpu", "numpy==2.3.5", "cudax==1"], 0),
+        (["torch==2.13.0+cpu", "numpy==2.3.5", "nvidia-ml-py==13.615.71", "cudax==1"], 0),
         (["torch==2.13.0", "sympy==1.14.0"], 0),  # as for a Mac
         (["torch==2.13.0", "nvidia-cublas==13.1.1.3", "cuda-toolkit==13.0.3.0", "triton==3.7.1"], 3),
         (["torch==2.13.0+cu130"], 1),
@@ -73,7 +73,7 @@ def test_pips_report_tells_no_sizes_and_may_lack_the_label() -> None:
     ],
 )
 def test_a_build_for_cards_is_known_by_its_label_or_its_libraries(names: list[str], found: int) -> None:
-    packages = [Package(*name.split("=="), None) for name in names]
+    packages = [Package(name.split("==")[0], name.split("==")[1], None) for name in names]
     assert len(cuda_packages(packages)) == found
 
 

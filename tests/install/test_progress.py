@@ -72,7 +72,7 @@ def test_a_log_gets_lines_and_all_that_was_said_is_kept(tmp_path: Path, monkeypa
     lines = out.getvalue().splitlines()
     assert len(lines) > 1
     assert all(line.startswith("install: it runs, 0:0") for line in lines)
-    assert lines[-1].endswith("; 1 packages looked at")
+    assert lines[-1].endswith("; 1 looked at")
     assert (tmp_path / "log.txt").read_text().endswith("Collecting x\nodd\n")
 
 
