@@ -160,7 +160,7 @@ def check_unsloth(checkpointing: Checkpointing) -> None:
     if not torch.cuda.is_available():
         raise ValueError("backend: unsloth needs a CUDA GPU, and torch sees none; use backend: hf")
     if importlib.util.find_spec("unsloth") is None:
-        raise ValueError("backend: unsloth is not installed: pip install -c constraints.txt '.[gpu]', or backend: hf")
+        raise ValueError("backend: unsloth is not installed: make install-gpu, or backend: hf")
     if checkpointing == "selective":
         raise ValueError("gradient_checkpointing: unsloth has none and full; set one of them, or backend: hf")
 
