@@ -27,7 +27,7 @@ MEANT_EDGES = {
     "gpt_export": {"pretrain", "gguf"},  # init_from, and the export
     "corpus": {"shard", "chunk", "eval", "rag"},  # PDFs among them
     "splitting": {"chunk", "rag", "shard"},  # shard: where a long document is cut, for validation
-    "embedding": {"near_pairs", "embed", "grpo", "eval", "rag"},
+    "embedding": {"near_pairs", "embed", "rerank", "grpo", "eval", "rag"},
     "near_duplicates": {"near_pairs", "dedup"},
     "wording": {"near_pairs", "dedup", "benchmark", "rag"},
     "reranking": {"rerank", "rag"},
