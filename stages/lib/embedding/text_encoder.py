@@ -28,9 +28,9 @@ import torch
 
 from stages.lib.core.records import read_json_object
 from stages.lib.embedding import model_files, pooling
-from stages.lib.embedding.single_threads import each_by_one_thread
 from stages.lib.embedding.written import Written
 from stages.lib.weights.models import ModelEntry, config_size, resolved_dtype
+from stages.lib.weights.single_threads import each_by_one_thread
 
 CPU_ROWS = 4  # B on a CPU: as fast a token as 32, with less to fill up
 # Families whose first token has the position after the padding token's id.
