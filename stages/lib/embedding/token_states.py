@@ -26,8 +26,8 @@ import torch
 
 from stages.lib.core.records import read_json_object
 from stages.lib.embedding import bert, model_files
-from stages.lib.embedding.single_threads import each_by_one_thread
 from stages.lib.weights.models import ModelEntry, config_size, resolved_dtype
+from stages.lib.weights.single_threads import each_by_one_thread
 
 # Families whose first token has the position after the padding token's id.
 COUNT_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "data2vec-text"}
