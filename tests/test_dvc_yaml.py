@@ -20,6 +20,7 @@ MOST_FILES = 20  # of a room, which one takes in at a glance
 MEANT_EDGES = {
     "gpt": {"pretrain", "finetune", "gguf"},  # the model
     "training": {"pretrain", "finetune"},
+    "curves": {"pretrain", "finetune"},
     "shards": {"shard", "pretrain", "finetune"},  # finetune measures what is forgotten of them
     "finetuning": {"finetune"},
     "instructions": {"shard", "finetune"},
