@@ -214,11 +214,22 @@ def test_reduced_precision_stays_near(qwen: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(reduced, axis=1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize(("capabilities", "dtype"), [({"amx_bf16": True}, "bfloat16"), ({}, "float32")])
+@pytest.mark.parametrize(
+    ("capabilities", "used", "dtype"),
+    [
+        ({"amx_bf16": True}, "", "bfloat16"),
+        ({"amx_bf16": True}, "AVX512_CORE_AMX", "bfloat16"),
+        ({"amx_bf16": True}, "AVX2", "float32"),
+        ({}, "", "float32"),
+    ],
+)
 def test_auto_is_what_the_processor_multiplies_fastest(
-    monkeypatch: pytest.MonkeyPatch, qwen: Path, capabilities: dict[str, bool], dtype: str
+    monkeypatch: pytest.MonkeyPatch, qwen: Path, capabilities: dict[str, bool], used: str, dtype: str
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if used:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", used)
     if not torch.cuda.is_available():
         assert resolved_dtype("auto") == dtype
     if not torch.cuda.is_available():
