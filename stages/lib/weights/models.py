@@ -187,6 +187,8 @@ def resolved_dtype(asked: Dtype | Literal["auto"]) -> Dtype:
     """The dtype as asked; auto: bfloat16 where the hardware multiplies matrices of it (CUDA, AMX), else float32.
 
     Told by the hardware, not by a clock, which beside other work would choose another one, and with it another result.
+    ONEDNN_MAX_CPU_ISA, by which oneDNN leaves what a CPU has unused, is respected: without AMX, products of bfloat16
+    are many times slower than those of float32.
     """
     if asked != "auto":
         return asked
