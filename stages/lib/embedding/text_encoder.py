@@ -17,7 +17,8 @@ On a CUDA device batches are `batch_size` rows, one after the other. Those lines
 where this was written, for want of a device; the test marked `gpu` runs them.
 """
 
-from collections.abc import Generator
+from array import array
+from collections.abc import Generator, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,9 @@ class TextEncoder:
         """Tokens of whole texts, special ones included."""
         return [len(ids) for ids in self.tokenize([written.text for written in texts], truncate=False)]
 
-    def prepare(self, texts: list[Written]) -> list[list[int]]:
-        """The texts as `plan` and `encode` take them."""
-        return self.tokenize([written.text for written in texts])
+    def prepare(self, texts: list[Written]) -> list["array[int]"]:
+        """The texts as `plan` and `encode` take them: 4 bytes a token, where a list of numbers takes 36."""
+        return [array("i", ids) for ids in self.tokenize([written.text for written in texts])]
 
     def tokenize(self, texts: list[str], truncate: bool = True) -> list[list[int]]:
         """Token ids with the special tokens that the model's tokenizer adds, cut to `max_length` if asked."""
@@ -90,7 +91,7 @@ class TextEncoder:
             self._tokenizer.no_truncation()
         return [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
 
-    def plan(self, token_ids: list[list[int]]) -> list[list[int]]:
+    def plan(self, token_ids: Sequence[Sequence[int]]) -> list[list[int]]:
         """Positions of the texts in batches of one padded length and at most `batch_size` rows.
 
         The longest come first, so that what does not fit into memory fails at once; ties by position.
@@ -104,7 +105,7 @@ class TextEncoder:
             batches[-1].append(i)
         return batches
 
-    def encode(self, batches: list[list[list[int]]]) -> Generator[np.ndarray, None, None]:
+    def encode(self, batches: Iterable[Sequence[Sequence[int]]]) -> Generator[np.ndarray, None, None]:
         """Yields (n, H) float32, rows of length 1, for the n <= B texts (token ids) of each planned batch, in order."""
         if self._network is None:
             self._network = self._load()
@@ -114,7 +115,7 @@ class TextEncoder:
         yield from each_by_one_thread(self._forward, batches)
 
     @torch.inference_mode()
-    def _forward(self, token_ids: list[list[int]]) -> np.ndarray:
+    def _forward(self, token_ids: Sequence[Sequence[int]]) -> np.ndarray:
         """One batch.
 
         Last-token pooling goes with padding on the left, as in Qwen3-Embedding's model card.
@@ -136,7 +137,7 @@ class TextEncoder:
         normalised: np.ndarray = torch.nn.functional.normalize(vectors, dim=1)[: len(token_ids)].cpu().numpy()
         return normalised
 
-    def padded_length(self, tokens: list[int]) -> int:
+    def padded_length(self, tokens: Sequence[int]) -> int:
         """Tokens of a text with its padding; never beyond `max_length`, where a model may have no positions left."""
         return min(padded_length(len(tokens)), max(self.max_length, len(tokens)))
 
