@@ -119,13 +119,14 @@ def whole(venv: Path) -> bool:
     return asked.returncode == 0 and asked.stdout.split() == [str(part) for part in sys.version_info[:2]]
 
 
-def create_command(way: Way) -> list[str]:
+def create_commands(way: Way) -> list[list[str]]:
     """Makes the environment anew. It has pip in both ways: `.venv/bin/pip` is what people type."""
     # `python3` of a second `make install` is the environment's own, which is about to be cleared.
     python: str = getattr(sys, "_base_executable", sys.executable)
     if way.tool == "uv" and not way.within:
-        return [way.uv, "venv", "--clear", "--seed", "--color", "never", "--python", python, str(way.venv)]
-    return [python, "-m", "venv", "--clear", str(way.venv)]
+        create = [way.uv, "venv", "--clear", "--color", "never", "--python", python, str(way.venv)]
+        return [create, [way.uv, "pip", "install", "--color", "never", "--python", str(way.python), "pip"]]
+    return [[python, "-m", "venv", "--clear", str(way.venv)]]
 
 
 def tool_commands(way: Way, constraints: Path) -> list[list[str]]:
