@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from install.advice import AGAIN, advice
-from install.plan import Package, Torch, cuda_packages, installed, missing
+from install.plan import Package, Torch, cuda_packages, installed, missing, requirements
 from install.progress import Progress, run_shown
 from install.sizes import expected_megabytes, summary
 from install.tools import Way, arriving, create_commands, site_packages, tool_commands, whole
-from profiles.pins import ALONE, CONSTRAINTS, read_pins
+from profiles.pins import ALONE, CONSTRAINTS, PROJECT
 
 
 class InstallationError(Exception):
@@ -20,10 +20,17 @@ class Installation:
     """What one run needs to know."""
 
     def __init__(self, venv: Path, extras: list[str], torch: Torch, work: Path):
-        """`work` is an empty folder for the plan, the log and the tool's temporary files."""
+        """`work` is an empty folder for the plan, the log and the tool's temporary files.
+
+        Raises:
+            ValueError: an extra that is none.
+        """
         self.venv, self.extras, self.torch, self.work = venv, extras, torch, work
         self.log, self.wanted, self.pins = work / "log.txt", work / "wanted.txt", work / "pins.txt"
+        self.alone = work / "alone.txt"
         (work / "tmp").mkdir()
+        self.alone.write_text(f"{ALONE}\n", encoding="utf-8")
+        self.wanted.write_text("".join(f"{one}\n" for one in requirements(PROJECT, extras)), encoding="utf-8")
 
     def run(self, command: list[str], progress: Progress) -> tuple[int, str]:
         """Runs one of a tool's commands."""
@@ -55,14 +62,16 @@ class Installation:
 
     def plan(self, way: Way) -> tuple[list[Package], str]:
         """The packages that a way would bring, and what the tool said; no packages where it failed."""
-        answer = self.work / "pylock.toml"  # uv wants this name
-        answer.unlink(missing_ok=True)  # the answer of another way, which uv would read
-        progress = Progress(f"{way.told} works out what is needed")
-        status, output = self.run(way.plan_command(self.wanted, CONSTRAINTS, answer), progress)
-        if status:
-            return [], output
-        alone = Package(ALONE, read_pins(CONSTRAINTS.read_text(encoding="utf-8"))[ALONE], None)
-        return [*way.read_plan(answer), alone], output
+        found: list[Package] = []
+        for wanted, more in ((self.wanted, ()), (self.alone, ("--no-deps",))):
+            answer = self.work / "pylock.toml"  # uv wants this name
+            answer.unlink(missing_ok=True)  # uv would read the one before
+            command = way.plan_command(wanted, CONSTRAINTS, answer, *more)
+            status, output = self.run(command, Progress(f"{way.told} works out what is needed"))
+            if status:
+                return [], output
+            found += way.read_plan(answer)
+        return found, output
 
     def choose(self, ways: list[Way]) -> tuple[Way, list[Package]]:
         """The first way that brings the torch that was asked for, and what it brings.

@@ -39,17 +39,17 @@ class Way:
         own = f" of {self.venv}" if self.within else ""
         return f"{self.tool}{own}" + (" with PyTorch's index of CPU builds" if self.cpu_index else "")
 
-    def plan_command(self, wanted: Path, constraints: Path, answer: Path) -> list[str]:
+    def plan_command(self, wanted: Path, constraints: Path, answer: Path, *more: str) -> list[str]:
         """Resolves a file of requirements for the environment's Python, and writes the answer; installs nothing."""
         match self.tool:
             case "uv":
                 command = [self.uv, "pip", "compile", "--no-header", "--color", "never", "--python", str(self.python)]
                 command += ["--format", "pylock.toml", "--output-file", str(answer), *self._backend()]
-                return [*command, "--constraints", str(constraints), str(wanted)]
+                return [*command, *more, "--constraints", str(constraints), str(wanted)]
             case "pip":
                 command = [str(self.python), "-m", "pip", "install", "--dry-run", "--ignore-installed"]
                 command += ["--use-feature", "fast-deps", "--report", str(answer)]
-                return [*command, "-c", str(constraints), "-r", str(wanted)]
+                return [*command, *more, "-c", str(constraints), "-r", str(wanted)]
         assert_never(self.tool)
 
     def read_plan(self, answer: Path) -> list[Package]:
