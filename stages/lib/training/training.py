@@ -5,7 +5,6 @@ of (seed, s). Pretraining and finetuning differ only in the `Batches` they bring
 """
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -14,8 +13,8 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
+from stages.lib.core import progress
 from stages.lib.curves.curves import Curve
 from stages.lib.gpt.checkpoints import (
     OPTIMIZER,
@@ -115,14 +114,7 @@ class Training:
             meter.measure_peak(self.precision)
         with (
             one_step_ahead(partial(self.parts, batches), first, params.steps) as parts_of,
-            tqdm(
-                total=params.steps,
-                initial=first,
-                desc=name,
-                unit="step",
-                disable=not self.world.main,
-                mininterval=1 if sys.stderr.isatty() else 20,  # a log file wants fewer lines than a terminal
-            ) as bar,
+            progress.bar(name if self.world.main else None, params.steps, "step", initial=first) as bar,
         ):
             while self.step < params.steps:
                 lr = learning_rate(self.step, params)

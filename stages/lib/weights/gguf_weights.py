@@ -16,6 +16,7 @@ from typing import Any
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.place import cache_dir
+from stages.lib.core.progress import doing
 from stages.lib.weights.models import ModelEntry, locate, weights_sha256
 
 
@@ -42,6 +43,7 @@ def conversion() -> str:
     return f"transformers-{importlib.metadata.version('transformers')}-{code_identity(convert_gguf)[:8]}"
 
 
+@doing("converting the GGUF file")
 def convert_gguf(file: Path, target: Path) -> None:
     """De-quantizes a GGUF file to a float32 safetensors directory; it appears whole or not at all.
 
