@@ -100,8 +100,8 @@ def parsed_once() -> Iterator[None]:
                 field.parts[:] = map(np.asarray, field.parts)
         return parsed[name]
 
-    gguf.GGUFReader = read  # type: ignore[assignment,misc]  # transformers imports it where it reads
+    gguf.GGUFReader = read  # transformers imports it where it reads
     try:
         yield
     finally:
-        gguf.GGUFReader = parse  # type: ignore[misc]
+        gguf.GGUFReader = parse
