@@ -43,8 +43,14 @@ def lora_config(lora: Lora) -> Any:
     )
 
 
-def load_quantized(directory: Path, dtype: Dtype) -> Any:
+def load_quantized(directory: Path, dtype: Dtype, unpacked: bool = False) -> Any:
     """The model with its linear layers in NF4 with double quantization, the rest in `dtype`; on the GPU if any.
+
+    Args:
+        directory: the base's.
+        dtype: that it computes in.
+        unpacked: hold what the 4 bits stand for as plain weights in `dtype`. bitsandbytes unpacks them in each forward
+            and each backward pass and multiplies with the result, so the numbers are the same.
 
     Raises:
         ValueError: the weights cannot be quantized.
@@ -70,6 +76,28 @@ def load_quantized(directory: Path, dtype: Dtype) -> Any:
     )
     model.config.use_cache = False
     keep_unpacked(model)
+    return unpack(model) if unpacked else model
+
+
+def unpack(model: Any) -> Any:
+    """Puts plain linear layers with the weights that the 4 bits stand for in the place of the 4-bit ones.
+
+    transformers' own `dequantize` does each layer twice and leaves the weights to be trained.
+    """
+    import torch
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Linear4bit
+
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, Linear4bit):
+            with torch.device("meta"):
+                plain = torch.nn.Linear(layer.in_features, layer.out_features, bias=False)
+            weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+            plain.weight = torch.nn.Parameter(weight, requires_grad=False)
+            plain.bias = layer.bias
+            model.set_submodule(name, plain)
+    model.hf_quantizer.remove_quantization_config(model)
+    model.is_loaded_in_4bit = False
     return model
 
 
@@ -160,7 +188,7 @@ def check_unsloth(checkpointing: Checkpointing) -> None:
     if not torch.cuda.is_available():
         raise ValueError("backend: unsloth needs a CUDA GPU, and torch sees none; use backend: hf")
     if importlib.util.find_spec("unsloth") is None:
-        raise ValueError("backend: unsloth is not installed: pip install -c constraints.txt '.[gpu]', or backend: hf")
+        raise ValueError("backend: unsloth is not installed: make install-gpu, or backend: hf")
     if checkpointing == "selective":
         raise ValueError("gradient_checkpointing: unsloth has none and full; set one of them, or backend: hf")
 

@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.metrics import Stopwatch
-from stages.lib.training.curve_picture import ScorePanel, publish_curve
-from stages.lib.training.curves import Curve
+from stages.lib.curves.curve_picture import ScorePanel, publish_curve
+from stages.lib.curves.curves import Curve
+from stages.lib.curves.score_curve import ScoreCurve, Scoring
 from stages.lib.training.distributed import World, open_world, start_processes
 from stages.lib.training.out_of_memory import advised, check_fits, named
-from stages.lib.training.score_curve import ScoreCurve, Scoring
 from stages.lib.training.trackers import open_trackers
 from stages.lib.training.training import Training
 from stages.lib.training.validation_loss import Batches

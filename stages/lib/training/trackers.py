@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, Protocol, get_args
 from tqdm import tqdm
 
 from stages.lib.core.records import write_text
-from stages.lib.training.curves import Point
+from stages.lib.curves.curves import Point
 from stages.lib.training.training_params import Tracker
 
 # Seconds that an answer may take. A server has `START`: with the imports before it and the start of the offline run

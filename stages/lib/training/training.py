@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from stages.lib.curves.curves import Curve
 from stages.lib.gpt.checkpoints import (
     OPTIMIZER,
     WEIGHTS,
@@ -27,7 +28,6 @@ from stages.lib.gpt.checkpoints import (
     read_tensors,
 )
 from stages.lib.gpt.model import GPT
-from stages.lib.training.curves import Curve
 from stages.lib.training.distributed import World, spread, whole_weights, without_sync
 from stages.lib.training.optimizer import (
     build_optimizers,
