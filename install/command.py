@@ -8,9 +8,8 @@ from typing import get_args
 
 from install.advice import AGAIN
 from install.installation import Installation, InstallationError
-from install.plan import Torch, requirements
+from install.plan import Torch
 from install.tools import Tool, uv_of_the_user, ways
-from profiles.pins import PROJECT
 
 WORK = Path(".cache/install")  # the plan, the log, and what a tool loads before it installs
 
@@ -38,8 +37,6 @@ def run(arguments: list[str]) -> int:
         shutil.rmtree(WORK, ignore_errors=True)
         WORK.mkdir(parents=True)
         installation = Installation(asked.venv, asked.extras, torch, WORK)
-        wanted = requirements(PROJECT, asked.extras)
-        installation.wanted.write_text("".join(f"{one}\n" for one in wanted), encoding="utf-8")
         way, packages = installation.choose(ways(asked.venv, uv, torch == "cuda"))
         installation.bring(way, packages)
         choice.write_text(f"{torch}\n", encoding="utf-8")

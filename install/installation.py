@@ -5,14 +5,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from install.advice import AGAIN, advice
-from install.plan import Package, Torch, cuda_packages, installed, missing
+from install.plan import Package, Torch, cuda_packages, installed, missing, requirements
 from install.progress import Progress, run_shown
-from install.tools import Way, arriving, create_command, site_packages, tool_commands, whole
-from profiles.pins import ALONE, CONSTRAINTS, read_pins
-
-# Of the extras of `make install` and the CPU build, on Linux x86-64 and Python 3.11 (docs/install.md).
-# pip tells no sizes, and uv none on the disk.
-FETCHED_MB, ON_DISK_GB = 640, 2.5
+from install.sizes import expected_megabytes, summary
+from install.tools import Way, arriving, create_commands, site_packages, tool_commands, whole
+from profiles.pins import ALONE, CONSTRAINTS, PROJECT
 
 
 class InstallationError(Exception):
@@ -23,10 +20,17 @@ class Installation:
     """What one run needs to know."""
 
     def __init__(self, venv: Path, extras: list[str], torch: Torch, work: Path):
-        """`work` is an empty folder for the plan, the log and the tool's temporary files."""
+        """`work` is an empty folder for the plan, the log and the tool's temporary files.
+
+        Raises:
+            ValueError: an extra that is none.
+        """
         self.venv, self.extras, self.torch, self.work = venv, extras, torch, work
         self.log, self.wanted, self.pins = work / "log.txt", work / "wanted.txt", work / "pins.txt"
+        self.alone = work / "alone.txt"
         (work / "tmp").mkdir()
+        self.alone.write_text(f"{ALONE}\n", encoding="utf-8")
+        self.wanted.write_text("".join(f"{one}\n" for one in requirements(PROJECT, extras)), encoding="utf-8")
 
     def run(self, command: list[str], progress: Progress) -> tuple[int, str]:
         """Runs one of a tool's commands."""
@@ -51,20 +55,23 @@ class Installation:
             InstallationError: it cannot be made.
         """
         if not whole(self.venv):
-            self._do(f"{way.tool} makes {self.venv}", create_command(way))
+            for command in create_commands(way):
+                self._do(f"{way.tool} makes {self.venv}", command)
         for command in tool_commands(way, CONSTRAINTS):
             self._do(f"pip brings {command[-1]} into {self.venv}", command)
 
     def plan(self, way: Way) -> tuple[list[Package], str]:
         """The packages that a way would bring, and what the tool said; no packages where it failed."""
-        answer = self.work / "pylock.toml"  # uv wants this name
-        answer.unlink(missing_ok=True)  # the answer of another way, which uv would read
-        progress = Progress(f"{way.told} works out what is needed")
-        status, output = self.run(way.plan_command(self.wanted, CONSTRAINTS, answer), progress)
-        if status:
-            return [], output
-        alone = Package(ALONE, read_pins(CONSTRAINTS.read_text(encoding="utf-8"))[ALONE], None)
-        return [*way.read_plan(answer), alone], output
+        found: list[Package] = []
+        for wanted, more in ((self.wanted, ()), (self.alone, ("--no-deps",))):
+            answer = self.work / "pylock.toml"  # uv wants this name
+            answer.unlink(missing_ok=True)  # uv would read the one before
+            command = way.plan_command(wanted, CONSTRAINTS, answer, *more)
+            status, output = self.run(command, Progress(f"{way.told} works out what is needed"))
+            if status:
+                return [], output
+            found += way.read_plan(answer)
+        return found, output
 
     def choose(self, ways: list[Way]) -> tuple[Way, list[Package]]:
         """The first way that brings the torch that was asked for, and what it brings.
@@ -109,7 +116,7 @@ class Installation:
         progress = Progress(
             f"{way.tool} brings {len(lacking)} packages",
             packages=len(lacking),
-            megabytes=sum(package.size or 0 for package in lacking) / 1e6,
+            megabytes=expected_megabytes(way, packages, lacking, self.extras),
             arrived=arriving(way, self.work / "tmp"),
             there=lambda: max(0, len(list(site.glob("*.dist-info"))) - before),
         )
@@ -144,24 +151,3 @@ def _what_then(torch: Torch) -> str:
         "(torch of that version and +cpu): UV_INDEX or UV_FIND_LINKS, PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS.\n"
         "With a card, or if several GB of CUDA libraries do not matter: make install TORCH=cuda"
     )
-
-
-def summary(way: Way, packages: list[Package], lacking: list[Package], extras: list[str]) -> str:
-    """What is done, with which tool, and how much it brings."""
-    if not lacking:
-        return f"all {len(packages)} packages are there ({', '.join(extras)})"
-    cuda = cuda_packages(packages)
-    all_of_default = "dev" in extras and len(lacking) == len(packages) and not cuda
-    text = f"{way.told} brings {len(lacking)} packages"
-    if len(lacking) < len(packages):
-        text += f" ({len(packages) - len(lacking)} of {len(packages)} are there)"
-    untold = [package.name for package in lacking if package.size is None]
-    if way.tool == "uv":
-        text += f", {sum(package.size or 0 for package in lacking) / 1e6:.0f} MB to fetch"
-        text += f" and {', '.join(untold)}, whose size is not told" if untold else ""
-    elif all_of_default:
-        text += f", about {FETCHED_MB} MB to fetch (measured once: pip tells no sizes)"
-    text += f", less what the cache of {way.tool} has"
-    text += f"; {ON_DISK_GB} GB on the disk" if all_of_default else ""
-    torch = next((package for package in packages if package.name == "torch"), None)
-    return text + (f"; torch {torch.version}, the {'CUDA' if cuda else 'CPU'} build" if torch else "")

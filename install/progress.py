@@ -32,7 +32,8 @@ class Progress:
     under_way: dict[str, float] = field(default_factory=dict)  # MB by name
     fetched: float = 0.0  # MB of what has ended
     seen: int = 0  # requirements that a resolver has looked at
-    phase: str = ""
+    loaded: bool = False  # all is fetched, and is being installed
+    order: list[str] = field(default_factory=list)  # in which the packages will stand, where it is known
 
     def hear(self, line: str) -> None:
         """Takes in one line of the tool."""
@@ -45,22 +46,26 @@ class Progress:
             self.fetched += self.under_way.pop(found[1], 0.0)
         elif line.startswith(("Collecting ", "Processing ")):
             self.seen += 1
-        elif line.startswith(("Installing collected packages", "Prepared ")):
-            self.phase, self.fetched, self.under_way = "installing", self.megabytes, {}
+        elif line.startswith(("Installing collected packages: ", "Prepared ")):
+            self.loaded = True
+            self.order = line.partition(": ")[2].split(", ")  # pip's: it installs in this order
 
     def told(self, seconds: float) -> str:
         """One line."""
         parts = []
         if self.packages:
-            parts.append(f"{self.there()} of {self.packages} packages stand")
+            stand = self.there()
+            parts.append(f"{stand} of {self.packages} packages stand")
+            if stand < len(self.order):
+                parts.append(f"now {self.order[stand]}")
         elif self.seen:
             parts.append(f"{self.seen} looked at")
-        if self.packages and not self.phase and (self.megabytes or self.under_way):
+        if self.packages and not self.loaded and (self.megabytes or self.under_way):
             got = self.fetched + min(self.arrived(), sum(self.under_way.values()))
             parts.append(f"{got:.0f} MB" + (f" of {self.megabytes:.0f} MB fetched" if self.megabytes else " fetched"))
             if got > 0.05 * self.megabytes > 0:
                 parts.append(f"about {clock(seconds * max(0.0, self.megabytes / got - 1))} to go")
-        if self.packages and self.under_way:
+        if self.packages and self.under_way and not self.loaded:
             name = max(self.under_way, key=lambda one: self.under_way[one])
             parts.append(f"now {name} ({self.under_way[name]:.0f} MB)")
         return f"install: {self.doing}, {clock(seconds)}" + "".join(f"; {part}" for part in parts)

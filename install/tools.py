@@ -39,17 +39,17 @@ class Way:
         own = f" of {self.venv}" if self.within else ""
         return f"{self.tool}{own}" + (" with PyTorch's index of CPU builds" if self.cpu_index else "")
 
-    def plan_command(self, wanted: Path, constraints: Path, answer: Path) -> list[str]:
+    def plan_command(self, wanted: Path, constraints: Path, answer: Path, *more: str) -> list[str]:
         """Resolves a file of requirements for the environment's Python, and writes the answer; installs nothing."""
         match self.tool:
             case "uv":
                 command = [self.uv, "pip", "compile", "--no-header", "--color", "never", "--python", str(self.python)]
                 command += ["--format", "pylock.toml", "--output-file", str(answer), *self._backend()]
-                return [*command, "--constraints", str(constraints), str(wanted)]
+                return [*command, *more, "--constraints", str(constraints), str(wanted)]
             case "pip":
                 command = [str(self.python), "-m", "pip", "install", "--dry-run", "--ignore-installed"]
                 command += ["--use-feature", "fast-deps", "--report", str(answer)]
-                return [*command, "-c", str(constraints), "-r", str(wanted)]
+                return [*command, *more, "-c", str(constraints), "-r", str(wanted)]
         assert_never(self.tool)
 
     def read_plan(self, answer: Path) -> list[Package]:
@@ -119,13 +119,14 @@ def whole(venv: Path) -> bool:
     return asked.returncode == 0 and asked.stdout.split() == [str(part) for part in sys.version_info[:2]]
 
 
-def create_command(way: Way) -> list[str]:
+def create_commands(way: Way) -> list[list[str]]:
     """Makes the environment anew. It has pip in both ways: `.venv/bin/pip` is what people type."""
     # `python3` of a second `make install` is the environment's own, which is about to be cleared.
     python: str = getattr(sys, "_base_executable", sys.executable)
     if way.tool == "uv" and not way.within:
-        return [way.uv, "venv", "--clear", "--seed", "--color", "never", "--python", python, str(way.venv)]
-    return [python, "-m", "venv", "--clear", str(way.venv)]
+        create = [way.uv, "venv", "--clear", "--color", "never", "--python", python, str(way.venv)]
+        return [create, [way.uv, "pip", "install", "--color", "never", "--python", str(way.python), "pip"]]
+    return [[python, "-m", "venv", "--clear", str(way.venv)]]
 
 
 def tool_commands(way: Way, constraints: Path) -> list[list[str]]:

@@ -3,6 +3,11 @@
 Run: python -m stages.benchmark
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("benchmark", ["read", "retrieve and measure", "statistics", "draw", "write"])
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
 from stages.lib.core.params import PARAMS_FILE, load, read_param
@@ -97,15 +101,15 @@ def measure(found: Sequence[Ranking], inputs: Inputs, top_k: Sequence[int]) -> V
 
 def build_systems(inputs: Inputs, params: Params) -> list[System]:
     """Runs and measures BM25, then for each embedding and instruction: dense, reranked, fused with BM25, truncated."""
-    with tqdm(desc="benchmark", unit="embedding", total=1 + len(inputs.queries)) as progress:
+    with progress.bar("rankings", 1 + len(inputs.queries), "embedding") as counter:
         index = BM25(inputs.texts, k1=params.bm25_k1, b=params.bm25_b)
         asked = [question["question"] for question in inputs.questions]
         sparse = rankings.rank_sparse(index.each_scores(asked), params.depth)
         systems = [System(name=BM25_NAME, method="bm25", values=measure(sparse, inputs, params.cutoffs))]
-        progress.update()
+        counter.update()
         for model, instruction in inputs.queries:
             systems += systems_of(model, instruction, sparse, inputs, params)
-            progress.update()
+            counter.update()
     return systems
 
 

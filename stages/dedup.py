@@ -12,6 +12,11 @@ stays: of a chain A~B~C with A and C unlike, A never stands for C. The pair file
 it and why, same_words.jsonl which chunk went for which of the same words.
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("dedup", ["read", "group", "judge", "write"])
+
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -248,7 +253,8 @@ def dedup(
     own = sorted(set(same))
     texts = [chunks[i]["text"] for i in own]
     pairs = {pair for near in found.values() for pair in near.cosines}
-    facts = {(a, b): fact for a, b in sorted(pairs) if (fact := other_fact(texts[a], texts[b])) is not None}
+    compared = progress.each(sorted(pairs), "facts of near pairs", "pair")
+    facts = {(a, b): fact for a, b in compared if (fact := other_fact(texts[a], texts[b])) is not None}
     facts |= template_pairs(texts, sorted(pairs - facts.keys()))
     outcome = resolve([len(text) for text in texts], pairs, facts, ask)
     stays = {place: own[head] for place, head in zip(own, outcome.representative, strict=True)}

@@ -7,6 +7,11 @@ in `{model}_chunks_ids.json` and `{model}_query_ids.json`. Questions are embedde
 each instruction of the params: what a model is told about the search it is used for.
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("embed", ["embed", "write"])
+
 import re
 import sys
 from collections import Counter

@@ -4,6 +4,11 @@ data/grpo/ shows it: each test question with the base's reply and the tuned one'
 A killed training goes on from its last checkpoint in .cache/grpo/. Run: python -m stages.grpo
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("grpo", ["audit", "base", "train", "tuned", "measure"])
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace

@@ -9,6 +9,11 @@ in which the same numbers stand apart from the others, and the rest is counted. 
 a model more embeds and searches for that model alone.
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("near_pairs", ["collapse", "embed", "search", "write"])
+
 import sys
 from collections import Counter
 from collections.abc import Hashable, Sequence

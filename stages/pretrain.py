@@ -5,6 +5,11 @@ params, data and code that decide its weights are the same; samples, HellaSwag a
 Run: python -m stages.pretrain, or torchrun --nproc-per-node N -m stages.pretrain
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("pretrain", ["shards", "train", "validate", "samples", "hellaswag", "write"])
+
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass

@@ -5,6 +5,11 @@ each validation sample; after the last one it measures them again, and says by h
 on from its last checkpoint in .cache/qlora/.
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("qlora", ["data", "validate", "train", "validate", "write"])
+
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, assert_never

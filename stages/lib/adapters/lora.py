@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
+from stages.lib.core.progress import doing
 from stages.lib.weights.models import Dtype
 
 Backend = Literal["hf", "unsloth"]
@@ -43,6 +44,7 @@ def lora_config(lora: Lora) -> Any:
     )
 
 
+@doing("loading the model in 4 bits")
 def load_quantized(directory: Path, dtype: Dtype, unpacked: bool = False) -> Any:
     """The model with its linear layers in NF4 with double quantization, the rest in `dtype`; on the GPU if any.
 

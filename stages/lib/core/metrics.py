@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,10 @@ class Stopwatch:
     each lap tells what part the stage is in.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, parts: Sequence[str] = ()) -> None:
+        """Of the stage `name`, with its loop values; `parts`: its laps, where they depend on its params."""
+        if parts:
+            progress.plan(parts)
         self.name = name
         self._last = time.perf_counter()
         self.start = progress.past_imports(default=self._last)

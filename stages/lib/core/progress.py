@@ -18,7 +18,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, TextIO, TypeVar
 
@@ -91,6 +91,12 @@ class Silent:
 
     def close(self) -> None:
         """Ends it."""
+
+    def set_description_str(self, desc: str | None = None, refresh: bool = True) -> None:
+        """Names it."""
+
+    def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
+        """Says something of it."""
 
     def __enter__(self) -> "Silent":
         return self
@@ -211,6 +217,12 @@ def begin(stage: str, parts: Sequence[str]) -> None:
     atexit.register(end)
 
 
+def plan(parts: Sequence[str]) -> None:
+    """The parts of the stage that has begun, where they depend on its params."""
+    if _state.stage is not None:
+        _state.stage.parts = [IMPORTS, *parts]
+
+
 def end() -> None:
     """Takes down what is shown: the process ends, or another program takes its place."""
     _state.stop_ticker()
@@ -235,6 +247,11 @@ def part_ended(part: str) -> None:
             _state.enter_part()
 
 
+def say(line: str) -> None:
+    """A line on stderr, above the bars."""
+    Bar.write(line, file=_state.stream or sys.stderr)
+
+
 def bar(what: str | None, total: float | None, unit: str, **settings: Any) -> Counter:
     """Counts something to `total` (None: not known) in a `with`; `what` None: silently. `settings` are tqdm's."""
     return Silent() if what is None else Bar(what, total, unit=unit, **settings)
@@ -245,16 +262,26 @@ def detail(what: str, total: float | None, unit: str, **settings: Any) -> Counte
     return bar(what if _state.stage else None, total, unit, **settings)
 
 
-def each(items: Collection[T], what: str, unit: str) -> Iterator[T]:
-    """The items one by one, counted by a `detail`."""
-    with detail(what, len(items), unit) as counter:
+def each(
+    items: Iterable[T], what: str, unit: str, total: float | None = None, size: Callable[[T], float] = lambda _: 1
+) -> Iterator[T]:
+    """The items one by one, counted by a `detail` when what was done with them is done.
+
+    `total`: None: as many as there are, where the items have a length; `size`: how much of it an item is.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with detail(what, total, unit) as counter:
         for item in items:
             yield item
-            counter.update()
+            counter.update(size(item))
 
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
-    """Says what is going on inside the block and for how long, where nothing can be counted; in a stage alone."""
+    """Says what is going on and for how long, where nothing can be counted; in a stage alone.
+
+    Around a block, or as the decorator of a function.
+    """
     with detail(what, None, "", bar_format="{desc} [{elapsed}]"):
         yield

@@ -35,10 +35,10 @@ class StagePlace:
         """
         usual = {part: self.usual[part] / self.parts.count(part) for part in self.parts if part in self.usual}
         part, later = self.parts[self.place], self.parts[self.place + 1 :]
-        if any(name not in usual for name in later) or (part not in usual and counted is None):
+        if not self.usual and (later or counted is None):
             return None
         by_clock = usual.get(part, 0.0) - (time.perf_counter() - self.entered)
-        return max(by_clock, counted or 0.0, 0.0) + sum(usual[name] for name in later)
+        return max(by_clock, counted or 0.0, 0.0) + sum(usual.get(name, 0.0) for name in later)  # 0: not timed
 
     def told(self, counted: float | None) -> str:
         """ "grpo 5/8 train [01:10<04:30]", ? for a time left that nobody knows; `counted` as above."""

@@ -94,7 +94,7 @@ def _two_parts(  # noqa: PLR0917  # two pairs of keys and values
     assert mask is not None or length == 1
     if mask is not None:
         unseen = ~mask[..., -own:].unsqueeze(-3)  # (B, 1, 1, L, T): the prefix is seen by all
-        scores[..., shared:].unflatten(2, (-1, length)).masked_fill_(unseen, -torch.inf)
+        scores[..., shared:].unflatten(2, (-1, length)).masked_fill_(unseen, -torch.inf)  # type: ignore[no-untyped-call]
     weights = scores.softmax(-1)
     result = weights[..., shared:] @ value  # (B, K, G L, D)
     first = weights[..., :shared].transpose(0, 1).reshape(groups, -1, shared) @ prefix_value[0]  # (K, B G L, D)

@@ -9,12 +9,14 @@ Shapes: B rows, H key/value heads, T tokens (P of them a shared prefix), D head 
 """
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from stages.lib.core.progress import each
 from stages.lib.decoding.grouped_attention import SharedPrefix, takes_shared_prefix
 
 KEEP_ROWS = 0.75  # the batch is made smaller when this share of its rows or less is still growing
@@ -194,7 +196,7 @@ class GrowingBatch:
         """
         alive = list(range(len(self.logits)))  # the number of each row in the batch
         ended: set[int] = set()
-        while True:
+        for _ in each(count(), "tokens of each reply", "token"):
             tokens = choose(self.logits, alive)
             for row, token in zip(alive, tokens, strict=True):
                 if row not in ended and push(row, token):

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import ledger_key
+from stages.lib.core.progress import bar
 from stages.lib.embedding.encoders import open_encoder
 from stages.lib.embedding.written import Written, read_templates
 from stages.lib.weights.models import ModelEntry, locate, weights_identity
@@ -194,11 +194,10 @@ class Embedder:
         todo = [batch for batch in self.encoder.plan(prepared) if not missing.isdisjoint(batch)]
         sizes = [sum(len(prepared[i]) for i in batch) for batch in todo]
         results = self.encoder.encode([[prepared[i] for i in batch] for batch in todo])
-        bar = tqdm(total=sum(sizes), desc=progress, unit="token", unit_scale=True, disable=progress is None)
-        with bar, closing(results):
+        with bar(progress, sum(sizes), "token", unit_scale=True) as counter, closing(results):
             for batch, size, vectors in zip(todo, sizes, results, strict=True):
                 yield batch, vectors
-                bar.update(size)
+                counter.update(size)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ B rows per batch, T tokens, H the hidden size.
 """
 
 from array import array
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from stages.lib.embedding import model_files, pooling
-from stages.lib.embedding.token_states import TokenIds, TokenStates
+from stages.lib.embedding.token_states import TokenStates
 from stages.lib.embedding.written import Written
 from stages.lib.weights.models import ModelEntry
 
@@ -43,12 +43,12 @@ class TextEncoder(TokenStates):
         """The texts as `plan` and `encode` take them: 4 bytes a token, where a list of numbers takes 36."""
         return [array("i", ids) for ids in self.tokenize([written.text for written in texts])]
 
-    def encode(self, batches: Sequence[Sequence[TokenIds]]) -> Generator[np.ndarray, None, None]:
+    def encode(self, batches: Iterable[Sequence[Sequence[int]]]) -> Generator[np.ndarray, None, None]:
         """Yields (n, H) float32, rows of length 1, for the n <= B texts (token ids) of each planned batch, in order."""
         yield from self._each(self._forward, batches)
 
     @torch.inference_mode()
-    def _forward(self, token_ids: Sequence[TokenIds]) -> np.ndarray:
+    def _forward(self, token_ids: Sequence[Sequence[int]]) -> np.ndarray:
         states, mask = self._states(token_ids)
         vectors = pooling.POOLINGS[self.pooling](states, mask)[:, : self.dimension]  # (B, H)
         normalised: np.ndarray = torch.nn.functional.normalize(vectors, dim=1)[: len(token_ids)].cpu().numpy()

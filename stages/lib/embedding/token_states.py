@@ -15,7 +15,7 @@ scratch gives.
 On a CUDA device batches are `batch_size` rows of like length, padded and filled up to one shape, one after the other.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,7 +34,6 @@ COUNT_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "
 SHORTEST_STEP = 16  # tokens; padded lengths are multiples of this, long ones of a sixteenth of their size
 
 R = TypeVar("R")
-TokenIds = Sequence[int]  # of a text
 
 
 class TokenStates:
@@ -80,7 +79,7 @@ class TokenStates:
             self._tokenizer.no_truncation()
         return [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
 
-    def plan(self, token_ids: Sequence[TokenIds]) -> list[list[int]]:
+    def plan(self, token_ids: Sequence[Sequence[int]]) -> list[list[int]]:
         """Positions of the texts in batches of one padded length and at most `batch_size` rows.
 
         The longest come first, so that what does not fit into memory fails at once; ties by position.
@@ -94,12 +93,12 @@ class TokenStates:
             batches[-1].append(i)
         return batches
 
-    def encode_tokens(self, batches: Sequence[Sequence[TokenIds]]) -> Generator[list[np.ndarray], None, None]:
+    def encode_tokens(self, batches: Iterable[Sequence[Sequence[int]]]) -> Generator[list[np.ndarray], None, None]:
         """Yields for each planned batch, in order, the vectors of each text's tokens: (T, H) float32, of length 1."""
         yield from self._each(self._token_vectors, batches)
 
     def _each(
-        self, forward: Callable[[Sequence[TokenIds]], R], batches: Sequence[Sequence[TokenIds]]
+        self, forward: Callable[[Sequence[Sequence[int]]], R], batches: Iterable[Sequence[Sequence[int]]]
     ) -> Generator[R, None, None]:
         if self._network is None:
             self._network = self._load()
@@ -109,12 +108,12 @@ class TokenStates:
             yield from each_by_one_thread(forward, batches)
 
     @torch.inference_mode()
-    def _token_vectors(self, token_ids: Sequence[TokenIds]) -> list[np.ndarray]:
+    def _token_vectors(self, token_ids: Sequence[Sequence[int]]) -> list[np.ndarray]:
         states, mask = self._states(token_ids)
         vectors = torch.nn.functional.normalize(states, dim=2)
         return [vectors[row][mask[row].bool()].cpu().numpy() for row in range(len(token_ids))]
 
-    def _states(self, token_ids: Sequence[TokenIds]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _states(self, token_ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, H) float32 and (B, T), 1 for real tokens, of one batch; the rows that fill it up hold anything."""
         length = max(map(self.padded_length, token_ids))
         ids = torch.full((self.batch_size, length), self.padding_token)  # (B, T)
@@ -131,7 +130,7 @@ class TokenStates:
         output = self._network(input_ids=ids, attention_mask=mask, **positions)
         return output.last_hidden_state.float(), mask
 
-    def padded_length(self, tokens: TokenIds) -> int:
+    def padded_length(self, tokens: Sequence[int]) -> int:
         """Tokens of a text with its padding; never beyond `max_length`, where a model may have no positions left."""
         return min(padded_length(len(tokens)), max(self.max_length, len(tokens))) if self.pads else len(tokens)
 

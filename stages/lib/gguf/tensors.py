@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.lib.core.progress import doing
 from stages.lib.gguf.layouts import ROPE_FACTORS, Layout
 
 
@@ -58,6 +59,7 @@ def _dequantize(tensor: Any) -> Tensor:
     return torch.from_numpy(rows if rows.flags.writeable else np.array(rows))  # float32 is the mapped file itself
 
 
+@doing("reading the file back")
 def load_tensors(model: Any, file: Path, layout: Layout) -> None:
     """Puts a file's weights, de-quantized, into a transformers model of the same shape.
 

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import httpx
 
+from stages.lib.core.progress import doing
 from stages.lib.llm import chat_text
 from stages.lib.llm.gguf_facts import GgufFacts, read_facts
 from stages.lib.llm.gguf_prompts import GgufPrompt, GgufPrompts
@@ -71,6 +72,7 @@ class LlamaCppBackend:
         return GgufPrompts(self.facts, self.entry.system_role, self._ask)
 
     @cached_property
+    @doing("loading the model into llama.cpp")
     def server(self) -> Any:
         """The server in this process, which this starts.
 

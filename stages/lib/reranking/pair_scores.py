@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from stages.lib.cache.ledger import Ledger
 from stages.lib.core.hashes import ledger_key
+from stages.lib.core.progress import bar
 
 LEDGER_FILE = Path("rerank") / "ledger.sqlite"
 SCORE_DECIMALS = 5  # what is the same whatever a pair was batched with; closer scores are ties
@@ -69,13 +69,12 @@ def through_ledger(
     known = ledger.get(list(keys.values()))
     if len(known) < len(distinct):
         todo = [batch for batch in plan(distinct) if any(keys[pair] not in known for pair in batch)]
-        bar = tqdm(total=sum(map(len, todo)), desc=progress, unit="pair", disable=progress is None)
-        with bar, closing(compute(todo)) as computed:
+        with bar(progress, sum(map(len, todo)), "pair") as counter, closing(compute(todo)) as computed:
             for batch, found in zip(todo, computed, strict=True):
                 answers = zip(batch, found, strict=True)
                 # What an earlier run answered stays as it was.
                 new = {keys[pair]: json.dumps(answer).encode() for pair, answer in answers if keys[pair] not in known}
                 ledger.put(new.items())
                 known.update(new)
-                bar.update(len(batch))
+                counter.update(len(batch))
     return [json.loads(known[keys[pair]]) for pair in pairs]

@@ -1,16 +1,14 @@
 """A training from its first step to what is published of it; pretrain and finetune differ in what they bring."""
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.metrics import Stopwatch
+from stages.lib.core.progress import say
 from stages.lib.curves.curve_picture import ScorePanel, publish_curve
 from stages.lib.curves.curves import Curve
 from stages.lib.curves.score_curve import ScoreCurve, Scoring
@@ -120,7 +118,7 @@ def train_and_publish(
         if scores is not None:
             scores.append(step, found)
             shown = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
-            tqdm.write(f"{name}: step {step}: {scoring.name}: {shown}", file=sys.stderr)
+            say(f"{name}: step {step}: {scoring.name}: {shown}")
         return columns(found)
 
     def validate() -> float:

@@ -157,9 +157,10 @@ def test_time_left_is_the_last_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert place.place == 4
 
 
-def test_time_left_is_not_known_where_a_later_part_is_not() -> None:
-    place = StagePlace("grpo", ["imports", "train", "write"], {"imports": 3.0, "train": 5.0})
-    assert place.seconds_left(7.0) is None
+def test_time_left_is_not_known_in_a_first_run_but_in_its_last_part() -> None:
+    assert StagePlace("grpo", ["imports", "train"], {}).seconds_left(7.0) is None
+    timed = StagePlace("grpo", ["imports", "train", "write"], {"imports": 3.0, "train": 5.0})
+    assert timed.seconds_left(7.0) == 12.0  # what was not timed took no time
     last = StagePlace("grpo", ["imports"], {})
     assert last.seconds_left(None) is None and last.seconds_left(7.0) == 7.0
 
