@@ -25,7 +25,7 @@ from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_csv
 from stages.lib.embedding.embedders import Embedder, open_embedder
-from stages.lib.grpo.format_gain import CONTENT, FORM, gain_line, gains, measure_replies, reply_rows
+from stages.lib.grpo.format_gain import CONTENT, FORM, REWARD, gain_line, gains, measure_replies, reply_rows
 from stages.lib.grpo.reasoning_prompts import PromptSplit, make_splits
 from stages.lib.grpo.reward_audit import audit_base
 from stages.lib.grpo.reward_curve import publish_curve, reward_quarters
@@ -299,7 +299,10 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
     watch.lap("tuned")
 
     similarity = AnswerSimilarity(encode)
-    by_base, by_tuned = (measure_replies(test_set.samples, found, similarity) for found in (before, after))
+    by_base, by_tuned = (
+        measure_replies(test_set.samples, replies, similarity, rewards, params.reward_weights)
+        for replies in (before, after)
+    )
     measures = gains(by_base, by_tuned, params.bootstrap_samples, params.seed)
     write_card(
         target, card({f"{name} {key}": value for name, found in measures.items() for key, value in found.items()})
@@ -329,6 +332,7 @@ def results(
         "test_prompts": asked,
         "format_gain": {name: measures[name] for name in FORM},
         "content_gain": {name: measures[name] for name in CONTENT},
+        "reward_gain": {name: measures[name] for name in REWARD},
     }
 
 
