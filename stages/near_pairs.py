@@ -16,7 +16,7 @@ if __name__ == "__main__":  # first of all: the imports below take seconds
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,8 @@ def find_pairs(texts: Sequence[str], vectors: np.ndarray, params: Params) -> tup
         vectors: (N, H), of norm 1.
         params: of the search.
     """
-    kinds = [numbers(text) for text in texts]
+    found: dict[Hashable, int] = {}
+    kinds = [found.setdefault(numbers(text), len(found)) for text in texts]  # one for each set of numbers
     near = near_pairs(
         vectors,
         params.thresholds,

@@ -10,8 +10,8 @@ import pytest
 
 from tests.graph import ROOT, STAGES
 
-HEAVY = """accelerate bitsandbytes datasets gradio matplotlib pandas peft pyarrow scipy.stats sentence_transformers sklearn
-torch transformers trl unsloth vllm wandb xllamacpp""".split()
+HEAVY = """accelerate bitsandbytes datasets gradio matplotlib pandas peft pyarrow scipy.stats sentence_transformers
+sklearn torch transformers trl unsloth vllm wandb xllamacpp""".split()
 TORCH = {"torch"}  # numbers are computed in any case
 TRANSFORMERS = {"accelerate", "torch", "transformers"}  # accelerate comes with it
 IMPORTED: dict[str, set[str]] = {

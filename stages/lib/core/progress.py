@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
+from functools import partialmethod
 from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
@@ -206,6 +207,8 @@ def begin(stage: str, parts: Sequence[str]) -> None:
     """
     if int(os.environ.get("RANK", "0")):
         return
+    # Bars of libraries would be drawn over ours, and make endless lines in a log: silent unless they ask to be shown.
+    tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)  # type: ignore[assignment,method-assign]
     names = [stage, *sys.argv[1:]]
     _state.stream = sys.stderr
     if on_terminal(sys.stderr):

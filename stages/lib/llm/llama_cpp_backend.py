@@ -62,9 +62,7 @@ class LlamaCppBackend:
     @cached_property
     def facts(self) -> GgufFacts:
         """What the file says of itself."""
-        import gguf
-
-        return read_facts(gguf.GGUFReader(self.file), self.file)
+        return read_facts(self.file)
 
     @cached_property
     def prompts(self) -> GgufPrompts:
