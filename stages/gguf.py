@@ -6,6 +6,11 @@ its base, not merged.
 Run: python -m stages.gguf
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("gguf", ["load", "reference", "merge", "try"])
+
 import os
 import shutil
 from dataclasses import asdict, dataclass
@@ -265,8 +270,8 @@ def main() -> None:
         ValueError: no type passes the release gate; the message has the numbers, and nothing is released.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    watch = Stopwatch("gguf")
     params = load(Params, "gguf")
+    watch = Stopwatch("gguf", ["load", "reference", "merge", *(f"try_{file_type}" for file_type in params.types)])
     check_installed()
     release = open_model(params)
     OUTPUT_DIR.parent.mkdir(parents=True, exist_ok=True)

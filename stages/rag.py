@@ -4,6 +4,11 @@ Each question is searched for in the whole corpus as the chat does it; the base 
 passages that were found. Run: python -m stages.rag
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("rag", ["read", "search", "base", "tuned", "embed", "write"])
+
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -100,7 +105,7 @@ def find(asked: Sequence[Asked], corpus: Corpus, searching: Searching) -> list[F
     index = DocumentIndex(corpus.documents, searching.choice, settings, searching.encoders, corpus.parts)
     names = [document.sha256 for document in corpus.documents]
     found = []
-    for question in asked:
+    for question in progress.each(asked, "searches", "question"):
         allowed = [name for name in names if name not in question.without] if question.without else None
         evidence = index.find(question.question, allowed)
         shown = [ranked.quote for ranked in evidence.quotes[: settings.quotes]]

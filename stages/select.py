@@ -9,6 +9,11 @@ A judge that the validity check of `judge` does not show to tell right items fro
 the metrics, or ends the stage (`judge_at_chance`).
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("select", ["select"])
+
 import itertools
 import sys
 from collections.abc import Sequence

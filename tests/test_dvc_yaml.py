@@ -20,6 +20,7 @@ MOST_FILES = 20  # of a room, which one takes in at a glance
 MEANT_EDGES = {
     "gpt": {"pretrain", "finetune", "gguf"},  # the model
     "training": {"pretrain", "finetune"},
+    "curves": {"pretrain", "finetune"},
     "shards": {"shard", "pretrain", "finetune"},  # finetune measures what is forgotten of them
     "finetuning": {"finetune"},
     "instructions": {"shard", "finetune"},
@@ -27,7 +28,7 @@ MEANT_EDGES = {
     "gpt_export": {"pretrain", "gguf"},  # init_from, and the export
     "corpus": {"shard", "chunk", "eval", "rag"},  # PDFs among them
     "splitting": {"chunk", "rag", "shard"},  # shard: where a long document is cut, for validation
-    "embedding": {"near_pairs", "embed", "grpo", "eval", "rag"},
+    "embedding": {"near_pairs", "embed", "rerank", "grpo", "eval", "rag"},
     "near_duplicates": {"near_pairs", "dedup"},
     "wording": {"near_pairs", "dedup", "benchmark", "rag"},
     "reranking": {"rerank", "rag"},
@@ -79,15 +80,10 @@ def test_code_deps_are_the_script_and_the_rooms_that_it_imports(name: str) -> No
 
 
 def test_what_no_room_holds_is_no_code() -> None:
-    """The packages' own files are no deps: they hold a docstring, and how memory is looked through.
-
-    That decides no result. __pycache__ is none by .dvcignore.
-    """
-    collector = ["import atexit", "import gc", "gc.set_threshold(700, 10, 100)", "atexit.register(gc.freeze)"]
-    for file, code in ((ROOT / "stages/__init__.py", collector), (LIB / "__init__.py", [])):
-        told, *rest = ast.parse(file.read_text()).body
-        assert isinstance(told, ast.Expr) and isinstance(told.value, ast.Constant)
-        assert [ast.unparse(node) for node in rest] == code
+    """The packages' own files are no deps, so they may hold a docstring alone; __pycache__ is none by .dvcignore."""
+    for file in (ROOT / "stages/__init__.py", LIB / "__init__.py"):
+        (only,) = ast.parse(file.read_text()).body
+        assert isinstance(only, ast.Expr) and isinstance(only.value, ast.Constant)
     assert [place.name for place in LIB.glob("*.py")] == ["__init__.py"]
     assert "__pycache__" in (ROOT / ".dvcignore").read_text().splitlines()
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from profiles import pins
+from tests.made_wheel import make_wheel
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,18 +40,6 @@ def test_what_floats_and_what_is_left_over() -> None:
         "c==3 is needed and not pinned",
         "b==2 is pinned and not needed",
     ]
-
-
-def make_wheel(folder: Path, name: str, version: str, requires: str = "") -> None:
-    """A wheel with metadata alone."""
-    import zipfile
-
-    info = f"{name}-{version}.dist-info"
-    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + requires
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(f"{info}/METADATA", metadata)
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
 
 
 def test_uv_resolves_under_the_constraints_and_says_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

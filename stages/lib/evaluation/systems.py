@@ -84,7 +84,8 @@ def kept_losses(system: AnsweringModel, windows: Sequence[list[int]]) -> Floats:
                 yield [(i, {"nats": nats}) for i, nats in zip(batch, found, strict=True) if i in wanted]
 
     questions = [("window", window) for window in windows]
-    return np.array([found["nats"] for found in system.kept(questions, window_losses, compute)])
+    found = system.kept(questions, window_losses, compute, "losses on general text")
+    return np.array([one["nats"] for one in found])
 
 
 def ask_gguf(
@@ -117,7 +118,7 @@ def ask_gguf(
         gpu_layers=asking.gpu_layers,
     )
     with open_model(entry) as model:
-        found = model.generate(requests)
+        found = model.generate(requests, f"replies of {file.name}")
     for i, reply in enumerate(found):
         if reply.error:
             raise ValueError(f"{file}: conversation {i}: {reply.error}; lower max_new_tokens or leave it out")

@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 
 import httpx
 
+from stages.lib.core.progress import doing
 from stages.lib.core.records import Message
 from stages.lib.weights.gguf_header import read_gguf_header
 
@@ -57,6 +58,7 @@ class LlamaRuntime:
         self.client = httpx.Client(base_url=self.server.listening_address, timeout=None)
         return self
 
+    @doing("loading the file into llama.cpp")
     def _start(self) -> Any:
         import xllamacpp
 

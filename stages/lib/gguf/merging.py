@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.lib.core.progress import doing
 from stages.lib.weights.base import load_adapter, load_base, load_tokenizer
 from stages.lib.weights.models import Dtype, ModelEntry
 
@@ -68,6 +69,7 @@ def directory_source(directory: Path, dtype: Dtype) -> Source:
     return Source(str(directory), load)
 
 
+@doing("merging the adapter")
 def merge(model: Any) -> Merged:
     """Adds the adapter to its base's matrices, in place; the running model is gone after that.
 

@@ -13,6 +13,7 @@ import torch
 from gguf import GGMLQuantizationType as Type
 from torch import Tensor
 
+from stages.lib.core.progress import doing
 from stages.lib.gguf.layouts import ROPE_FACTORS, Layout
 from stages.lib.weights.gguf_header import TensorPlace, read_gguf_header
 
@@ -47,6 +48,7 @@ def _dequantize(data: npt.NDArray[np.uint8], place: TensorPlace) -> Tensor:
     return torch.from_numpy(libgguf.dequantize_rows(rows, place.type, place.shape[-1]))
 
 
+@doing("reading the file back")
 def load_tensors(model: Any, file: Path, layout: Layout) -> None:
     """Puts a file's weights, de-quantized, into a transformers model of the same shape.
 

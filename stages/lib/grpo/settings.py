@@ -80,7 +80,7 @@ def check_vllm(settings: GRPOSettings, backend: Backend) -> None:
     if not torch.cuda.is_available():
         raise ValueError("use_vllm: vllm needs a CUDA GPU, and torch sees none; set false")
     if importlib.util.find_spec("vllm") is None:
-        raise ValueError("use_vllm: vllm is not installed: pip install -c constraints.txt '.[gpu]', or set false")
+        raise ValueError("use_vllm: vllm is not installed: make install-gpu, or set false")
 
 
 def trl_config(settings: GRPOSettings, schedule: Schedule, directory: Path, use_cpu: bool, **changes: Any) -> Any:

