@@ -5,6 +5,11 @@ or a base, which no stage makes: its note stands for it. The weights stay where 
 Run: python -m stages.base NAME
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("base", ["write"])
+
 import argparse
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,14 +3,19 @@
 Run: python -m stages.benchmark
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("benchmark", ["read", "retrieve and measure", "statistics", "draw", "write"])
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
 from stages.lib.core.params import PARAMS_FILE, load, read_param
@@ -62,39 +67,49 @@ class Params:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """All that is retrieved from and with; N chunks and Q questions, chunks in tie order."""
+    """All that is retrieved from and with; N chunks and Q questions, chunks in tie order but where said."""
 
     ids: list[str]  # (N,) of the chunks
     texts: list[str]  # (N,)
     questions: list[Record]  # (Q,)
     relevant: Relevant
-    documents: dict[str, npt.NDArray[np.float32]]  # model -> (N, H)
+    stored: list[str]  # (N,) the ids in the order of the vectors' files
+    documents: dict[str, npt.NDArray[np.float32]]  # model -> (N, H), mapped files, in their order
     queries: dict[tuple[str, str], npt.NDArray[np.float32]]  # model, instruction -> (Q, H)
     reranked: dict[tuple[str, str, str], list[Ranking]] = field(default_factory=dict)  # model, reranker, instruction
+
+    @cached_property
+    def columns(self) -> dict[str, int]:
+        """The column of each chunk."""
+        return {name: column for column, name in enumerate(self.ids)}
+
+    @cached_property
+    def columns_of_stored(self) -> npt.NDArray[np.int64]:
+        """(N,) the column of each row of the vectors' files."""
+        return np.array([self.columns[name] for name in self.stored], dtype=np.int64)
 
 
 def measure(found: Sequence[Ranking], inputs: Inputs, top_k: Sequence[int]) -> Values:
     """The measures of each query, (Q, M), of one ranking a query."""
-    columns = {name: column for column, name in enumerate(inputs.ids)}
     rows = []
     for question, ranking in zip(inputs.questions, found, strict=True):
         relevant = inputs.relevant.qrels[question["id"]]
-        gains = np.isin(ranking, [columns[name] for name in relevant]).astype(np.int64)
+        gains = np.isin(ranking, [inputs.columns[name] for name in relevant]).astype(np.int64)
         rows.append(list(query_measures(gains, list(relevant.values()), top_k).values()))
     return np.array(rows)
 
 
 def build_systems(inputs: Inputs, params: Params) -> list[System]:
     """Runs and measures BM25, then for each embedding and instruction: dense, reranked, fused with BM25, truncated."""
-    with tqdm(desc="benchmark", unit="embedding", total=1 + len(inputs.queries)) as progress:
+    with progress.bar("rankings", 1 + len(inputs.queries), "embedding") as counter:
         index = BM25(inputs.texts, k1=params.bm25_k1, b=params.bm25_b)
         asked = [question["question"] for question in inputs.questions]
-        sparse = rankings.rank_sparse(index.scores(asked), params.depth)
+        sparse = rankings.rank_sparse(index.each_scores(asked), params.depth)
         systems = [System(name=BM25_NAME, method="bm25", values=measure(sparse, inputs, params.cutoffs))]
-        progress.update()
+        counter.update()
         for model, instruction in inputs.queries:
             systems += systems_of(model, instruction, sparse, inputs, params)
-            progress.update()
+            counter.update()
     return systems
 
 
@@ -109,7 +124,11 @@ def systems_of(
         row: dict[str, Any] = {"embedding": model, "instruction": instruction, "dimension": size, **differences}
         return System(name=name, method=method, **row, values=measure(found, inputs, params.cutoffs))
 
-    dense = rankings.rank_dense(queries, documents, inputs.ids, size, params.depth)
+    def ranked(dimension: int) -> list[Ranking]:
+        columns, depth = inputs.columns_of_stored, params.depth
+        return rankings.rank_dense(queries, documents, inputs.stored, columns, dimension=dimension, depth=depth)
+
+    dense = ranked(size)
     yield system(name, "dense", dense)
     for (embedding, reranker, asked), candidates in inputs.reranked.items():
         if (embedding, asked) == (model, instruction):
@@ -119,8 +138,7 @@ def systems_of(
     yield system(f"{name}_{BM25_NAME}-rrf", "fused", fused)
     for dimension in params.dimensions:
         if dimension < size:
-            cut = rankings.rank_dense(queries, documents, inputs.ids, dimension, params.depth)
-            yield system(f"{name}_{dimension}", "dense", cut, dimension=dimension, full=False)
+            yield system(f"{name}_{dimension}", "dense", ranked(dimension), dimension=dimension, full=False)
 
 
 def skipped_dimensions(inputs: Inputs, params: Params) -> dict[str, list[int]]:
@@ -181,10 +199,9 @@ def read_inputs(grid: Grid, count_overlaps: bool, tell: Sequence[Tell]) -> Input
     questions = read_jsonl(SELECTED, ["id", "chunk", "question", "support"])
     stored = read_corpus_ids(grid.embeddings, known=chunks.keys())
     relevant = relevant_chunks(questions, chunks, groups, set(stored), count_overlaps)
-    order = rankings.tie_order(stored)
-    ids = [stored[i] for i in order]
+    ids = [stored[i] for i in rankings.tie_order(stored)]
     question_ids = [question["id"] for question in questions]
-    documents = {model: read_vectors(model, len(stored))[order] for model in grid.embeddings}
+    documents = {model: read_vectors(model, len(stored)) for model in grid.embeddings}
     queries = {
         (model, instruction): read_queries(model, instruction, question_ids, documents[model].shape[1])
         for model in grid.embeddings
@@ -202,6 +219,7 @@ def read_inputs(grid: Grid, count_overlaps: bool, tell: Sequence[Tell]) -> Input
         texts=[told_text(chunks[name], tell) for name in ids],
         questions=questions,
         relevant=relevant,
+        stored=stored,
         documents=documents,
         queries=queries,
         reranked=reranked,

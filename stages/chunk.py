@@ -4,6 +4,11 @@ Every chunk carries exact offsets: `document[start:end] == text`, with the heade
 chunk begins inside one (lib/core/chunk_places.py). Run: python -m stages.chunk
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("chunk", ["chunk", "write"])
+
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -11,8 +16,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
-
-from tqdm import tqdm
 
 from stages.lib.core.chunk_places import text_in
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
@@ -182,7 +185,7 @@ def read_all(params: Params) -> DocumentStream:
         for source in params.parsed_sources()
     ]
     for source, work, stream in streams:
-        with tqdm(total=work.total, unit=work.unit, unit_scale=True, desc=f"chunk {source.kind}") as bar:
+        with progress.bar(f"chunk {source.kind}", work.total, work.unit, unit_scale=True) as bar:
             yield from stream
 
 

@@ -12,6 +12,11 @@ stays: of a chain A~B~C with A and C unlike, A never stands for C. The pair file
 it and why, same_words.jsonl which chunk went for which of the same words.
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("dedup", ["read", "group", "judge", "write"])
+
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -232,6 +237,7 @@ def dedup(
     found: Mapping[str, FoundPairs],
     ask: Callable[[list[ChunkPair]], list[Verdict]],
     params: Params,
+    same: Sequence[int] | None = None,
 ) -> Deduplicated:
     """Decides which chunks stay.
 
@@ -240,12 +246,15 @@ def dedup(
         found: embedding model -> its near pairs of the chunks with words of their own, in order.
         ask: verdicts of such pairs.
         params: section `dedup`.
+        same: `same_words` of the chunks' texts, where it is known already: to read all words again takes long.
     """
-    same = same_words([chunk["text"] for chunk in chunks])
+    if same is None:
+        same = same_words([chunk["text"] for chunk in chunks])
     own = sorted(set(same))
     texts = [chunks[i]["text"] for i in own]
     pairs = {pair for near in found.values() for pair in near.cosines}
-    facts = {(a, b): fact for a, b in sorted(pairs) if (fact := other_fact(texts[a], texts[b])) is not None}
+    compared = progress.each(sorted(pairs), "facts of near pairs", "pair")
+    facts = {(a, b): fact for a, b in compared if (fact := other_fact(texts[a], texts[b])) is not None}
     facts |= template_pairs(texts, sorted(pairs - facts.keys()))
     outcome = resolve([len(text) for text in texts], pairs, facts, ask)
     stays = {place: own[head] for place, head in zip(own, outcome.representative, strict=True)}
@@ -271,7 +280,8 @@ def main() -> None:
     params = load(Params, "dedup")
     watch = Stopwatch("dedup")
     chunks = read_jsonl(CHUNKS, required=["id", "text"])
-    own = sorted(set(same_words([chunk["text"] for chunk in chunks])))
+    same = same_words([chunk["text"] for chunk in chunks])
+    own = sorted(set(same))
     texts = [chunks[i]["text"] for i in own]
     found = {model: read_found(model, [chunks[i]["id"] for i in own]) for model in params.models}
     prompt = load_prompts([PROMPT], domain=read_param("domain"))[PROMPT]
@@ -293,7 +303,7 @@ def main() -> None:
             watch.lap("judge")
             return verdicts
 
-        result = dedup(chunks, found, ask, params)
+        result = dedup(chunks, found, ask, params, same)
     for model, records in result.pairs.items():
         write_jsonl(PAIRS_DIR / f"{model}_dedu.jsonl", records)
     write_jsonl(SAME_WORDS, result.same_words)

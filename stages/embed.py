@@ -7,9 +7,15 @@ in `{model}_chunks_ids.json` and `{model}_query_ids.json`. Questions are embedde
 each instruction of the params: what a model is told about the search it is used for.
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("embed", ["embed", "write"])
+
 import re
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +24,7 @@ import numpy as np
 
 from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
 from stages.lib.core.params import in_domain, load, read_param
-from stages.lib.core.records import Record, read_jsonl, write_array, write_json
+from stages.lib.core.records import Record, iterate_jsonl, read_jsonl, write_array, write_json, write_rows
 from stages.lib.core.telling import Tell, check_tell, title_of, told_text
 from stages.lib.core.tracked import check_declared
 from stages.lib.embedding.embedders import Embedder, open_embedder
@@ -51,24 +57,47 @@ class Params:
                 raise ValueError(f"instructions.{name}: a name is lower-case letters, digits and underscores")
 
 
-def embed(
-    chunks: list[Record], questions: list[Record], embedder: Embedder, params: Params
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, Any]]:
-    """Returns the chunks' vectors (n, d), the questions' vectors (q, d) by instruction, and the metrics.
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """What the stage writes; n chunks and q questions."""
+
+    chunk_ids: list[str]  # (n,)
+    chunk_blocks: Iterator[np.ndarray]  # rows of the chunks' vectors (n, d), in order, read once
+    question_ids: list[str]  # (q,)
+    queries: dict[str, np.ndarray]  # instruction -> (q, d)
+    metrics: dict[str, Any]
+
+
+def embed(chunks: Iterable[Record], questions: Sequence[Record], embedder: Embedder, params: Params) -> Embedded:
+    """Computes what the ledger of vectors lacks. Of the chunks no more is held than ids, texts and titles.
 
     Raises:
         ValueError: no chunks or no questions, an id twice, or a vector that is not finite.
     """
-    chunk_ids, _ = _column(chunks, "text", "chunk")
-    texts = [told_text(chunk, params.tell) for chunk in chunks]
-    titles = [title_of(chunk) for chunk in chunks] if embedder.templates.titled else None
-    question_ids, asked = _column(questions, "question", "selected question")
+    titled = embedder.templates.titled
+    chunk_ids: list[str] = []
+    texts: list[str] = []
+    titles: list[str] | None = [] if titled else None
+    for chunk in chunks:
+        chunk_ids.append(chunk["id"])
+        _check_text(chunk, "text", "chunk")
+        texts.append(told_text(chunk, params.tell))
+        if titles is not None:
+            titles.append(title_of(chunk))
+    if not texts:
+        raise ValueError(f"{CORPORA[params.corpus]}: no chunks")
+    _check_ids(chunk_ids, "chunk")
+    question_ids = [question["id"] for question in questions]
+    for question in questions:
+        _check_text(question, "question", "selected question")
+    _check_ids(question_ids, "selected question")
+    asked = [question["question"] for question in questions]
     if not questions:
         raise ValueError(
             f"{SELECTED}: no selected questions, so nothing to search for; see {SELECTED.parent}/funnel.csv"
         )
     progress = f"embed chunks {embedder.name}"
-    chunk_vectors = embedder.encode_documents(texts, progress, ids=chunk_ids, titles=titles)
+    chunk_blocks = embedder.document_blocks(texts, progress, ids=chunk_ids, titles=titles)
     query_vectors = {
         name: embedder.encode_queries(asked, instruction, progress=f"embed {name} {embedder.name}", ids=question_ids)
         for name, instruction in params.instructions.items()
@@ -76,6 +105,9 @@ def embed(
     truncated = embedder.count_truncated(texts, titles)
     row = {chunk: i for i, chunk in enumerate(chunk_ids)}
     own = [(i, row[question["chunk"]]) for i, question in enumerate(questions) if question["chunk"] in row]
+    own_vectors = embedder.encode_documents(
+        [texts[i] for _, i in own], progress=None, titles=titles and [titles[i] for _, i in own]
+    )  # (questions about a chunk of the corpus, d)
     metrics = {
         "corpus": params.corpus,
         "chunks": len(texts),
@@ -89,32 +121,36 @@ def embed(
         "instructions": {
             name: {
                 "truncated_queries": embedder.count_truncated_queries(asked, instruction),
-                "mean_cosine_to_own_chunk": _mean_cosine(query_vectors[name], chunk_vectors, own),
+                "mean_cosine_to_own_chunk": _mean_cosine(query_vectors[name][[i for i, _ in own]], own_vectors),
             }
             for name, instruction in params.instructions.items()
         },
     }
-    return chunk_vectors, query_vectors, metrics
+    return Embedded(
+        chunk_ids=chunk_ids,
+        chunk_blocks=chunk_blocks,
+        question_ids=question_ids,
+        queries=query_vectors,
+        metrics=metrics,
+    )
 
 
-def _column(records: list[Record], key: str, what: str) -> tuple[list[str], list[str]]:
-    """The ids and the texts of records."""
-    ids = [record["id"] for record in records]
+def _check_ids(ids: Sequence[str], what: str) -> None:
     if len(set(ids)) < len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
+        twice = Counter(ids).most_common(1)[0][0]
         raise ValueError(f"{what} {twice!r}: the id is there more than once")
-    for record in records:
-        if not isinstance(record[key], str) or not record[key].strip():
-            raise ValueError(f"{what} {record['id']!r}: {key} must be a text that is not blank, found {record[key]!r}")
-    return ids, [record[key] for record in records]
 
 
-def _mean_cosine(queries: np.ndarray, chunks: np.ndarray, pairs: Sequence[tuple[int, int]]) -> float | None:
-    """How near questions are to the chunks that they were asked about; None if no such chunk is in the corpus."""
-    if not pairs:
+def _check_text(record: Record, key: str, what: str) -> None:
+    if not isinstance(record[key], str) or not record[key].strip():
+        raise ValueError(f"{what} {record['id']!r}: {key} must be a text that is not blank, found {record[key]!r}")
+
+
+def _mean_cosine(queries: np.ndarray, chunks: np.ndarray) -> float | None:
+    """How near questions (m, d) are to the chunks (m, d) that they were asked about; None if there is none."""
+    if not len(queries):
         return None
-    rows, columns = np.array(pairs).T
-    return float(np.einsum("nd,nd->n", queries[rows].astype(np.float64), chunks[columns].astype(np.float64)).mean())
+    return float(np.einsum("nd,nd->n", queries.astype(np.float64), chunks.astype(np.float64)).mean())
 
 
 def headline(results: dict[str, Any]) -> dict[str, Any]:
@@ -132,23 +168,22 @@ def main() -> None:
     watch = Stopwatch(f"embed_{name}")
     query_files = {instruction: OUT / f"{name}_{instruction}_query.npy" for instruction in params.instructions}
     check_declared(query_files.values(), "embed.instructions")
-    chunks = read_jsonl(CORPORA[params.corpus], required=("id", "text", *params.tell))
+    chunks = iterate_jsonl(CORPORA[params.corpus], required=("id", "text", *params.tell))
     questions = read_jsonl(SELECTED, required=("id", "question", "chunk"))
-    if not chunks:
-        raise ValueError(f"{CORPORA[params.corpus]}: no chunks")
     with open_embedder(name, load_model_entry(name)) as embedder:
-        chunk_vectors, query_vectors, metrics = embed(chunks, questions, embedder, params)
-    watch.lap("embed")
-    write_array(OUT / f"{name}_chunks.npy", chunk_vectors)
-    write_json(OUT / f"{name}_chunks_ids.json", [chunk["id"] for chunk in chunks])
-    for instruction, vectors in query_vectors.items():
+        found = embed(chunks, questions, embedder, params)
+        watch.lap("embed")
+        count = len(found.chunk_ids)
+        write_rows(OUT / f"{name}_chunks.npy", found.chunk_blocks, count)
+    write_json(OUT / f"{name}_chunks_ids.json", found.chunk_ids)
+    for instruction, vectors in found.queries.items():
         write_array(query_files[instruction], vectors)
-    write_json(OUT / f"{name}_query_ids.json", [question["id"] for question in questions])
-    write_metrics(f"embed_{name}", metrics, headline)
+    write_json(OUT / f"{name}_query_ids.json", found.question_ids)
+    write_metrics(f"embed_{name}", found.metrics, headline)
+    watch.lap("write")
     watch.write(computed=embedder.computed)
-    texts = all_kept(len(chunks) + len(questions))
-    made = f"{len(chunks):,} chunk and {len(query_vectors)} x {len(questions):,} query vectors"
-    print(ending(f"embed {name}", texts, "texts", made, OUT))
+    made = f"{count:,} chunk and {len(found.queries)} x {len(questions):,} query vectors"
+    print(ending(f"embed {name}", all_kept(count + len(questions)), "texts", made, OUT))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,11 @@
 Every system of `systems` gets the same questions, prompts and seeds. Run: python -m stages.eval
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("eval", ["read", "ask", "embed", "judge", "write"])
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +36,6 @@ from stages.lib.evaluation.systems import (
     SystemName,
     ask_gguf,
     ask_transformers,
-    check_gguf,
     find_gguf,
     gguf_context,
 )
@@ -40,6 +44,7 @@ from stages.lib.llm.asking import open_model
 from stages.lib.llm.in_flight import top_reasons
 from stages.lib.replying.conversation_replies import Conversation, ConversationReply
 from stages.lib.weights.base import check_adapter, context_length, load_tokenizer
+from stages.lib.weights.gguf_header import read_gguf_header
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry, load_model_entry
 
@@ -165,7 +170,7 @@ def check_systems(params: Params, base: ModelEntry) -> None:
             case "qlora" | "grpo":
                 check_adapter(params.base, base, MODELS / f"{params.base}-{name}")
             case "gguf":
-                check_gguf(find_gguf(MODELS / "gguf"))
+                read_gguf_header(find_gguf(MODELS / "gguf"))
             case _:
                 assert_never(name)
 
@@ -249,8 +254,8 @@ def main() -> None:
     Raises:
         ValueError: no question is there or fits, or a system is absent, damaged or of another base.
     """
-    watch = Stopwatch("eval")
     params = load(Params, "eval")
+    watch = Stopwatch("eval", ["read", *params.systems, "embed", "judge", "write"])
     base = load_model_entry(params.base)
     check_systems(params, base)
     records = read_jsonl(TEST, required=["id", "kind", "messages", "context", "question", "answer"])

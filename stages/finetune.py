@@ -6,6 +6,11 @@ last checkpoint in .cache/finetune/.
 Run: python -m stages.finetune, or torchrun --nproc-per-node N -m stages.finetune
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("finetune", ["read", "train", "evaluate", "answer", "evaluate", "answer", "write"])
+
 from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial

@@ -5,6 +5,11 @@ Three sets, train, val and test by source document: synthetic_qa (chats with ans
 Run: python -m stages.instruct
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("instruct", ["gather", "edge_cases", "write"])
+
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass

@@ -8,6 +8,11 @@ for that, measures likelihoods (lib/judging/likelihood.py). With each run goes a
 itself: true items against items made wrong on purpose (lib/judging/validity.py), their AUC in the metrics.
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("judge", ["judge", "write"])
+
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence

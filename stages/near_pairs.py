@@ -9,9 +9,14 @@ in which the same numbers stand apart from the others, and the rest is counted. 
 a model more embeds and searches for that model alone.
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("near_pairs", ["collapse", "embed", "search", "write"])
+
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +25,7 @@ import numpy as np
 
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import PARAMS_FILE, from_mapping, read_names, read_param
-from stages.lib.core.records import read_jsonl
+from stages.lib.core.records import iterate_jsonl
 from stages.lib.embedding.embedders import open_embedder
 from stages.lib.near_duplicates.found_pairs import DIRECTORY, FoundPairs, check_search, write_found
 from stages.lib.near_duplicates.near_pairs import near_pairs
@@ -68,7 +73,8 @@ def find_pairs(texts: Sequence[str], vectors: np.ndarray, params: Params) -> tup
         vectors: (N, H), of norm 1.
         params: of the search.
     """
-    kinds = [numbers(text) for text in texts]
+    found: dict[Hashable, int] = {}
+    kinds = [found.setdefault(numbers(text), len(found)) for text in texts]  # one for each set of numbers
     near = near_pairs(
         vectors,
         params.thresholds,
@@ -96,27 +102,30 @@ def main() -> None:
     model = sys.argv[1]
     params = load_params(model)
     watch = Stopwatch(f"near_pairs_{model}")
-    chunks = read_jsonl(CHUNKS, required=["id", "text"])
-    if not chunks:
+    ids: list[str] = []
+    texts: list[str] = []
+    for chunk in iterate_jsonl(CHUNKS, required=["id", "text"]):
+        ids.append(chunk["id"])
+        texts.append(chunk["text"])
+    if not ids:
         raise ValueError(f"{CHUNKS}: no chunks")
-    ids = [chunk["id"] for chunk in chunks]
     if len(set(ids)) < len(ids):
         raise ValueError(f"{CHUNKS}: the id {Counter(ids).most_common(1)[0][0]!r} is there more than once")
-    own = sorted(set(same_words([chunk["text"] for chunk in chunks])))
-    texts, compared = [chunks[i]["text"] for i in own], [ids[i] for i in own]
+    own = sorted(set(same_words(texts)))
+    texts, compared = [texts[i] for i in own], [ids[i] for i in own]
     watch.lap("collapse")
     with open_embedder(model, load_model_entry(model)) as embedder:
         vectors = embedder.encode_documents(texts, f"near pairs {model}", ids=compared)
-        truncated = sum(embedder.count_truncated([text]) > 0 for text in texts)
+        truncated = embedder.count_truncated(texts)
     watch.lap("embed")
     found, pairs = find_pairs(texts, vectors, params)
     watch.lap("search")
     write_found(model, found, compared)
-    counts = check_counts(len(chunks), len(own), {"same_words": len(chunks) - len(own)})
+    counts = check_counts(len(ids), len(own), {"same_words": len(ids) - len(own)})
     metrics = {"chunks": counts, "truncated_chunks": truncated, "pairs": pairs}
     write_metrics(f"near_pairs_{model}", metrics, headline)
     watch.lap("write")
-    watch.write(chunks=len(chunks), pairs=pairs["found"])
+    watch.write(chunks=len(ids), pairs=pairs["found"])
     made = f"{len(found.cosines):,} of {pairs['found']:,} near pairs"
     if pairs["beyond_neighbours"]:
         print(

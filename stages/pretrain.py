@@ -5,6 +5,11 @@ params, data and code that decide its weights are the same; samples, HellaSwag a
 Run: python -m stages.pretrain, or torchrun --nproc-per-node N -m stages.pretrain
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("pretrain", ["shards", "train", "validate", "samples", "hellaswag", "write"])
+
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -20,6 +25,7 @@ from stages.lib.core.hashes import ledger_key
 from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
 from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_text
+from stages.lib.curves.score_curve import Scoring
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts, load_model
 from stages.lib.gpt.generate import generate
 from stages.lib.gpt.model import GPT, Activation, GPTConfig, Norm, PositionEncoding
@@ -36,7 +42,6 @@ from stages.lib.training.held_out import SPREAD, HeldOut
 from stages.lib.training.loader import Windows
 from stages.lib.training.out_of_memory import check_weights
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
-from stages.lib.training.score_curve import Scoring
 from stages.lib.training.source_losses import by_source, mean_of, measure
 from stages.lib.training.speed import Meter, Speed
 from stages.lib.training.training import Training

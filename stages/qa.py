@@ -4,6 +4,11 @@ The strategy, direct or fact_first (lib/qa/question_writing.py), is named in the
 (`qa_strategy`). What is rejected is kept beside the questions with its reason, reply by reply.
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("qa", ["ask", "write"])
+
 import sys
 from collections import Counter
 from collections.abc import Sequence

@@ -5,6 +5,11 @@ each validation sample; after the last one it measures them again, and says by h
 on from its last checkpoint in .cache/qlora/.
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("qlora", ["data", "validate", "train", "validate", "write"])
+
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, assert_never
@@ -13,6 +18,7 @@ from stages.lib.adapters.device import (
     AttnImplementation,
     check_attention,
     choose_one_device,
+    has_gpu,
     set_attention,
     use_tf32,
 )
@@ -39,7 +45,7 @@ from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_csv
 from stages.lib.lora import sft
 from stages.lib.lora.batches import padded_tokens, plan_steps
-from stages.lib.lora.chat_set import Batching, ChatSet, check_longest, encode, read_chat_set
+from stages.lib.lora.chat_set import Batching, ChatSet, Need, check_longest, encode, read_chat_set
 from stages.lib.lora.memory import read_shape
 from stages.lib.lora.preflight import check_packing
 from stages.lib.lora.validation_losses import Losses, fall, kept_losses, sample_losses
@@ -163,24 +169,28 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     shape = read_shape(data.place, params.lora())
     directory = adapter_directory(params, base, data.data_hash)
     dtype = resolved_dtype(params.dtype)
-    estimated, largest = check_longest(
+    need = check_longest(
         data,
         shape,
         params.batching(),
         dtype=dtype,
         checkpointing=params.gradient_checkpointing,
         memory_share=params.memory_share,
+        may_unpack=not has_gpu(),
     )
-    batch_tokens = max(largest, params.max_length)
 
     def losses(adapter: Path | None) -> Losses:
         name = f"after_{file_sha256(adapter / ADAPTER_WEIGHTS)[:16]}" if adapter else "before"
-        return kept_losses(directory, name, lambda: quantized_losses(data, adapter, dtype, batch_tokens), data.val)
+        return kept_losses(
+            directory, name, lambda: quantized_losses(data, adapter, dtype, need, params.max_length), data.val
+        )
 
     before = losses(None)
     watch.lap("validate")
     resumed_from = step_of(last_whole_checkpoint(directory))
-    trained = train_once(directory, len(data.plan), lambda: train_adapter(params, data, dtype, directory))
+    trained = train_once(
+        directory, len(data.plan), lambda: train_adapter(params, data, dtype, directory, unpacked=need.unpacked)
+    )
     watch.lap("train")
     target = MODELS_DIR / f"{params.base}-qlora"
     facts = {"base": params.base, "base_identity": base_identity(base), "data_sha256": data.data_hash}
@@ -210,24 +220,24 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     computed = sum(padded_tokens(group, data.lengths, params.packing) for group in data.groups)
     return {
         "resumed_from_step": resumed_from,
-        "estimated_memory_mb": round(estimated / 1e6, 1),
+        "estimated_memory_mb": round(need.bytes / 1e6, 1),
         "tokens_per_second": round(computed / max(watch.parts["train"], 1e-9), 1),
         "padding_share": round(1 - sum(data.lengths[i] for group in data.groups for i in group) / computed, 4),
     }
 
 
-def quantized_losses(data: ChatSet, adapter: Path | None, dtype: Dtype, batch_tokens: int) -> Losses:
+def quantized_losses(data: ChatSet, adapter: Path | None, dtype: Dtype, need: Need, max_length: int) -> Losses:
     """The validation samples' losses by the base in 4 bits, or by an adapter on it, (samples,)."""
-    model = load_quantized(data.place, dtype)
+    model = load_quantized(data.place, dtype, need.unpacked)
     if adapter:
         model = put_adapter(model, adapter)
-    found = sample_losses(model, data.val, data.tokenizer.pad_token_id, batch_tokens)
+    found = sample_losses(model, data.val, data.tokenizer.pad_token_id, max(need.tokens, max_length))
     del model
     free_memory()
     return found
 
 
-def train_adapter(params: Params, data: ChatSet, dtype: Dtype, directory: Path) -> None:
+def train_adapter(params: Params, data: ChatSet, dtype: Dtype, directory: Path, *, unpacked: bool) -> None:
     """Trains to the end, from the last whole checkpoint on; the adapter is in the checkpoint of the last step.
 
     Raises:
@@ -236,16 +246,16 @@ def train_adapter(params: Params, data: ChatSet, dtype: Dtype, directory: Path) 
     """
     match params.backend:
         case "hf":
-            train(params, data, dtype, directory)
+            train(params, data, dtype, directory, unpacked)
         case "unsloth":
-            in_own_process(train, params, data, dtype, directory)
+            in_own_process(train, params, data, dtype, directory, unpacked)
         case _:
             assert_never(params.backend)
 
 
-def train(params: Params, data: ChatSet, dtype: Dtype, directory: Path) -> None:
+def train(params: Params, data: ChatSet, dtype: Dtype, directory: Path, unpacked: bool) -> None:
     """The same in this process."""
-    model = open_model(params, data.place, dtype)
+    model = open_model(params, data.place, dtype, unpacked)
     if params.packing:
         share = check_packing(model, data.train, data.tokenizer.pad_token_id)
         print(f"packing: logits of a packed sample differ by {share:.1e} at most", flush=True)
@@ -274,11 +284,11 @@ def card(params: Params, base: ModelEntry, data: ChatSet, dtype: Dtype, result: 
     )
 
 
-def open_model(params: Params, place: Path, dtype: Dtype) -> Any:
+def open_model(params: Params, place: Path, dtype: Dtype, unpacked: bool) -> Any:
     """The base in 4 bits with a fresh adapter."""
     match params.backend:
         case "hf":
-            model = add_lora(load_quantized(place, dtype), params.lora(), params.seed)
+            model = add_lora(load_quantized(place, dtype, unpacked), params.lora(), params.seed)
             set_attention(model, params.attn_implementation)
             set_checkpointing(model, params.gradient_checkpointing)
             return model

@@ -7,6 +7,11 @@ read by the reranker together with the question and sorted by its score, or by a
 of its score and the embedding's; those below keep their dense order.
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("rerank", ["search", "rerank", "write"])
+
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack

@@ -9,6 +9,11 @@ A judge that the validity check of `judge` does not show to tell right items fro
 the metrics, or ends the stage (`judge_at_chance`).
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("select", ["select"])
+
 import itertools
 import sys
 from collections.abc import Sequence
@@ -17,7 +22,6 @@ from pathlib import Path
 from typing import Any, Literal, assert_never
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from stages.lib.core.metrics import Stopwatch, ending, write_metrics
 from stages.lib.core.params import load, read_names
@@ -159,7 +163,8 @@ def _pair_agreement(scores: np.ndarray, threshold: float) -> dict[str, float]:
     """Agreement of two judges; scores (n, 2)."""
     if len(scores) == 0:
         return {"questions": 0, "spearman": 0.0, "same_verdict": 0.0, "kappa": 0.0}
-    from sklearn.metrics import cohen_kappa_score  # a second to import, and one judge alone has no pair
+    from scipy.stats import spearmanr  # with the next line a second to import, and one judge alone has no pair
+    from sklearn.metrics import cohen_kappa_score
 
     verdicts = scores >= threshold  # (n, 2)
     undefined = len(np.unique(verdicts)) == 1  # both judges give every question the same verdict

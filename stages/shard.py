@@ -4,6 +4,11 @@ Every document's ids are followed by the tokenizer's end of text. A killed run g
 Run: python -m stages.shard
 """
 
+from stages.lib.core import progress
+
+if __name__ == "__main__":  # first of all: the imports below take seconds
+    progress.begin("shard", ["check sources", "tokenize", "write"])
+
 import json
 import os
 import resource
@@ -12,8 +17,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-from tqdm import tqdm
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.place import cache_dir
@@ -133,7 +136,7 @@ def read_all(params: Params, names: SourceNames) -> Iterator[Item]:
             stream = read_source(source, params.max_document_chars, advance)
             streams.append((source.kind, work_of(source), named(stream, entry, names)))
     for kind, work, items in streams:
-        with tqdm(total=work.total, unit=work.unit, unit_scale=True, desc=f"shard {kind}") as bar:
+        with progress.bar(f"shard {kind}", work.total, work.unit, unit_scale=True) as bar:
             for item in items:
                 yield item
                 if work.unit == "example":

@@ -20,6 +20,7 @@ class Record:
     made: set[str] = field(default_factory=set)  # everything that was written, by every name that it had
     listed: set[str] = field(default_factory=set)  # directories
     keys: set[str] = field(default_factory=set)  # file:key
+    imported: set[str] = field(default_factory=set)  # packages and modules at the top
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ def read_records(directory: Path) -> dict[str, Record]:
             record.listed.add(what)
         elif event == "key":
             record.keys.add(what)
+        elif event == "import":
+            record.imported.add(what)
         elif event == "remove":
             record.written = {path for path in record.written if not below(path, [what])}
         elif event == "rename" and to:

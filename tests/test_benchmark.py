@@ -190,6 +190,7 @@ def test_the_constant_of_the_fusion_decides_what_comes_first() -> None:
         texts=ids,
         questions=[{"id": "q", "question": "?"}],
         relevant=Relevant(qrels={"q": {ids[0]: 1}}),
+        stored=ids,
         documents={"m": unit(vectors)},
         queries={("m", "base"): asked},
     )

@@ -28,6 +28,7 @@ def assert_equal_to_trec_eval(inputs: benchmark.Inputs, params: benchmark.Params
     asked = [question["id"] for question in inputs.questions]
     checked = 0
     for system in benchmark.build_systems(inputs, params):
+        ids = inputs.ids
         if system.method == "bm25":
             scores = index.scores([question["question"] for question in inputs.questions])
         elif system.method == "dense":
@@ -35,13 +36,13 @@ def assert_equal_to_trec_eval(inputs: benchmark.Inputs, params: benchmark.Params
             queries = truncate(inputs.queries[system.embedding, system.instruction], system.dimension).astype(
                 np.float64
             )
-            scores = np.round(queries @ documents.T, 12)
+            scores, ids = np.round(queries @ documents.T, 12), inputs.stored
         else:
             continue
         run = {
             query: {
                 name: float(score)
-                for name, score in zip(inputs.ids, row, strict=True)
+                for name, score in zip(ids, row, strict=True)
                 if system.method == "dense" or score > 0
             }
             for query, row in zip(asked, scores, strict=True)
@@ -84,6 +85,7 @@ def beir(folder: Path, qrels_file: str, queries: int) -> benchmark.Inputs:
         texts=[record["text"] for record in corpus],
         questions=[{"id": query, "question": texts[query]} for query in qrels],
         relevant=Relevant(qrels=qrels),
+        stored=[record["_id"] for record in corpus],
         documents={"minilm-l6": documents},
         queries={("minilm-l6", "base"): asked},
     )

@@ -115,8 +115,8 @@ CONSUMERS: dict[str, Callable[[], Any]] = {
         [(NEW, ITEM)], UNASKED, prompts={"answer_without_context_prompt": "{question}"}, rarity={}, progress=""
     ),
     "writer of edge cases": lambda: write_edge_cases([], {}, {}, None, chosen(edge_cases=[NEW], shares=NO_SHARES)),
-    "qlora's backend": lambda: qlora.open_model(chosen(backend=NEW), Path("x"), "float32"),
-    "qlora's trainer": lambda: qlora.train_adapter(chosen(backend=NEW), chosen(), "float32", Path("x")),
+    "qlora's backend": lambda: qlora.open_model(chosen(backend=NEW), Path("x"), "float32", False),
+    "qlora's trainer": lambda: qlora.train_adapter(chosen(backend=NEW), chosen(), "float32", Path("x"), unpacked=False),
     "grpo's backend": lambda: train_adapter(chosen(), NEW, {}),
     "attention": lambda: check_attention(NEW, "float32", "hf"),
     "system": lambda: eval.ask_system(NEW, chosen(base="b", asking=None), ENTRY, [], []),

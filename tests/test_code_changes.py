@@ -146,7 +146,7 @@ CASES = {
         ["pretrain"],
         shards_and_params,
         (MODEL, "states = F.silu(F.linear(x, SIGMOID_SCALE", "states = 1.5 * F.silu(F.linear(x, SIGMOID_SCALE"),
-        ("lib/training/curve_picture.py", "linewidth=0.5", "linewidth=0.25"),
+        ("lib/curves/curve_picture.py", "linewidth=0.5", "linewidth=0.25"),
         trained(20),
     ),
     "finetune": Case(

@@ -25,10 +25,10 @@ SHOWN = {
     "training.out_of_memory",
     "training.memory",
     "weights.free_memory",
-    "training.curve_picture",
+    "curves.curve_picture",
     "training.trackers",
     "training.published_training",
-    "training.score_curve",
+    "curves.score_curve",
 }
 # Rooms by which a stage measures what it trained, through the ledger, whose keys hold their code.
 MEASURED = {"grpo": {"llm", "replying", "replies"}}

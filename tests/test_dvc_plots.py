@@ -13,13 +13,13 @@ import pytest
 
 from stages.lib.core.params import read_yaml
 from stages.lib.core.records import write_csv
+from stages.lib.curves.curve_picture import publish_curve
+from stages.lib.curves.curves import Curve
+from stages.lib.curves.score_curve import ScoreCurve
 from stages.lib.grpo.reward_curve import draw_rewards, reward_rows
 from stages.lib.grpo.rewards import Name
 from stages.lib.grpo.settings import curve_rows
 from stages.lib.hellaswag.together import COLUMNS
-from stages.lib.training.curve_picture import publish_curve
-from stages.lib.training.curves import Curve
-from stages.lib.training.score_curve import ScoreCurve
 
 ROOT = Path(__file__).parent.parent
 PLOTS: list[Any] = read_yaml(ROOT / "dvc.yaml")["plots"]

@@ -20,6 +20,7 @@ MOST_FILES = 20  # of a room, which one takes in at a glance
 MEANT_EDGES = {
     "gpt": {"pretrain", "finetune", "gguf"},  # the model
     "training": {"pretrain", "finetune"},
+    "curves": {"pretrain", "finetune"},
     "shards": {"shard", "pretrain", "finetune"},  # finetune measures what is forgotten of them
     "finetuning": {"finetune"},
     "instructions": {"shard", "finetune"},
@@ -27,7 +28,7 @@ MEANT_EDGES = {
     "gpt_export": {"pretrain", "gguf"},  # init_from, and the export
     "corpus": {"shard", "chunk", "eval", "rag"},  # PDFs among them
     "splitting": {"chunk", "rag", "shard"},  # shard: where a long document is cut, for validation
-    "embedding": {"near_pairs", "embed", "grpo", "eval", "rag"},
+    "embedding": {"near_pairs", "embed", "rerank", "grpo", "eval", "rag"},
     "near_duplicates": {"near_pairs", "dedup"},
     "wording": {"near_pairs", "dedup", "benchmark", "rag"},
     "reranking": {"rerank", "rag"},

@@ -16,7 +16,7 @@ import yaml
 from stages import embed as stage
 from stages.embed import Params, embed
 from stages.lib.core.records import write_jsonl
-from stages.lib.embedding.embedders import open_embedder
+from stages.lib.embedding.embedders import Embedder, open_embedder
 from stages.lib.weights.models import load_model_entry
 from tests.params_of import params_of, project_params
 
@@ -26,6 +26,15 @@ INSTRUCTIONS = {"base": "", "ml": "Find passages about machine learning"}
 
 def params(**changes: Any) -> Params:
     return Params(**({"models": ["minilm-l6"], "instructions": INSTRUCTIONS, "corpus": "all", "tell": []} | changes))
+
+
+def embedded(
+    chunks: list[dict[str, Any]], embedder: Embedder, settings: Params | None = None
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, Any]]:
+    """Vectors of the chunks and of QUESTIONS, and the metrics."""
+    found = embed(iter(chunks), QUESTIONS, embedder, settings or params())
+    assert found.chunk_ids == [chunk["id"] for chunk in chunks]
+    return np.concatenate(list(found.chunk_blocks)), found.queries, found.metrics
 
 
 def chunk(name: str, text: str) -> dict[str, Any]:
@@ -72,7 +81,7 @@ def outputs(place: Path) -> dict[str, bytes]:
 def test_embeds_chunks_and_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMILL_CACHE", str(tmp_path))
     with open_embedder("minilm-l6", load_model_entry("minilm-l6")) as embedder:
-        chunks, queries, metrics = embed(CHUNKS, QUESTIONS, embedder, params())
+        chunks, queries, metrics = embedded(CHUNKS, embedder)
         assert np.array_equal(chunks[1:2], embedder.encode_documents([CHUNKS[1]["text"]]))
         assert np.array_equal(
             queries["ml"], embedder.encode_queries([q["question"] for q in QUESTIONS], INSTRUCTIONS["ml"])
@@ -89,8 +98,8 @@ def test_embeds_chunks_and_questions(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_embeds_what_is_told_of_a_chunk_before_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMILL_CACHE", str(tmp_path))
     with open_embedder("minilm-l6", load_model_entry("minilm-l6")) as embedder:
-        told, _, _ = embed(CHUNKS, QUESTIONS, embedder, params(tell=["source", "heading"]))
-        plain, _, _ = embed(CHUNKS, QUESTIONS, embedder, params())
+        told, _, _ = embedded(CHUNKS, embedder, params(tell=["source", "heading"]))
+        plain, _, _ = embedded(CHUNKS, embedder)
         texts = [f"Source: s\nHeading: H\n\n{chunk['text']}" for chunk in CHUNKS]
         assert np.array_equal(told, embedder.encode_documents(texts)) and not np.allclose(told, plain)
 
@@ -99,7 +108,7 @@ def test_a_template_with_a_place_for_it_gets_the_chunks_title(tmp_path: Path, mo
     monkeypatch.setenv("LLMILL_CACHE", str(tmp_path))
     entry = replace(load_model_entry("minilm-l6"), document_template="title: {title} | text: {text}")
     with open_embedder("minilm-l6", entry) as embedder:
-        found, _, _ = embed([CHUNKS[0], CHUNKS[1] | {"heading": ""}], QUESTIONS, embedder, params())
+        found, _, _ = embedded([CHUNKS[0], CHUNKS[1] | {"heading": ""}], embedder)
     with open_embedder("minilm-l6", load_model_entry("minilm-l6")) as embedder:
         texts = [f"title: H | text: {CHUNKS[0]['text']}", f"title: s | text: {CHUNKS[1]['text']}"]
         assert np.array_equal(found, embedder.encode_documents(texts))

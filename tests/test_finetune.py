@@ -23,9 +23,9 @@ from stages.lib.gpt.checkpoints import TokenizerFacts, load_model, read_template
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.tokens.instruction_template import TEMPLATE
 from stages.lib.tokens.tokenizers import load_tokenizer
+from tests.lib.curves.written_curve import read_curve
 from tests.lib.finetuning.sharded_text import write_shards
 from tests.lib.gpt.saved_model import save_model
-from tests.lib.training.written_curve import read_curve
 from tests.params_of import section
 
 ROOT = Path(__file__).parent.parent

@@ -15,7 +15,7 @@ import yaml
 
 from stages.lib.core.metrics import read_results
 from stages.lib.gpt.checkpoints import load_model
-from tests.lib.training.written_curve import read_curve
+from tests.lib.curves.written_curve import read_curve
 from tests.params_of import section
 
 ROOT = Path(__file__).parent.parent

@@ -78,6 +78,7 @@ def test_the_recorder_sees_what_a_stage_and_its_workers_do(tmp_path: Path) -> No
     assert found.written == {"data/out/out.json", "data/out/a.safetensors", "data/whole/part.json"}
     assert {"data/listed", "data/whole"} <= found.listed and not any(".tmp" in path for path in found.listed)
     assert found.keys == {"params.yaml:toy.key"}
+    assert {"numpy", "safetensors"} <= found.imported and not any("." in name for name in found.imported)
     # The second time Python reads the compiled modules.
     (tmp_path / "data/out/out.json").unlink()
     (tmp_path / "data/out/a.safetensors").unlink()

@@ -1,9 +1,9 @@
 """Writes down what each stage's processes read and write: Python imports this file where its folder is on PYTHONPATH.
 
 LLMILL_RECORD names a directory; without it nothing happens. The process of `python -m stages.NAME ARGUMENTS` and all
-that it starts (workers, torchrun) append lines to files in it: time, stage, event, path or key. An audit hook sees
-what Python opens, lists, renames and removes, and `llmill.read`, by which stages/lib/core/params.py tells the keys of
-the params files that were read.
+that it starts (workers, torchrun) append lines to files in it: time, stage, event, path or key or package. An audit
+hook sees what Python opens, lists, renames and removes, which packages it imports, and `llmill.read`, by which
+stages/lib/core/params.py tells the keys of the params files that were read.
 
 Not seen, because they open files without Python: tokenizers (from_file), llama.cpp, PyMuPDF, pyarrow and SQLite (all
 its files are in .cache/). safetensors do likewise and are wrapped here.
@@ -35,7 +35,7 @@ class Recorder:
 
     def note(self, event: str, what: str, to: str = "") -> None:
         """Writes one event, at once: a worker may be killed. What was read or written before is no news."""
-        if event in ("read", "write", "list", "key"):
+        if event in ("read", "write", "list", "key", "import"):
             if (event, what) in self.seen:
                 return
             self.seen.add((event, what))
@@ -60,6 +60,9 @@ class Recorder:
             self.path("rename", arguments[0], arguments[1])
         elif event in ("os.remove", "shutil.rmtree"):
             self.path("remove", arguments[0])
+        elif event == "import":
+            if "." not in arguments[0]:  # the package: its parts come after it
+                self.note("import", arguments[0])
         elif event == "llmill.read":
             self.note("key", f"{arguments[0]}:{arguments[1]}")
 

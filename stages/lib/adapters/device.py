@@ -42,6 +42,13 @@ def choose_one_device(stage: str) -> None:
         raise ValueError(f"{stage}: {left} GPUs stay visible; set CUDA_VISIBLE_DEVICES={chosen} and run again")
 
 
+def has_gpu() -> bool:
+    """Whether there is a card to train on; else it is the CPU."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def check_attention(attention: AttnImplementation, dtype: Dtype, backend: Backend) -> None:
     """Checks that there is what an attention needs.
 

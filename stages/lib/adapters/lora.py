@@ -2,11 +2,15 @@
 
 import importlib.util
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import TYPE_CHECKING, Any, Literal, assert_never
 
+from stages.lib.core.progress import doing
 from stages.lib.weights.models import Dtype
+
+if TYPE_CHECKING:
+    import torch
 
 Backend = Literal["hf", "unsloth"]
 Checkpointing = Literal["none", "selective", "full"]
@@ -43,37 +47,77 @@ def lora_config(lora: Lora) -> Any:
     )
 
 
-def load_quantized(directory: Path, dtype: Dtype) -> Any:
+@doing("loading the model in 4 bits")
+def load_quantized(directory: Path, dtype: Dtype, unpacked: bool = False) -> Any:
     """The model with its linear layers in NF4 with double quantization, the rest in `dtype`; on the GPU if any.
+
+    Args:
+        directory: the base's.
+        dtype: that it computes in.
+        unpacked: on a CPU, hold what the 4 bits stand for as plain weights in `dtype`, unpacked once a process and
+            frozen. bitsandbytes unpacks them in each forward and each backward pass and multiplies with the result, so
+            the numbers are the same.
 
     Raises:
         ValueError: the weights cannot be quantized.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    compute = getattr(torch, dtype)
-    model = AutoModelForCausalLM.from_pretrained(
-        directory,
-        quantization_config=BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=compute,
-        ),
-        dtype=compute,
-        device_map={"": 0 if torch.cuda.is_available() else "cpu"},
-        use_safetensors=True,
-        trust_remote_code=False,
-    )
-    model.config.use_cache = False
-    keep_unpacked(model)
+    if not unpacked:
+        return _load_4bit(directory, dtype)
+    model = _load(directory, dtype)
+    for name, layer in _unpacked_layers(directory, dtype).items():
+        model.set_submodule(name, layer)
     return model
 
 
-def keep_unpacked(model: Any) -> None:
+def _load(directory: Path, dtype: Dtype, **options: Any) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(
+        directory, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, **options
+    )
+    model.config.use_cache = False
+    return model
+
+
+def _load_4bit(directory: Path, dtype: Dtype) -> Any:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
+    place = {"": 0 if torch.cuda.is_available() else "cpu"}
+    model = _load(directory, dtype, quantization_config=quantization, device_map=place)
+    keep_packing(model)
+    return model
+
+
+@lru_cache(maxsize=1)
+def _unpacked_layers(directory: Path, dtype: Dtype) -> "dict[str, torch.nn.Linear]":
+    """Plain layers, frozen, in the place of those that are quantized, by name."""
+    import torch
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Linear4bit
+
+    layers: dict[str, torch.nn.Linear] = {}
+    for name, layer in _load_4bit(directory, dtype).named_modules():
+        if isinstance(layer, Linear4bit):
+            with torch.device("meta"):
+                plain = torch.nn.Linear(layer.in_features, layer.out_features, bias=False)
+            weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+            plain.weight = torch.nn.Parameter(weight, requires_grad=False)
+            plain.bias = layer.bias
+            layers[name] = plain
+    return layers
+
+
+def keep_packing(model: Any) -> None:
     """Keeps bitsandbytes from repacking 4-bit weights for inference.
 
     On CPUs with AVX512-BF16, the first forward pass in eval mode repacks a layer in place, for good; from then on its

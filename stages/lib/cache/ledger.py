@@ -7,7 +7,7 @@ at the first unanswered batch with the batches it would have had anyway.
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 
@@ -26,11 +26,18 @@ class Ledger:
     def get(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The stored values of those of the keys that are known."""
         found: dict[str, bytes] = {}
-        for start in range(0, len(keys), 500):  # SQLite's limit on variables
-            part = list(keys[start : start + 500])
-            marks = ",".join("?" * len(part))
+        for part, marks in _parts(keys):
             with self._lock:
                 found.update(self._database.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", part))
+        return found
+
+    def known(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that have a value."""
+        found: set[str] = set()
+        for part, marks in _parts(keys):
+            with self._lock:
+                rows = self._database.execute(f"SELECT key FROM answers WHERE key IN ({marks})", part)
+                found.update(key for (key,) in rows)
         return found
 
     def put(self, answers: Iterable[tuple[str, bytes]]) -> None:
@@ -52,3 +59,10 @@ class Ledger:
     def close(self) -> None:
         """Closes the database."""
         self._database.close()
+
+
+def _parts(keys: Sequence[str]) -> Iterator[tuple[list[str], str]]:
+    """The keys in queries of as many as any SQLite takes variables, with their question marks."""
+    for start in range(0, len(keys), 500):
+        part = list(keys[start : start + 500])
+        yield part, ",".join("?" * len(part))

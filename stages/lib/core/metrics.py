@@ -11,10 +11,11 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stages.lib.core import progress
 from stages.lib.core.records import read_json, write_json
 
 METRICS_DIR = Path("metrics")
@@ -115,19 +116,27 @@ def _rounded(value: Any, where: str) -> Any:
 
 
 class Stopwatch:
-    """Measures one run of a stage; `write()` puts seconds, rates and peak memory into timings/."""
+    """Measures one run of a stage; `write()` puts seconds, rates and peak memory into timings/.
 
-    def __init__(self, name: str) -> None:
+    In a stage that has begun by `progress.begin` the time from there on counts, imports as a part of their own, and
+    each lap tells what part the stage is in.
+    """
+
+    def __init__(self, name: str, parts: Sequence[str] = ()) -> None:
+        """Of the stage `name`, with its loop values; `parts`: its laps, where they depend on its params."""
+        if parts:
+            progress.plan(parts)
         self.name = name
-        self.start = time.perf_counter()
-        self.parts: dict[str, float] = {}
-        self._last = self.start
+        self._last = time.perf_counter()
+        self.start = progress.past_imports(default=self._last)
+        self.parts = {progress.IMPORTS: self._last - self.start} if self.start < self._last else {}
 
     def lap(self, part: str) -> None:
         """Adds the seconds since the last lap to the named part."""
         now = time.perf_counter()
         self.parts[part] = self.parts.get(part, 0.0) + now - self._last
         self._last = now
+        progress.part_ended(part)
 
     def write(self, **figures: float) -> None:
         """Writes `timings/<name>.json`."""

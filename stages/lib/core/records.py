@@ -128,6 +128,33 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
+def write_rows(path: Path, blocks: Iterable[np.ndarray], rows: int) -> None:
+    """Writes blocks of rows, one below the other, as `write_array` writes the whole; holds one block at a time.
+
+    Args:
+        path: an .npy file.
+        blocks: (n, d) each, one dtype; at least one.
+        rows: of all blocks together.
+
+    Raises:
+        ValueError: the blocks have other rows together, or do not fit each other.
+    """
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        written, first = 0, None
+        for block in blocks:
+            if first is None:
+                first = block[:0]
+                shape = (rows, *block.shape[1:])
+                header = {"descr": block.dtype.str, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]
+            if block.dtype != first.dtype or block.shape[1:] != first.shape[1:]:
+                raise ValueError(f"{path}: a block {block.dtype} {block.shape} below {first.dtype} {first.shape}")
+            file.write(np.ascontiguousarray(block).data)
+            written += len(block)
+        if written != rows or first is None:
+            raise ValueError(f"{path}: {written} rows came, {rows} were announced")
+
+
 def read_json(path: Path, hint: str = "") -> Any:
     """Reads a JSON file. Raises `ValueError` naming the file, with the hint, when it is absent or no JSON."""
     after = f"; {hint}" if hint else ""
@@ -153,9 +180,13 @@ def read_jsonl(path: Path, required: Sequence[str] = ()) -> list[Record]:
     Raises:
         ValueError: names the file and the line that is not UTF-8, not a JSON object, or lacks a required key.
     """
+    return list(iterate_jsonl(path, required))
+
+
+def iterate_jsonl(path: Path, required: Sequence[str] = ()) -> Iterator[Record]:
+    """The records of `read_jsonl`, one at a time, with its errors."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file; the stage that writes it has not run")
-    records: list[Record] = []
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -169,5 +200,4 @@ def read_jsonl(path: Path, required: Sequence[str] = ()) -> list[Record]:
             absent = [key for key in required if key not in record]
             if absent:
                 raise ValueError(f"{path}:{number}: the record lacks {', '.join(absent)}")
-            records.append(record)
-    return records
+            yield record

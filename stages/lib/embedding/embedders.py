@@ -13,23 +13,25 @@ Letters: n texts asked for, H the model's hidden size.
 """
 
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import ledger_key
+from stages.lib.core.progress import bar
 from stages.lib.embedding.encoders import open_encoder
 from stages.lib.embedding.written import Written, read_templates
 from stages.lib.weights.models import ModelEntry, locate, weights_identity
 
 LEDGER_FILE = Path("embeddings") / "ledger.sqlite"
-READ_AT_ONCE = 10_000  # vectors taken from the ledger at a time
+READ_AT_ONCE = 10_000  # vectors taken from the ledger at a time: 15 MB of 384 numbers
+TOKENIZE_AT_ONCE = 1_000  # texts; of a text a tokenizer keeps 100 bytes a token until it is done with all of them
 
 
 class Embedder:
@@ -69,7 +71,20 @@ class Embedder:
         Raises:
             ValueError: a vector is not finite; names its text.
         """
-        return self._encode(self.write_documents(texts, titles), progress, ids)
+        return self._encode(self._documents(texts, titles), progress, ids)
+
+    def document_blocks(
+        self,
+        texts: Sequence[str],
+        progress: str | None = "embed",
+        ids: Sequence[str] | None = None,
+        titles: Sequence[str] | None = None,
+    ) -> Iterator[np.ndarray]:
+        """The rows of `encode_documents`, (n, H), in blocks: for who writes them down and holds no more than one.
+
+        Whatever is missing is computed at the call.
+        """
+        return self._blocks(self._documents(texts, titles), progress, ids)
 
     def encode_queries(
         self,
@@ -83,85 +98,129 @@ class Embedder:
         Raises:
             ValueError: a vector is not finite; names its text.
         """
-        return self._encode(self.write_queries(texts, instruction), progress, ids)
+        return self._encode(self._queries(texts, instruction), progress, ids)
 
     def write_queries(self, texts: Sequence[str], instruction: str = "") -> list[Written]:
         """Queries as they are sent: by the entry's `query_template` or the model's own prompt (written.py)."""
-        return [self.templates.write_query(text, instruction) for text in texts]
+        return list(self._queries(texts, instruction))
 
     def write_documents(self, texts: Sequence[str], titles: Sequence[str] | None = None) -> list[Written]:
         """Documents as they are sent: by the entry's `document_template` or the model's own prompt (written.py).
 
         `titles` are for templates with {title}; "" is written as "none".
         """
-        titles = titles if titles is not None else [""] * len(texts)
-        return [self.templates.write_document(text, title) for text, title in zip(texts, titles, strict=True)]
+        return list(self._documents(texts, titles))
 
     def count_truncated(self, texts: Sequence[str], titles: Sequence[str] | None = None) -> int:
         """How many documents have more tokens than the model takes (what is beyond is not seen)."""
-        return self._count_truncated(self.write_documents(texts, titles))
+        return self._count_truncated(self._documents(texts, titles))
 
     def count_truncated_queries(self, texts: Sequence[str], instruction: str = "") -> int:
         """How many queries have more tokens than the model takes."""
-        return self._count_truncated(self.write_queries(texts, instruction))
+        return self._count_truncated(self._queries(texts, instruction))
 
-    def _count_truncated(self, texts: list[Written]) -> int:
+    def _queries(self, texts: Sequence[str], instruction: str) -> "_AsWritten":
+        return _AsWritten(len(texts), lambda row: self.templates.write_query(texts[row], instruction))
+
+    def _documents(self, texts: Sequence[str], titles: Sequence[str] | None) -> "_AsWritten":
+        if titles is not None and len(titles) != len(texts):
+            raise ValueError(f"{len(titles)} titles for {len(texts)} texts")
+        return _AsWritten(
+            len(texts), lambda row: self.templates.write_document(texts[row], titles[row] if titles else "")
+        )
+
+    def _count_truncated(self, texts: "_AsWritten") -> int:
         limit = self.encoder.max_length
-        return sum(count > limit for count in self.encoder.token_counts(texts)) if limit else 0
+        if not limit:
+            return 0
+        return sum(count > limit for part in texts.parts() for count in self.encoder.token_counts(part))
 
-    def _encode(self, texts: list[Written], progress: str | None, ids: Sequence[str] | None) -> np.ndarray:
-        with self._lock:
-            return self._encode_alone(texts, progress, ids)
+    def key(self, text: Written) -> str:
+        """Of a text's vector in the ledger."""
+        return ledger_key(*self.identity, *self.encoder.key(text))
 
-    def _encode_alone(self, texts: list[Written], progress: str | None, ids: Sequence[str] | None) -> np.ndarray:
-        first: dict[Written, int] = {}  # text -> the row where it is first asked for
-        origin = [first.setdefault(text, row) for row, text in enumerate(texts)]
-        rows = list(first.values())
-        keys = [ledger_key(*self.identity, *self.encoder.key(texts[row])) for row in rows]
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)  # (n, H)
-        missing = self._read(rows, keys, vectors)
-        if missing:
-            names = [repr(ids[row]) if ids else f"{row} ({texts[row].text[:60]!r}...)" for row in rows]
-            with closing(self._missing_batches([texts[row] for row in rows], missing, progress)) as batches:
-                for batch, found in batches:  # places in `rows`, (B, H)
-                    for i, vector in zip(batch, found, strict=True):
-                        if not abs(np.linalg.norm(vector) - 1) < 1e-3:  # also true of NaN
-                            raise ValueError(f"{self.name}: the vector of text {names[i]} is not finite: {vector[:4]}")
-                    new = [(i, vector) for i, vector in zip(batch, found, strict=True) if i in missing]
-                    self._ledger.put((keys[i], vector.astype("<f4").tobytes()) for i, vector in new)
-                    for i, vector in new:
-                        vectors[rows[i]] = vector
-                    self.computed += len(new)
-        for row, source in enumerate(origin):
-            if row != source:
-                vectors[row] = vectors[source]
+    def _encode(self, texts: "_AsWritten", progress: str | None, ids: Sequence[str] | None) -> np.ndarray:
+        vectors = np.empty((texts.count, self.dimension), dtype=np.float32)  # (n, H)
+        start = 0
+        for block in self._blocks(texts, progress, ids):
+            vectors[start : start + len(block)] = block
+            start += len(block)
         return vectors
 
-    def _read(self, rows: list[int], keys: list[str], vectors: np.ndarray) -> set[int]:
-        """Fills the rows that the ledger knows; returns the places in `rows` of the others."""
-        missing: set[int] = set()
-        for start in range(0, len(rows), READ_AT_ONCE):
-            known = self._ledger.get(keys[start : start + READ_AT_ONCE])
-            for i in range(start, min(start + READ_AT_ONCE, len(rows))):
-                if keys[i] in known:
-                    vectors[rows[i]] = np.frombuffer(known[keys[i]], dtype="<f4")
-                else:
-                    missing.add(i)
-        return missing
+    def _blocks(self, texts: "_AsWritten", progress: str | None, ids: Sequence[str] | None) -> Iterator[np.ndarray]:
+        """Computes what the ledger lacks; then all is read from it, a block at a time."""
+        keys = [self.key(text) for text in texts]
+        with self._lock:
+            self._compute_missing(texts, keys, progress, ids)
+        return self._read(keys)
+
+    def _read(self, keys: list[str]) -> Iterator[np.ndarray]:
+        for start in range(0, len(keys), READ_AT_ONCE):
+            part = keys[start : start + READ_AT_ONCE]
+            known = self._ledger.get(part)
+            block = np.empty((len(part), self.dimension), dtype=np.float32)
+            for row, key in enumerate(part):
+                block[row] = np.frombuffer(known[key], dtype="<f4")
+            yield block
+
+    def _compute_missing(
+        self, texts: "_AsWritten", keys: list[str], progress: str | None, ids: Sequence[str] | None
+    ) -> None:
+        """Puts the vectors that the ledger lacks into it; a text that is there twice is computed once."""
+        first: dict[str, int] = {}  # key -> the row where it is first asked for
+        for row, key in enumerate(keys):
+            first.setdefault(key, row)
+        known = self._ledger.known(list(first))
+        if len(known) == len(first):
+            return
+        rows = list(first.values())
+        missing = {i for i, row in enumerate(rows) if keys[row] not in known}
+        with closing(self._missing_batches(texts.some(rows), missing, progress)) as batches:
+            for batch, found in batches:  # places in `rows`, (B, H)
+                for i, vector in zip(batch, found, strict=True):
+                    if not abs(np.linalg.norm(vector) - 1) < 1e-3:  # also true of NaN
+                        row = rows[i]
+                        name = repr(ids[row]) if ids else f"{row} ({texts[row].text[:60]!r}...)"
+                        raise ValueError(f"{self.name}: the vector of text {name} is not finite: {vector[:4]}")
+                new = [(i, vector) for i, vector in zip(batch, found, strict=True) if i in missing]
+                self._ledger.put((keys[rows[i]], vector.astype("<f4").tobytes()) for i, vector in new)
+                self.computed += len(new)
 
     def _missing_batches(
-        self, texts: list[Written], missing: set[int], progress: str | None
+        self, texts: "_AsWritten", missing: set[int], progress: str | None
     ) -> Generator[tuple[list[int], np.ndarray], None, None]:
         """Yields each batch of the plan over all texts in which one is missing, with its vectors (B, H)."""
-        prepared = self.encoder.prepare(texts)
+        prepared = [text for part in texts.parts() for text in self.encoder.prepare(part)]
         todo = [batch for batch in self.encoder.plan(prepared) if not missing.isdisjoint(batch)]
         sizes = [sum(len(prepared[i]) for i in batch) for batch in todo]
         results = self.encoder.encode([[prepared[i] for i in batch] for batch in todo])
-        bar = tqdm(total=sum(sizes), desc=progress, unit="token", unit_scale=True, disable=progress is None)
-        with bar, closing(results):
+        with bar(progress, sum(sizes), "token", unit_scale=True) as counter, closing(results):
             for batch, size, vectors in zip(todo, sizes, results, strict=True):
                 yield batch, vectors
-                bar.update(size)
+                counter.update(size)
+
+
+@dataclass(frozen=True)
+class _AsWritten:
+    """Texts as they are sent, each written when it is looked at: no template makes a second copy of all of them."""
+
+    count: int
+    write: Callable[[int], Written]
+
+    def __iter__(self) -> Iterator[Written]:
+        return map(self.write, range(self.count))
+
+    def __getitem__(self, row: int) -> Written:
+        return self.write(row)
+
+    def some(self, rows: Sequence[int]) -> "_AsWritten":
+        """Those of the rows."""
+        return _AsWritten(len(rows), lambda place: self.write(rows[place]))
+
+    def parts(self) -> Iterator[list[Written]]:
+        """So many as are tokenized together."""
+        for start in range(0, self.count, TOKENIZE_AT_ONCE):
+            yield [self.write(row) for row in range(start, min(start + TOKENIZE_AT_ONCE, self.count))]
 
 
 @contextmanager

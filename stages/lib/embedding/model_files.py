@@ -54,7 +54,7 @@ def read_layout(directory: Path) -> Layout:
         kind, path = str(module["type"]).rpartition(".")[2], str(module.get("path") or "")
         match kind:
             case "Transformer":
-                foreign += [f"a Transformer in {path}"] if path not in ("", ".") else _foreign_settings(directory)
+                foreign += [f"a Transformer in {path}"] if path not in ("", ".") else foreign_settings(directory)
             case "Pooling":
                 config = read_json_object(directory / path / "config.json")
                 modes = _poolings(config, directory / path)
@@ -82,7 +82,8 @@ def _poolings(config: dict[str, Any], folder: Path) -> list[str]:
     return [modes] if isinstance(modes, str) else [str(mode) for mode in modes]
 
 
-def _foreign_settings(directory: Path) -> list[str]:
+def foreign_settings(directory: Path) -> list[str]:
+    """What of a transformer at the root of a directory only sentence-transformers runs."""
     settings = _optional(directory / "sentence_bert_config.json")
     unknown = sorted(key for key in settings if key not in PLAIN_SETTINGS and settings[key])
     found = [f"{', '.join(unknown)} of sentence_bert_config.json"] if unknown else []

@@ -24,9 +24,9 @@ import torch
 
 from stages.lib.core.records import read_json
 from stages.lib.embedding.model_files import Layout
-from stages.lib.embedding.single_threads import each_by_one_thread
 from stages.lib.embedding.written import Written
 from stages.lib.weights.models import ModelEntry, resolved_dtype
+from stages.lib.weights.single_threads import each_by_one_thread
 
 NO_LIMIT = 1_000_000_000  # tokens; a model that names more has no limit
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from stages.lib.core.progress import each
 from stages.lib.core.records import Record
 from stages.lib.gpt.generate import generate
 from stages.lib.gpt.model import GPT
@@ -31,7 +32,7 @@ def answered(examples: Sequence[Example], limit: int) -> list[Example]:
 def answer(model: GPT, tokenizer: Tokenizer, asked: Sequence[Example], max_new_tokens: int) -> list[Answer]:
     """The greedy answer to the prompt of each example, of at most `max_new_tokens`."""
     answers: list[Answer] = []
-    for start in range(0, len(asked), BATCH):
+    for start in each(range(0, len(asked), BATCH), "answers", f"batch of {BATCH}"):
         new = generate(
             model,
             [prompt_ids(tokenizer, example.prompt) for example in asked[start : start + BATCH]],

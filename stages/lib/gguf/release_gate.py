@@ -18,6 +18,7 @@ from torch import Tensor
 
 from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.conversations.encoding import beginning
+from stages.lib.core.progress import each
 from stages.lib.gguf.gate_texts import HeldOut
 from stages.lib.gguf.llama_runtime import GreedyReply, LlamaRuntime
 from stages.lib.gguf.message_shapes import explained_shapes, first_difference, template_faults
@@ -67,7 +68,7 @@ def keep_log_probs(model: Any, windows: Tensor, directory: Path) -> list[Path]:
         ValueError: the model gives NaN.
     """
     files = []
-    for i, window in enumerate(windows):
+    for i, window in enumerate(each(windows, "the model as it was trained", "window")):
         found = log_probs(model, window)
         if bool(found.isnan().any()):
             raise ValueError("the model gives NaN on held-out text: did its training diverge?")
@@ -89,7 +90,7 @@ def closeness(reference: Iterable[Tensor], model: Any, windows: Tensor) -> dict[
     perplexity_ratio: the model's perplexity over the reference's.
     """
     kl, same, loss, reference_loss, places = 0.0, 0, 0.0, 0.0, 0
-    for theirs, window in zip(reference, windows, strict=True):
+    for theirs, window in zip(reference, each(windows, "the weights in the file", "window"), strict=True):
         ours = log_probs(model, window)
         pieces = zip(torch.split(theirs, ROWS_AT_ONCE), torch.split(ours, ROWS_AT_ONCE), strict=True)
         kl += sum(float((p.exp() * (p - q)).sum()) for p, q in pieces)
@@ -132,7 +133,7 @@ def run_checks(
     own = str(tokenizer.bos_token) if beginning(tokenizer) else ""
     read = [runtime.tokens(text.text.removeprefix(own)) for text in compared]
     differences = [first_difference(text.tokens, found, tokenizer) for text, found in zip(compared, read, strict=True)]
-    replies = [runtime.greedy(prompt, max_new_tokens) for prompt in held.prompts]
+    replies = [runtime.greedy(prompt, max_new_tokens) for prompt in each(held.prompts, "replies by llama.cpp", "reply")]
     return {
         "template_faults": {name: fault for name, fault in faults.items() if name not in explained},
         "explained_shapes": explained,
@@ -151,7 +152,8 @@ def agreements(name: str, model: Any, prompts: Sequence[list[int]], replies: Seq
     The tokens of a reply are put to the model at once: at each step, would it have drawn the same token? So the first
     step that differs is where its own greedy reply would part.
     """
-    steps = [agreement(model, prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
+    pairs = list(zip(prompts, replies, strict=True))
+    steps = [agreement(model, prompt, reply) for prompt, reply in each(pairs, f"{name} against llama.cpp", "reply")]
     same = [bool(step) for flags, _ in steps for step in flags]
     gaps = [gap for _, differences in steps for gap in differences]
     return {

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from stages.lib.core.progress import each
 from stages.lib.core.records import atomic_path
 from stages.lib.gguf.layouts import ROPE_FACTORS, Layout
 from stages.lib.gguf.quantization import Chosen, FileType, choose_types, describe, quantize, stored_bytes, threads
@@ -69,7 +70,7 @@ def write_gguf(
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_ti_data_to_file()
-            for data in _in_order(layout, tensor, types):
+            for data in each(_in_order(layout, tensor, types), "quantizing", "tensor", total=len(shapes)):
                 writer.write_tensor_data(data)
         finally:
             if writer.fout is not None:

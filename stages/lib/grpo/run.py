@@ -19,6 +19,7 @@ from stages.lib.adapters.lora import Backend, Lora, load_unsloth, lora_config
 from stages.lib.adapters.own_process import in_own_process
 from stages.lib.adapters.resuming import train_on
 from stages.lib.adapters.schedule import Schedule
+from stages.lib.adapters.step_bar import step_bar
 from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.conversations.markup import template_text
 from stages.lib.core.records import Message
@@ -124,7 +125,7 @@ def train(model: Any, tokenizer: Any, task: Task, rewards: Mapping[Name, Reward]
         train_dataset=training_set([prompts[i] for i in order], [samples[i] for i in order]),
         processing_class=tokenizer,
         peft_config=lora_config(lora) if lora else None,
-        callbacks=[step_printer(settings.steps)],
+        callbacks=[step_printer(settings.steps), step_bar()],
     )
     trainer.remove_callback(PrinterCallback)
     train_on(trainer, task.directory)

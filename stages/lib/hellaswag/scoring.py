@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from scipy.stats import binomtest
 
+from stages.lib.core.progress import each
 from stages.lib.gpt.evaluating import evaluating
 from stages.lib.gpt.model import GPT
 from stages.lib.hellaswag.items import ENDINGS, HellaSwagItem, clean, query
@@ -86,7 +86,7 @@ def log_likelihoods(
     sums = np.zeros(len(rows))
     # What FSDP gathers in inference mode could not be trained with afterwards.
     with evaluating(model), torch.inference_mode() if most is None else nullcontext():
-        for batch in batches:
+        for batch in each(batches, "HellaSwag", "batch"):
             found = _batch([(ids, count) for ids, count, _ in batch], model, torch.device(device), most is not None)
             np.add.at(sums, [i for _, _, i in batch], found)
         for _ in range(calls - len(batches)):
@@ -146,6 +146,8 @@ def count_correct(
 
 def summarize(counts: Counter[str]) -> dict[str, Any]:
     """Each measure as a share of the items with its Wilson score interval, and what was cropped."""
+    from scipy.stats import binomtest  # half a second to import, where no item may be scored
+
     n = counts["items"]
     measures: dict[str, Any] = {"items": n, "cropped": counts["cropped"]}
     for name in MEASURES:

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tqdm import tqdm
-
+from stages.lib.core.progress import Bar
 from stages.lib.hub.errors import MOVE, HubError, explained
 from stages.lib.hub.transfer import Transfer, git_blob, patiently, sha256
 
@@ -175,11 +174,8 @@ class Repository:
             f"{self.name} at {self.revision[:12]} to {self.folder}",
             file=sys.stderr,
         )
-        quiet = 0.1 if sys.stderr.isatty() else 30.0  # seconds between lines: a log is not filled with bars
         lock, stop, done = threading.Lock(), threading.Event(), 0
-        with tqdm(
-            total=total, initial=begun, unit="B", unit_scale=True, desc=f"0/{len(missing)} files", mininterval=quiet
-        ) as bar:
+        with Bar(f"0/{len(missing)} files", total, initial=begun, unit="B", unit_scale=True) as bar:
 
             def advance(amount: int) -> None:
                 with lock:

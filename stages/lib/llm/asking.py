@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, TypeVar, assert_never
 
-from tqdm import tqdm
-
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import ledger_key
+from stages.lib.core.progress import bar
 from stages.lib.llm.protocol import Backend, GenerateRequest, Reply, Sampling, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry, weights_identity
 
@@ -128,15 +127,8 @@ class AskedModel:
             del answers[key]
         missing = [i for i, key in enumerate(order) if key not in answers]
         self.reused += len(answers)
-        bar = tqdm(
-            desc=progress,
-            total=len(order),
-            initial=len(answers),
-            unit="prompt",
-            disable=progress is None or not missing,
-        )
         try:
-            with bar:
+            with bar(progress if missing else None, len(order), "prompt", initial=len(answers)) as counter:
                 start = time.perf_counter()
                 for batch in ask([distinct[key] for key in order], missing) if missing else ():
                     seconds = (time.perf_counter() - start) / len(batch)
@@ -144,7 +136,7 @@ class AskedModel:
                     self._keep([(key, self._written(answer, seconds)) for key, answer in kept])
                     answers.update((order[i], answer) for i, answer in batch)
                     self.asked += len(batch)
-                    bar.update(len(batch))
+                    counter.update(len(batch))
                     start = time.perf_counter()
         except (RuntimeError, KeyboardInterrupt) as error:
             done = sum(key in answers and _is_kept(answers[key], distinct[key]) for key in (order[i] for i in missing))

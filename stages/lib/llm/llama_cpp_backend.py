@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import httpx
 
+from stages.lib.core.progress import doing
 from stages.lib.llm import chat_text
 from stages.lib.llm.gguf_facts import GgufFacts, read_facts
 from stages.lib.llm.gguf_prompts import GgufPrompt, GgufPrompts
@@ -61,9 +62,7 @@ class LlamaCppBackend:
     @cached_property
     def facts(self) -> GgufFacts:
         """What the file says of itself."""
-        import gguf
-
-        return read_facts(gguf.GGUFReader(self.file), self.file)
+        return read_facts(self.file)
 
     @cached_property
     def prompts(self) -> GgufPrompts:
@@ -71,6 +70,7 @@ class LlamaCppBackend:
         return GgufPrompts(self.facts, self.entry.system_role, self._ask)
 
     @cached_property
+    @doing("loading the model into llama.cpp")
     def server(self) -> Any:
         """The server in this process, which this starts.
 

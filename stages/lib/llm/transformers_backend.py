@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from stages.lib.core.progress import doing
 from stages.lib.llm import chat_text
 from stages.lib.llm.hf_prompts import HuggingFacePrompts, misfits
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
@@ -34,6 +35,7 @@ class TransformersBackend:
         return f"transformers {importlib.metadata.version('transformers')}"
 
     @cached_property
+    @doing("loading the model")
     def model(self) -> Any:
         """The model, on the GPU if there is one.
 

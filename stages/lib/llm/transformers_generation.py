@@ -5,11 +5,16 @@ row, keys and values are never copied as they grow, rows that are done leave the
 sampled token depends on its request's seed and not on its neighbours. The loop over tokens is
 decoding/roomy_cache's; GRPO's rollouts (grpo/rollouts.py) run the same with another choice of tokens.
 
+On a CPU the batches are computed beside each other, each by one thread where there are as many as cores: then replies
+have the same bits on any number of cores.
+
 Shapes: P tokens that all prompts share, V vocabulary.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +22,7 @@ import torch
 from stages.lib.decoding.roomy_cache import GrowingBatch, RoomyCache
 from stages.lib.llm.protocol import Sampling
 from stages.lib.llm.token_tree import shared_length
+from stages.lib.weights.single_threads import each_by_one_thread
 
 Tokens = Sequence[int]
 
@@ -78,12 +84,17 @@ class RunningReply:
 
 
 def plan_batches(lengths: Sequence[int], max_tokens: Sequence[int], size: int) -> list[list[int]]:
-    """Requests of like length together, the longest first, so that memory runs out early or never."""
+    """Requests of like length together, at most `size`; the longest first, so that memory runs out early or never."""
     order = sorted(range(len(lengths)), key=lambda i: (-max_tokens[i], -lengths[i], i))
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-@torch.inference_mode()
+def even_size(requests: int, size: int) -> int:
+    """The size, at most `size`, of an even number of batches, so that two cores end together."""
+    pairs = math.ceil(requests / size / 2)
+    return max(1, math.ceil(requests / (2 * pairs)))
+
+
 def generate_rows(
     model: Any,
     prompts: Sequence[Tokens],
@@ -95,34 +106,50 @@ def generate_rows(
 ) -> Iterator[list[RunningReply]]:
     """Completes rows[i] (the missing ones) after prompts[i] (token ids, not empty), batch by batch.
 
-    The batches of `size` are planned over all prompts and hold the rows that are asked for.
+    The batches of `size` or less are planned over all prompts and hold the rows that are asked for.
     """
+    on_cpu = model.device.type == "cpu"
     layers = model.config.get_text_config().num_hidden_layers
     shared = min(shared_length(prompts), min(map(len, prompts)) - 1)
-    prefix = None
-    if shared:
-        prefix = RoomyCache(layers, shared)
+    stopped = Event()
+
+    @torch.inference_mode()
+    def begin(count: int) -> RoomyCache:
+        prefix = RoomyCache(layers, count)
         model(
-            input_ids=torch.tensor([prompts[0][:shared]], device=model.device),  # (1, P)
+            input_ids=torch.tensor([prompts[0][:count]], device=model.device),  # (1, P)
             past_key_values=prefix,
             use_cache=True,
             logits_to_keep=1,
         )
-    for batch in plan_batches([len(prompt) for prompt in prompts], max_tokens, size):
-        growing = [rows[i] for i in batch if i in rows]
-        if growing:
-            room = max(len(prompts[row.request]) + row.sampling.max_tokens for row in growing)
-            cache = RoomyCache.beginning_with(prefix, layers, len(growing), room)
-            _complete(model, cache, [prompts[row.request][shared:] for row in growing], growing, ends)
-            yield growing
+        return prefix
+
+    @torch.inference_mode()
+    def complete(growing: list[RunningReply]) -> list[RunningReply]:
+        room = max(len(prompts[row.request]) + row.sampling.max_tokens for row in growing)
+        cache = RoomyCache.beginning_with(prefix, layers, room)
+        batch = GrowingBatch(model, cache, [prompts[row.request][shared:] for row in growing])
+        _complete(batch, growing, ends, stopped)
+        return growing
+
+    size = even_size(len(prompts), size) if on_cpu else size
+    planned = plan_batches([len(prompt) for prompt in prompts], max_tokens, size)
+    batches = [growing for batch in planned if (growing := [rows[i] for i in batch if i in rows])]
+    if not on_cpu:
+        prefix = begin(shared) if shared else None
+        yield from map(complete, batches)
+        return
+    (prefix,) = each_by_one_thread(begin, [shared]) if shared else (None,)
+    threads = max(1, torch.get_num_threads() // max(1, len(batches)))
+    yield from each_by_one_thread(complete, batches, threads, stopped)
 
 
-def _complete(
-    model: Any, cache: RoomyCache, rests: Sequence[Tokens], rows: Sequence[RunningReply], ends: set[int]
-) -> None:
-    """Grows the rows of one batch until each is finished; `rests` is what follows the P shared tokens in the cache."""
+def _complete(batch: GrowingBatch, rows: Sequence[RunningReply], ends: set[int], stopped: Event) -> None:
+    """Grows the rows of one batch until each is finished, or until the replies are not wanted any more."""
 
     def choose(logits: torch.Tensor, alive: list[int]) -> list[int]:
+        if stopped.is_set():
+            raise InterruptedError("the replies are not wanted any more")
         likeliest = logits.argmax(-1).tolist()
         return [
             likeliest[place] if rows[row].takes_likeliest else rows[row].choose(logits[place])
@@ -133,4 +160,4 @@ def _complete(
         rows[row].push(token, ends)
         return rows[row].finish_reason != ""
 
-    GrowingBatch(model, cache, rests).grow(choose, push)
+    batch.grow(choose, push, max(row.sampling.max_tokens for row in rows))

@@ -4,6 +4,9 @@ What all prompts begin with is computed once; what some of them share (a chunk b
 questions, a prompt before several choices) once in their pack (token_tree). The vocabulary is
 projected to at the positions that predict a choice's token, nowhere else.
 
+On a CPU each pack is computed by one thread, as many at once as there are cores: scores have the same bits on any
+number of cores.
+
 Shapes: P tokens that all prompts share, N nodes of a pack, R nodes read, V vocabulary.
 """
 
@@ -15,14 +18,17 @@ import torch
 from stages.lib.decoding.roomy_cache import RoomyCache
 from stages.lib.llm.protocol import Score
 from stages.lib.llm.token_tree import TokenTree, plan_packs, shared_length
+from stages.lib.weights.single_threads import each_by_one_thread
 
-PACK_TOKENS = {"cpu": 512, "cuda": 4096}  # nodes computed together
+PACK_TOKENS = {
+    "cpu": 256,
+    "cuda": 4096,
+}  # nodes computed together; on a CPU 256 are as fast as 512 and leave no core idle
 DIGITS = 5  # of a log-probability, after the point: what stays equal between batchings
 
 Tokens = Sequence[int]
 
 
-@torch.inference_mode()
 def score_tokens(
     model: Any, prompts: Sequence[Tokens], choices: Sequence[Sequence[Tokens]], missing: Sequence[int]
 ) -> Iterator[list[tuple[int, Score]]]:
@@ -37,27 +43,36 @@ def score_tokens(
         for prompt, options in zip(prompts, choices, strict=True)
     ]
     wanted = set(missing)
-    packs = plan_packs(groups, PACK_TOKENS[model.device.type])
-    cache = RoomyCache(model.config.get_text_config().num_hidden_layers, shared + max(nodes for _, nodes in packs))
+    planned = [members for members, _ in plan_packs(groups, PACK_TOKENS[model.device.type])]
+    packs = [present for members in planned if (present := [i for i in members if i in wanted])]
+    on_cpu = model.device.type == "cpu"
+    layers = model.config.get_text_config().num_hidden_layers
+
+    @torch.inference_mode()
+    def begin(count: int) -> RoomyCache:
+        cache = RoomyCache(layers, count)
+        first = torch.tensor([prompts[0][:count]], device=model.device)  # (1, P)
+        model(input_ids=first, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return cache
+
+    @torch.inference_mode()
+    def score(members: list[int]) -> list[tuple[int, Score]]:
+        scores = _score_pack(model, prefix, [groups[i] for i in members], [choices[i] for i in members])
+        return list(zip(members, scores, strict=True))
+
+    prefix = None
     if shared:
-        prefix = torch.tensor([prompts[0][:shared]], device=model.device)  # (1, P)
-        model(input_ids=prefix, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    for planned, _ in packs:
-        members = [i for i in planned if i in wanted]
-        if members:
-            cache.keep_tokens(shared)
-            scores = _score_pack(model, cache, shared, [groups[i] for i in members], [choices[i] for i in members])
-            yield list(zip(members, scores, strict=True))
+        (prefix,) = each_by_one_thread(begin, [shared]) if on_cpu else (begin(shared),)
+    yield from each_by_one_thread(score, packs) if on_cpu else map(score, packs)
 
 
 def _score_pack(
     model: Any,
-    cache: RoomyCache,
-    shared: int,
+    prefix: RoomyCache | None,
     groups: Sequence[Sequence[Tokens]],
     choices: Sequence[Sequence[Tokens]],
 ) -> list[Score]:
-    """Scores the choices of one pack's requests in one forward pass."""
+    """Scores the choices of one pack's requests, behind the P tokens of `prefix`, in one forward pass."""
     tree = TokenTree()
     # (nodes that predict the choice's tokens, the choice's tokens), for each choice of each request
     reads = [
@@ -67,6 +82,10 @@ def _score_pack(
     nodes = sorted({node for options in reads for path, _ in options for node in path})
     row = {node: r for r, node in enumerate(nodes)}
     device = model.device
+    cache, shared = None, prefix.get_seq_length() if prefix else 0
+    if prefix:
+        cache = RoomyCache.beginning_with(prefix, len(prefix.layers), shared + len(tree.tokens))
+        cache.copy_prefix(1)
     mask = torch.ones(1, 1, len(tree.tokens), shared + len(tree.tokens), dtype=torch.bool)  # (1, 1, N, P + N)
     mask[0, 0, :, shared:] = torch.from_numpy(tree.attention())
     logits = (
@@ -75,7 +94,7 @@ def _score_pack(
             position_ids=torch.tensor([tree.depths], device=device) + shared,
             attention_mask=mask.to(device),
             past_key_values=cache,
-            use_cache=True,
+            use_cache=cache is not None,
             logits_to_keep=torch.tensor(nodes, device=device),
         )
         .logits[0]

@@ -16,7 +16,7 @@ from stages.lib.core.metrics import check_counts
 from stages.lib.core.records import Record
 from stages.lib.lora.batches import Rows, padded_tokens, plan_steps
 from stages.lib.lora.masks import MaskedChat, encode_samples
-from stages.lib.lora.memory import GB, Shape, TuningLoad, check_memory
+from stages.lib.lora.memory import GB, Shape, TuningLoad, check_memory, unpacked_if_it_fits
 from stages.lib.lora.preflight import check_supervision, show_sample
 from stages.lib.reading.chats import read_chats, told
 from stages.lib.reading.documents import Drop
@@ -192,6 +192,15 @@ def generation_config(place: Path) -> Any:
     return GenerationConfig.from_pretrained(place) if (place / "generation_config.json").is_file() else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What a training takes by estimate."""
+
+    bytes: int
+    tokens: int  # of its largest micro-batch, with padding
+    unpacked: bool  # the 4-bit weights are unpacked once and held so
+
+
 def check_longest(
     data: ChatSet,
     shape: Shape,
@@ -200,8 +209,9 @@ def check_longest(
     dtype: Dtype,
     checkpointing: Checkpointing,
     memory_share: float,
-) -> tuple[int, int]:
-    """Bytes that the training will take by estimate, and the tokens of its largest micro-batch; prints both.
+    may_unpack: bool,
+) -> Need:
+    """What the training will take by estimate, printed. With `may_unpack`, weights are unpacked where that fits.
 
     Raises:
         ValueError: more than `memory_share` of the free memory.
@@ -216,11 +226,14 @@ def check_longest(
         checkpointing=checkpointing,
     )
     free, where = available_bytes()
-    total = sum(check_memory(shape, need, int(memory_share * free), where).values())
+    most = int(memory_share * free)
+    if may_unpack:
+        need = unpacked_if_it_fits(shape, need, most)
+    total = sum(check_memory(shape, need, most, where).values())
     print(
         f"qlora: {len(data.train)} samples, {len(data.plan)} steps of {batching.sequences}, "
-        f"{dtype}; the largest micro-batch is {need.rows} x {need.length} tokens, about {total / GB:.2f} GB in all "
-        f"({where} has {free / GB:.2f} free)",
+        f"{dtype}{', 4-bit weights unpacked once' if need.unpacked else ''}; the largest micro-batch is "
+        f"{need.rows} x {need.length} tokens, about {total / GB:.2f} GB in all ({where} has {free / GB:.2f} free)",
         flush=True,
     )
-    return total, need.rows * need.length
+    return Need(bytes=total, tokens=need.rows * need.length, unpacked=need.unpacked)

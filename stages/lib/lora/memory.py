@@ -90,6 +90,7 @@ class TuningLoad:
     supervised: int  # tokens of it that are learned
     dtype: Dtype
     checkpointing: Checkpointing
+    unpacked: bool = False  # the quantized weights are held as plain ones
 
 
 def estimate(shape: Shape, load: TuningLoad) -> dict[str, int]:
@@ -116,9 +117,10 @@ def estimate(shape: Shape, load: TuningLoad) -> dict[str, int]:
         case _:
             assert_never(load.checkpointing)
     activations = tokens * size * (shape.layers * kept + 2 * everything)
+    linear = shape.linear * (NF4_BYTES + load.unpacked * size)  # unpacking them, both are held
     return {
         "process": int(PROCESS),
-        "weights": int(shape.linear * NF4_BYTES + shape.other * size),
+        "weights": int(linear + shape.other * size),
         "adapter, gradients and moments": 16 * shape.adapter,  # float32 each: weight, gradient, two moments
         "activations": activations,
         "allocator": int(FRAGMENTATION * activations),
@@ -144,6 +146,12 @@ def check_memory(shape: Shape, load: TuningLoad, free: int, place: str) -> dict[
         f"the longest micro-batch ({load.rows} x {load.length} tokens) needs about {total / GB:.2f} GB ({said}), "
         f"{place} has {free / GB:.2f} free: {advice(shape, load, free)}"
     )
+
+
+def unpacked_if_it_fits(shape: Shape, load: TuningLoad, free: int) -> TuningLoad:
+    """The load with its 4-bit weights unpacked, where the free bytes allow it; else as it is."""
+    held = replace(load, unpacked=True)
+    return held if sum(estimate(shape, held).values()) <= free else load
 
 
 def advice(shape: Shape, load: TuningLoad, free: int) -> str:

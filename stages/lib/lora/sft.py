@@ -12,6 +12,7 @@ from typing import Any
 from stages.lib.adapters.lora import in_float32
 from stages.lib.adapters.resuming import train_on
 from stages.lib.adapters.schedule import Schedule, trainer_settings
+from stages.lib.adapters.step_bar import step_bar
 from stages.lib.lora.batches import Rows, collate
 from stages.lib.lora.masks import MaskedChat
 
@@ -66,7 +67,7 @@ def make_trainer(
         data_collator=collate_row,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        callbacks=[_watcher(len(plan))],
+        callbacks=[_watcher(len(plan)), step_bar()],
     )
     trainer.remove_callback(transformers.PrinterCallback)
     in_float32(trainer.model)  # the trainer takes the adapters of 4-bit models to bfloat16

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.lib.cache.code_identity import code_identity
+from stages.lib.core.progress import detail
 from stages.lib.core.records import write_json
 from stages.lib.lora.batches import collate
 from stages.lib.lora.masks import MaskedChat
@@ -31,7 +32,7 @@ def sample_losses(model: Any, samples: Sequence[MaskedChat], pad_id: int, batch_
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), detail("validation", len(order), "sample") as counter:
         start = 0
         while start < len(order):
             size = max(1, batch_tokens // len(samples[order[start]].input_ids))
@@ -42,6 +43,7 @@ def sample_losses(model: Any, samples: Sequence[MaskedChat], pad_id: int, batch_
             labels = inputs.pop("labels")
             nats, rows = token_losses(model, inputs, labels)
             sums = torch.zeros(len(members), device=device).index_add_(0, rows, nats)
+            counter.update(len(members))
             losses[members] = (sums / rows.bincount(minlength=len(members))).double().cpu().numpy()
     model.train(training)
     return losses

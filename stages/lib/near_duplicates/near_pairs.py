@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from tqdm import tqdm
 
+from stages.lib.core.progress import bar
 from stages.lib.near_duplicates.cosine_bound import (
     CELL,
     BoundPrecision,
@@ -114,12 +114,12 @@ def _compare_all(pool: ThreadPoolExecutor, search: "_Search", bound: CosineBound
     """Sends every tile of the upper triangle through the search."""
     n = len(search.vectors)
     tiles = [(top, left) for top in range(0, n, TILE_ROWS) for left in range(top, n, TILE_COLUMNS)]
-    with tqdm(total=len(tiles), desc=progress, unit="tile", disable=not progress, delay=2) as bar:
+    with bar(progress or None, len(tiles), "tile") as counter:
         futures = [pool.submit(search.compare, bound, top, left) for top, left in tiles]
         try:
             for future in futures:
                 future.result()
-                bar.update()
+                counter.update()
         except ValueError:
             pool.shutdown(cancel_futures=True)
             raise

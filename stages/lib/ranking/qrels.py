@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from stages.lib.core.chunk_places import document_span, holds
 from stages.lib.core.records import Record
-from stages.lib.wording.form import form_key
+from stages.lib.wording.form import form_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,9 @@ def same_words_groups(chunks: Iterable[Record]) -> dict[str, tuple[str, ...]]:
     Args:
         chunks: records with id and text.
     """
-    by_words: dict[str, list[str]] = {}
+    by_words: dict[bytes, list[str]] = {}
     for chunk in chunks:
-        by_words.setdefault(form_key(chunk["text"]), []).append(chunk["id"])
+        by_words.setdefault(form_digest(chunk["text"]), []).append(chunk["id"])
     return {name: tuple(group) for group in by_words.values() if len(group) > 1 for name in group}
 
 

@@ -6,7 +6,7 @@ tie order of trec_eval, descending document id (`tie_order`), and scores are com
 32-bit floats, so that a stable sort gives exactly the ranking that `measures.rank` gives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -37,16 +37,31 @@ def truncate(vectors: npt.NDArray[np.float32], dimension: int) -> npt.NDArray[np
 
 
 def rank_dense(
-    queries: npt.NDArray[np.float32], documents: npt.NDArray[np.float32], ids: Sequence[str], dimension: int, depth: int
+    queries: npt.NDArray[np.float32],
+    documents: npt.NDArray[np.float32],
+    ids: Sequence[str],
+    columns_of: npt.NDArray[np.int64],
+    *,
+    dimension: int,
+    depth: int,
 ) -> list[Ranking]:
-    """Exact cosine search with d of H dimensions: one ranking a query of queries (Q, H) over documents (N, H).
+    """Exact cosine search with d of H dimensions: one ranking a query.
 
-    The documents and their ids stand in tie order.
+    Args:
+        queries: (Q, H).
+        documents: (N, H), in any order, which may be a mapped file: a block at a time is looked at.
+        ids: (N,) of the documents, in their order.
+        columns_of: (N,) the place of each document in tie order.
+        dimension: d.
+        depth: the most columns of a ranking.
     """
-    found = exact_top_k(truncate(queries, dimension), truncate(documents, dimension), depth, ids)
+    found = exact_top_k(
+        truncate(queries, dimension), documents, depth, ids, prepare=lambda block: truncate(block, dimension)
+    )
     rankings = []
-    for columns, scores in zip(found.indices, found.scores, strict=True):
-        order = np.argsort(columns)  # back to tie order, which decides between equal scores
+    for rows, scores in zip(found.indices, found.scores, strict=True):
+        columns = columns_of[rows]
+        order = np.argsort(columns)  # to tie order, which decides between equal scores
         rankings.append(columns[order][rank_scores(scores[order].astype(np.float32), depth)])
     return rankings
 
@@ -67,8 +82,8 @@ def rank_scores(scores: npt.NDArray[np.float32], depth: int, retrieved: npt.NDAr
     return columns[np.argsort(-values, kind="stable")][:depth].astype(np.int64)
 
 
-def rank_sparse(scores: npt.NDArray[np.float32], depth: int) -> list[Ranking]:
-    """One ranking a query of scores (Q, N); documents that share no word with the query (score 0) are not retrieved."""
+def rank_sparse(scores: Iterable[npt.NDArray[np.float32]], depth: int) -> list[Ranking]:
+    """One ranking a query of its scores (N,); documents that share no word with the query (0) are not retrieved."""
     return [rank_scores(row, depth, retrieved=row > 0) for row in scores]
 
 

@@ -18,6 +18,7 @@ from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.hashes import file_sha256, ledger_key
+from stages.lib.core.progress import each
 from stages.lib.llm.asking import kept_name
 from stages.lib.llm.protocol import Sampling
 from stages.lib.replying.conversation_replies import ConversationReply, Tokens, write_replies
@@ -111,10 +112,14 @@ class AnsweringModel:
             for batch in batches:
                 yield [(i, dataclasses.asdict(reply)) for i, reply in batch]
 
-        return [ConversationReply(**found) for found in self.kept(questions, write_replies, compute)]
+        return [ConversationReply(**found) for found in self.kept(questions, write_replies, compute, "replies")]
 
     def kept(
-        self, questions: Sequence[Any], code: Callable[..., Any], compute: Callable[[Any, Sequence[int]], Batches]
+        self,
+        questions: Sequence[Any],
+        code: Callable[..., Any],
+        compute: Callable[[Any, Sequence[int]], Batches],
+        what: str,
     ) -> list[dict[str, Any]]:
         """What the ledger has of this model and the questions; what it has not is computed, and kept batch by batch.
 
@@ -122,6 +127,7 @@ class AnsweringModel:
             questions: all that decides an answer beside the model, as JSON.
             code: what computes, whose code decides too.
             compute: from the model and the positions that are missing, batches of (position, answer).
+            what: the answers are, for those who wait for them.
         """
         identity = code_identity(code, load_base, load_adapter)
         keys = [ledger_key(self._who, identity, question) for question in questions]
@@ -129,7 +135,8 @@ class AnsweringModel:
         first = {key: i for i, key in reversed(list(enumerate(keys)))}  # equal questions are asked once
         missing = sorted(i for key, i in first.items() if key not in found)
         start = time.perf_counter()
-        for batch in compute(self._model, missing) if missing else ():
+        batches = compute(self._model, missing) if missing else ()
+        for batch in each(batches, what, "answer", total=len(missing), size=len):
             seconds = round((time.perf_counter() - start) / len(batch), 4)
             written = {"seconds": seconds, "model": kept_name(self._entry)}
             self._ledger.put((keys[i], json.dumps({"answer": answer, **written}).encode()) for i, answer in batch)

@@ -4,7 +4,7 @@ By sentence-transformers' `CrossEncoder`: a sequence classifier with one label.
 """
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -50,7 +50,11 @@ class CrossEncoderReranker:
         size = self.entry.batch_size
         return [order[start : start + size] for start in range(0, len(order), size)]
 
-    def _compute(self, pairs: list[QueryDocument]) -> list[dict[str, Any]]:
+    def _compute(self, batches: list[list[QueryDocument]]) -> Generator[list[dict[str, Any]], None, None]:
+        for pairs in batches:
+            yield self._answers(pairs)
+
+    def _answers(self, pairs: list[QueryDocument]) -> list[dict[str, Any]]:
         model = self._model
         scores = model.predict([tuple(pair) for pair in pairs], batch_size=len(pairs), show_progress_bar=False)
         if not np.isfinite(scores).all():

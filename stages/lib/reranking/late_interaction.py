@@ -8,10 +8,10 @@ they are in the corpus (IDF), as in "BERTScore" (Zhang et al., ICLR 2020, sectio
 Letters: T_q and T_d tokens of a query and a document, H dimensions of a token's vector.
 """
 
-import importlib.metadata
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from itertools import chain
 from typing import Any
 
@@ -27,7 +27,8 @@ BEST_DECIMALS = 7  # of a stored cosine
 
 
 def best_matches(query: np.ndarray, document: np.ndarray) -> np.ndarray:
-    """(T_q, H), (T_d, H) -> (T_q,) the greatest cosine that each query token finds in the document."""
+    """(T_q, H), (T_d, H) -> (T_q,) float64, the greatest cosine that each query token finds in the document."""
+    query, document = query.astype(np.float64), document.astype(np.float64)
     best: np.ndarray = (query @ document.T).max(axis=1)
     return best
 
@@ -67,7 +68,7 @@ class LateInteractionReranker:
         """Weighted MaxSim of each pair. What the ledger keeps is each query token's best cosine, so that
         another corpus, or no weights, computes nothing anew.
         """
-        versions = [f"{name} {importlib.metadata.version(name)}" for name in ("sentence-transformers", "torch")]
+        versions = self._encoder.identity
         code = code_identity(LateInteractionReranker._plan, LateInteractionReranker._compute, TokenEncoder)
         identity = ["late_interaction", weights_identity(self.entry), self.entry.max_length, *versions, code]
         answers = through_ledger(
@@ -93,32 +94,26 @@ class LateInteractionReranker:
         )
 
     def _plan(self, pairs: list[QueryDocument]) -> list[list[QueryDocument]]:
-        """All pairs of a document together; documents by length, `_documents_at_once` in a batch."""
+        """All pairs of a document together, in the encoder's batches of documents."""
         groups: dict[str, list[QueryDocument]] = {}
-        for pair in sorted(pairs, key=lambda pair: (len(pair.document), pair.document, pair.query)):
+        for pair in sorted(pairs, key=lambda pair: (pair.document, pair.query)):
             groups.setdefault(pair.document, []).append(pair)
-        documents = list(groups.values())
-        size = self._documents_at_once
-        return [list(chain(*documents[start : start + size])) for start in range(0, len(documents), size)]
+        documents = list(groups)
+        return [[pair for i in batch for pair in groups[documents[i]]] for batch in self._encoder.plan(documents)]
 
-    @property
-    def _documents_at_once(self) -> int:
-        """On a CPU one: no padding, a score that depends on its pair alone, and no slower than batches of 32."""
-        import torch
+    def _compute(self, batches: list[list[QueryDocument]]) -> Generator[list[dict[str, Any]], None, None]:
+        queries = sorted({pair.query for pair in chain(*batches)} - self._queries.keys())
+        self._queries |= dict(zip(queries, self._encoder.encode(queries, "query"), strict=True))
+        documents = [list(dict.fromkeys(pair.document for pair in batch)) for batch in batches]
+        with closing(self._encoder.encode_batches(documents, "document")) as encoded:
+            for batch, texts, vectors in zip(batches, documents, encoded, strict=True):
+                known = dict(zip(texts, vectors, strict=True))
+                yield [self._answer(pair, known[pair.document]) for pair in batch]
 
-        return self.entry.batch_size if torch.cuda.is_available() else 1
-
-    def _compute(self, pairs: list[QueryDocument]) -> list[dict[str, Any]]:
-        texts = list(dict.fromkeys(pair.document for pair in pairs))
-        documents = dict(zip(texts, self._encoder.encode(texts, "document"), strict=True))
-        answers = []
-        for pair in pairs:
-            if pair.query not in self._queries:
-                self._queries[pair.query] = self._encoder.encode([pair.query], "query")[0]
-            query, document = self._queries[pair.query], documents[pair.document]
-            best = best_matches(query.vectors, document.vectors)
-            if not np.isfinite(best).all():
-                raise ValueError(f"{self.entry.source}: no finite token vectors for {pair.document[:80]!r}...")
-            truncated = query.truncated or document.truncated
-            answers.append({"tokens": query.tokens, "best": best.round(BEST_DECIMALS).tolist(), "truncated": truncated})
-        return answers
+    def _answer(self, pair: QueryDocument, document: TokenVectors) -> dict[str, Any]:
+        query = self._queries[pair.query]
+        best = best_matches(query.vectors, document.vectors)
+        if not np.isfinite(best).all():
+            raise ValueError(f"{self.entry.source}: no finite token vectors for {pair.document[:80]!r}...")
+        truncated = query.truncated or document.truncated
+        return {"tokens": query.tokens, "best": best.round(BEST_DECIMALS).tolist(), "truncated": truncated}

@@ -6,16 +6,17 @@ runs over other instructions or embeddings find the pairs that they share alread
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from stages.lib.cache.ledger import Ledger
 from stages.lib.core.hashes import ledger_key
+from stages.lib.core.progress import bar
 
 LEDGER_FILE = Path("rerank") / "ledger.sqlite"
 SCORE_DECIMALS = 5  # what is the same whatever a pair was batched with; closer scores are ties
@@ -50,7 +51,7 @@ def through_ledger(
     *,
     identity: Sequence[Any],
     plan: Callable[[list[QueryDocument]], list[list[QueryDocument]]],
-    compute: Callable[[list[QueryDocument]], list[Any]],
+    compute: Callable[[list[list[QueryDocument]]], Generator[list[Any], None, None]],
     progress: str | None,
 ) -> list[Any]:
     """The answers (anything JSON) to the pairs, computed batch by batch where the ledger lacks them.
@@ -60,7 +61,7 @@ def through_ledger(
         pairs: what is asked; a pair may occur twice.
         identity: what else than the pair decides an answer: weights, versions, settings.
         plan: splits the distinct pairs into batches.
-        compute: answers one batch, in its order. A batch of which one answer is missing is computed whole.
+        compute: yields the answers to each batch, in order. A batch of which one answer is missing is computed whole.
         progress: names the progress bar.
     """
     distinct = list(dict.fromkeys(pairs))
@@ -68,12 +69,12 @@ def through_ledger(
     known = ledger.get(list(keys.values()))
     if len(known) < len(distinct):
         todo = [batch for batch in plan(distinct) if any(keys[pair] not in known for pair in batch)]
-        with tqdm(total=sum(map(len, todo)), desc=progress, unit="pair", disable=progress is None) as bar:
-            for batch in todo:
-                answers = zip(batch, compute(batch), strict=True)
+        with bar(progress, sum(map(len, todo)), "pair") as counter, closing(compute(todo)) as computed:
+            for batch, found in zip(todo, computed, strict=True):
+                answers = zip(batch, found, strict=True)
                 # What an earlier run answered stays as it was.
                 new = {keys[pair]: json.dumps(answer).encode() for pair, answer in answers if keys[pair] not in known}
                 ledger.put(new.items())
                 known.update(new)
-                bar.update(len(batch))
+                counter.update(len(batch))
     return [json.loads(known[keys[pair]]) for pair in pairs]

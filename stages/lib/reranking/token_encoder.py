@@ -1,17 +1,26 @@
 """The vectors of a text's tokens, by a ColBERT checkpoint or by any encoder: what late interaction compares.
 
+A plain encoder is run as for embedding (embedding/token_states.py): on a CPU each text alone, by one thread, as many
+at once as cores. ColBERT checkpoints, with their markers, expansions and projections, are left to
+sentence-transformers, and so are encoders that only it runs.
+
 Letters: T tokens of a text, H dimensions of a token's vector.
 """
 
+import importlib.metadata
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from stages.lib.core.records import read_json_object
+from stages.lib.embedding.model_files import foreign_settings
+from stages.lib.embedding.token_states import TokenStates, load_tokenizer
 from stages.lib.weights.models import ModelEntry
 
 SPECIAL = -1  # stands for a token that is no word: [CLS], [SEP], a ColBERT marker or its [MASK] expansion
@@ -21,7 +30,7 @@ class TokenVectors(NamedTuple):
     """One encoded text."""
 
     tokens: list[int]  # T ids, SPECIAL for tokens that are no words
-    vectors: np.ndarray  # (T, H) float64, L2-normalised
+    vectors: np.ndarray  # (T, H) float32, L2-normalised
     truncated: bool  # the model took only the beginning of the text
 
 
@@ -32,35 +41,73 @@ class TokenEncoder:
         self.entry = entry
         self._directory = directory
         self._lock = threading.Lock()  # a fast tokenizer serves one thread at a time
+        fast = (directory / "tokenizer.json").is_file()
+        plain = fast and not is_late_interaction_checkpoint(directory) and not foreign_settings(directory)
+        self._states = TokenStates(entry, directory) if plain else None
 
-    def encode(self, texts: list[str], task: str) -> list[TokenVectors]:
+    @property
+    def identity(self) -> list[str]:
+        """What besides weights, text and task decides a vector: part of a ledger's key."""
+        if self._states:
+            return self._states.identity
+        return [f"{name} {importlib.metadata.version(name)}" for name in ("sentence-transformers", "torch")]
+
+    def plan(self, texts: Sequence[str]) -> list[list[int]]:
+        """Positions of the texts in batches. On a CPU each is one text: its vectors depend on it alone."""
+        if self._states:
+            with self._lock:
+                token_ids = self._states.tokenize(list(texts))
+            return self._states.plan(token_ids)
+        order = sorted(range(len(texts)), key=lambda i: (-len(texts[i]), i))
+        return [order[start : start + self._at_once] for start in range(0, len(order), self._at_once)]
+
+    def encode(self, texts: Sequence[str], task: str) -> list[TokenVectors]:
         """Vectors of texts as `task` (query, document) asks for them."""
-        with self._lock:
-            return self._encode(texts, task)
-
-    def _encode(self, texts: list[str], task: str) -> list[TokenVectors]:
-        encode = self._encoder.encode_query if task == "query" else self._encoder.encode_document
-        features = encode(texts, batch_size=len(texts), output_value=None, show_progress_bar=False)
-        limit = self._limit(task)
-        special = set(self._encoder.tokenizer.all_special_ids)
-        encoded = []
-        for text, feature in zip(texts, features, strict=True):
-            kept = feature["attention_mask"].bool()  # (T,) what counts in the score
-            tokens = [SPECIAL if token in special else token for token in feature["input_ids"][kept].tolist()]
-            # The whole text's length; without a warning that it is long.
-            length = len(self._encoder.tokenizer(text, verbose=False)["input_ids"])
-            vectors = feature["token_embeddings"][kept].float().cpu().numpy().astype(np.float64)  # (T, H)
-            encoded.append(TokenVectors(tokens, vectors, length > limit))
-        return encoded
-
-    def encode_all(self, texts: Sequence[str], task: str, at_once: int = 16) -> list[TokenVectors]:
-        """As `encode`, in batches of texts of like length, which share little padding."""
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        found: dict[int, TokenVectors] = {}
-        for start in range(0, len(order), at_once):
-            batch = order[start : start + at_once]
-            found |= dict(zip(batch, self.encode([texts[i] for i in batch], task), strict=True))
+        plan = self.plan(texts)
+        with closing(self.encode_batches([[texts[i] for i in batch] for batch in plan], task)) as batches:
+            found = dict(zip(chain(*plan), chain(*batches), strict=True))
         return [found[i] for i in range(len(texts))]
+
+    def encode_batches(self, batches: list[list[str]], task: str) -> Generator[list[TokenVectors], None, None]:
+        """Yields the vectors of each planned batch of texts, in order."""
+        if self._states:
+            yield from self._by_states(self._states, batches)
+        else:
+            for batch in batches:
+                yield self._by_sentence_transformers(batch, task)
+
+    def _by_states(self, states: TokenStates, batches: list[list[str]]) -> Generator[list[TokenVectors], None, None]:
+        """A plain encoder has no tasks."""
+        with self._lock:
+            token_ids = [states.tokenize(batch) for batch in batches]
+            long = {
+                text
+                for batch, ids in zip(batches, token_ids, strict=True)
+                for text, tokens in zip(batch, ids, strict=True)
+                if len(tokens) == states.max_length
+            }
+            whole = dict(zip(long, states.tokenize(list(long), truncate=False), strict=True))
+        with closing(states.encode_tokens(token_ids)) as found:
+            for batch, ids, vectors in zip(batches, token_ids, found, strict=True):
+                words = [[SPECIAL if token in self._special else token for token in tokens] for tokens in ids]
+                truncated = [text in whole and len(whole[text]) > states.max_length for text in batch]
+                yield list(map(TokenVectors, words, vectors, truncated))
+
+    def _by_sentence_transformers(self, texts: list[str], task: str) -> list[TokenVectors]:
+        with self._lock:
+            encode = self._encoder.encode_query if task == "query" else self._encoder.encode_document
+            features = encode(texts, batch_size=len(texts), output_value=None, show_progress_bar=False)
+            limit = self._limit(task)
+            special = set(self._encoder.tokenizer.all_special_ids)
+            encoded = []
+            for text, feature in zip(texts, features, strict=True):
+                kept = feature["attention_mask"].bool()  # (T,) what counts in the score
+                tokens = [SPECIAL if token in special else token for token in feature["input_ids"][kept].tolist()]
+                # The whole text's length; without a warning that it is long.
+                length = len(self._encoder.tokenizer(text, verbose=False)["input_ids"])
+                vectors = feature["token_embeddings"][kept].float().cpu().numpy()  # (T, H)
+                encoded.append(TokenVectors(tokens, vectors, length > limit))
+        return encoded
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Word tokens of whole texts, without special ones; by the fast tokenizer alone, which needs no slow import.
@@ -76,15 +123,19 @@ class TokenEncoder:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        import tokenizers
+        return load_tokenizer(self._directory)
 
-        file = self._directory / "tokenizer.json"
-        if not file.is_file():
-            raise ValueError(f"{file}: no such file; weighing words by IDF needs the model's fast tokenizer")
-        tokenizer = tokenizers.Tokenizer.from_file(str(file))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+    @cached_property
+    def _special(self) -> set[int]:
+        added = self._tokenizer.get_added_tokens_decoder()
+        return {number for number, token in added.items() if token.special}
+
+    @property
+    def _at_once(self) -> int:
+        """Texts in a batch of sentence-transformers. On a CPU one: no padding, and no slower than batches of 32."""
+        import torch
+
+        return self.entry.batch_size if torch.cuda.is_available() else 1
 
     def _limit(self, task: str) -> int:
         """Tokens of a text that the model takes, without a ColBERT's marker."""

@@ -17,7 +17,7 @@ from stages.lib.reranking.late_interaction import best_matches, inverse_document
 from stages.lib.reranking.token_encoder import SPECIAL, TokenEncoder, TokenVectors
 from stages.lib.search.fusion import z_scores
 
-MOST_KNOWN = 1000  # encoded texts kept; about 100 MB at 384 dimensions
+MOST_KNOWN = 2000  # encoded texts kept; about 100 MB at 384 dimensions
 MIN_CHARS = 20  # of a sentence that can answer: headings, numbers of a figure and page numbers are shorter
 
 
@@ -93,7 +93,7 @@ class QuoteRanker:
             self._known = {}
         known = self._known  # another thread may begin a new one meanwhile
         missing = sorted({text for text in texts if text not in known})
-        for text, vectors in zip(missing, self._encoder.encode_all(missing, "document"), strict=True):
+        for text, vectors in zip(missing, self._encoder.encode(missing, "document"), strict=True):
             known[text] = vectors
         rows = []
         for text in texts:

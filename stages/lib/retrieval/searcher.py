@@ -102,14 +102,14 @@ class Searcher:
         query = self._tokens.encode([question], "query")[0].vectors
         scores = []
         for part in self._parts:
-            products = part.vectors.astype(np.float32) @ query.T.astype(np.float32)  # (T, T_q)
+            products = part.vectors.astype(np.float32) @ query.T  # (T, T_q)
             if len(products):
                 scores.append(np.maximum.reduceat(products, part.starts[:-1], axis=0).sum(axis=1))
         joined: Scores = np.concatenate(scores).astype(np.float64)
         return joined
 
     def _mean_pooled(self, question: str) -> Scores:
-        query = self._tokens.encode([question], "query")[0].vectors.mean(axis=0)
+        query = self._tokens.encode([question], "query")[0].vectors.mean(axis=0, dtype=np.float64)
         means = np.concatenate([part.mean() for part in self._parts]).astype(np.float64)
         scores: Scores = means @ (query / np.linalg.norm(query))
         return scores

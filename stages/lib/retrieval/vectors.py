@@ -1,6 +1,7 @@
 """The vectors of a document's passages, computed once and kept by what the document and the model are."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from stages.lib.passages.passages import Passage, readable
 from stages.lib.reranking.token_encoder import TokenEncoder
 from stages.lib.weights.models import weights_identity
 
-AT_ONCE = 8  # passages encoded between two calls of `advance`
 STORED = np.float16  # a cosine is off by less than 1e-3
 
 
@@ -48,14 +48,15 @@ def token_vectors(
         with np.load(file, allow_pickle=False) as stored:
             advance(len(passages))
             return PassageVectors(stored["starts"], stored["vectors"])
-    parts: list[npt.NDArray[np.float16]] = []
     texts = [readable(passage.text) for passage in passages]
-    for place in range(0, len(texts), AT_ONCE):
-        found = encoder.encode(texts[place : place + AT_ONCE], "document")
-        parts += [one.vectors.astype(STORED) for one in found]
-        advance(min(place + AT_ONCE, len(texts)))
-    starts = np.concatenate(([0], np.cumsum([len(part) for part in parts])))
-    result = PassageVectors(starts.astype(np.int64), np.concatenate(parts))
+    plan = encoder.plan(texts)
+    parts: dict[int, npt.NDArray[np.float16]] = {}
+    with closing(encoder.encode_batches([[texts[i] for i in batch] for batch in plan], "document")) as batches:
+        for batch, found in zip(plan, batches, strict=True):
+            parts |= {i: one.vectors.astype(STORED) for i, one in zip(batch, found, strict=True)}
+            advance(len(parts))
+    starts = np.concatenate(([0], np.cumsum([len(parts[i]) for i in range(len(texts))])))
+    result = PassageVectors(starts.astype(np.int64), np.concatenate([parts[i] for i in range(len(texts))]))
     if file:
         with atomic_path(file) as place_of, place_of.open("wb") as out:
             np.savez(out, starts=result.starts, vectors=result.vectors)

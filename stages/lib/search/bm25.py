@@ -6,7 +6,7 @@ Plain on purpose, so that the row means the same everywhere: lower case, the 33 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import bm25s
 import numpy as np
@@ -31,31 +31,39 @@ class BM25:
         Raises:
             ValueError: no text holds a word that is not a stop word.
         """
-        tokens = tokenize(texts)
-        if not any(tokens):
+        vocabulary: dict[str, int] = {}
+        # A text's words as numbers at once: the words themselves take ten times the room of the texts.
+        numbers = [[vocabulary.setdefault(word, len(vocabulary)) for word in words(text)] for text in texts]
+        if not vocabulary:
             raise ValueError(f"BM25: none of the {len(texts)} texts holds a word to index")
         self._index = bm25s.BM25(k1=k1, b=b, method="lucene")
-        self._index.index(tokens, show_progress=False)
+        self._index.index((numbers, vocabulary), show_progress=False)
         self._size = len(texts)
 
     def scores(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
         """Scores of all texts for each query, (queries, texts); 0 where no word is shared."""
         scores = np.zeros((len(queries), self._size), dtype=np.float32)
-        for row, tokens in enumerate(tokenize(queries)):
-            known = self._index.get_tokens_ids(tokens)
-            if known:
-                scores[row] = self._index.get_scores(known)
+        for row, found in enumerate(self.each_scores(queries)):
+            scores[row] = found
         return scores
+
+    def each_scores(self, queries: Iterable[str]) -> Iterator[npt.NDArray[np.float32]]:
+        """Yields the scores of all texts, (texts,), for one query after the other."""
+        for query in queries:
+            known = self._index.get_tokens_ids(words(query))
+            yield self._index.get_scores(known) if known else np.zeros(self._size, dtype=np.float32)
 
 
 def tokenize(texts: Sequence[str]) -> list[list[str]]:
-    """The words of each text, in their order, without stop words."""
+    """The `words` of each text."""
+    return [words(text) for text in texts]
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in their order, without stop words."""
     return [
-        [
-            word
-            for run in _WORD.findall(_POSSESSIVE.sub(" ", one_form(text)))
-            for word in segments(run)
-            if word not in _STOPPED
-        ]
-        for text in texts
+        word
+        for run in _WORD.findall(_POSSESSIVE.sub(" ", one_form(text)))
+        for word in segments(run)
+        if word not in _STOPPED
     ]

@@ -13,6 +13,7 @@ from stages.lib.core.records import read_json, read_jsonl
 
 EMBEDDINGS = Path("data/embeddings")
 RERANKING = Path("data/reranking")
+BLOCK = 8192  # vectors that are checked at once
 
 
 def read_corpus_ids(models: Sequence[str], known: Collection[str]) -> list[str]:
@@ -37,7 +38,7 @@ def read_corpus_ids(models: Sequence[str], known: Collection[str]) -> list[str]:
 
 
 def read_vectors(model: str, count: int) -> npt.NDArray[np.float32]:
-    """The chunk vectors of a model, (N, H).
+    """The chunk vectors of a model, (N, H), mapped: they are not in memory but where they are looked at.
 
     Raises:
         ValueError: the file is missing, not an array of `count` rows, or not normalised (NaN and infinity included).
@@ -106,15 +107,18 @@ def _read_array(path: Path, rows: int, dimension: int | None, model: str) -> npt
     if not path.is_file():
         raise ValueError(f"{path}: no such file; {_again(model)}")
     try:
-        vectors: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
+        vectors: npt.NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path}: not an .npy file: {error}; {_again(model)}") from error
     if vectors.ndim != 2 or len(vectors) != rows or dimension not in (None, vectors.shape[1]):
         raise ValueError(f"{path}: shape {vectors.shape}, expected ({rows}, {dimension or 'H'}); {_again(model)}")
-    if not np.isfinite(vectors).all():
-        raise ValueError(f"{path}: NaN or infinity among the vectors; {_again(model)}")
-    lengths = np.linalg.norm(vectors, axis=1)
-    far = np.flatnonzero(np.abs(lengths - 1) > 1e-3)
-    if len(far):
-        raise ValueError(f"{path}: vector {far[0]} has length {lengths[far[0]]:.4g}, expected 1; {_again(model)}")
+    for start in range(0, rows, BLOCK):
+        block = vectors[start : start + BLOCK]
+        if not np.isfinite(block).all():
+            raise ValueError(f"{path}: NaN or infinity among the vectors; {_again(model)}")
+        lengths = np.linalg.norm(block, axis=1)
+        far = np.flatnonzero(np.abs(lengths - 1) > 1e-3)
+        if len(far):
+            told = f"vector {start + far[0]} has length {lengths[far[0]]:.4g}, expected 1"
+            raise ValueError(f"{path}: {told}; {_again(model)}")
     return vectors

@@ -3,7 +3,7 @@
 Letters: q queries, n documents, d dimensions, k results a query.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,19 +23,28 @@ class TopK:
     scores: np.ndarray  # (q, k) float64, dot products rounded to TIE_DECIMALS
 
 
-def exact_top_k(queries: np.ndarray, documents: np.ndarray, k: int, ids: Sequence[str]) -> TopK:
+def exact_top_k(
+    queries: np.ndarray,
+    documents: np.ndarray,
+    k: int,
+    ids: Sequence[str],
+    prepare: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> TopK:
     """The k documents with the greatest dot product for each query; equal scores go by id, lowest first.
+
+    The documents are gone through once, a block at a time, so they may lie in a mapped file.
 
     Args:
         queries: (q, d) floats.
-        documents: (n, d) floats.
+        documents: (n, H) floats; H is d where there is no `prepare`.
         k: results a query; the whole corpus where it has fewer.
         ids: n distinct names of the documents, which decide ties.
+        prepare: makes rows (b, d) of a block of documents (b, H), each row of its own alone.
 
     Raises:
         ValueError: shapes that do not go together, repeated ids, k < 1, or a vector with NaN or infinity.
     """
-    if queries.ndim != 2 or documents.ndim != 2 or queries.shape[1] != documents.shape[1]:
+    if queries.ndim != 2 or documents.ndim != 2 or (prepare is None and queries.shape[1] != documents.shape[1]):
         raise ValueError(f"queries {queries.shape} and documents {documents.shape} do not go together")
     if len(ids) != len(documents) or len(set(ids)) != len(ids):
         raise ValueError(f"{len(documents)} documents need as many distinct ids, found {len(set(ids))} of {len(ids)}")
@@ -46,27 +55,29 @@ def exact_top_k(queries: np.ndarray, documents: np.ndarray, k: int, ids: Sequenc
     place = np.empty(len(ids), dtype=np.int64)  # (n,) each document's place in that order
     place[order] = np.arange(len(ids))
 
-    indices = np.empty((len(queries), k), dtype=np.int64)
-    scores = np.empty((len(queries), k))
-    step = max(1, BLOCK_SCORES // len(documents))
-    for start in range(0, len(queries), step):
-        block = _dot_products(queries[start : start + step], documents)  # (step, n)
-        if not np.isfinite(block).all():
-            row = start + int(np.argwhere(~np.isfinite(block))[0, 0])
-            raise ValueError(f"query {row} has a score that is not a number: NaN or infinity in the vectors")
-        for row, row_scores in enumerate(block, start=start):
-            threshold = np.partition(row_scores, len(row_scores) - k)[len(row_scores) - k]
-            best = np.flatnonzero(row_scores >= threshold)  # k or, with ties at the end, more
-            best = best[np.lexsort((place[best], -row_scores[best]))][:k]
-            indices[row], scores[row] = best, row_scores[best]
-    return TopK(indices, scores)
-
-
-def _dot_products(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
-    """(q, d) x (n, d) -> (q, n) in float64, rounded; documents are widened a block at a time."""
+    indices = np.zeros((len(queries), k), dtype=np.int64)
+    scores = np.full((len(queries), k), -np.inf)
+    filled = 0  # results that each query has so far
     wide = queries.astype(np.float64)
-    products = np.empty((len(queries), len(documents)))
+    step = max(1, BLOCK_SCORES // min(BLOCK_DOCUMENTS, len(documents)))
     for start in range(0, len(documents), BLOCK_DOCUMENTS):
-        block = documents[start : start + BLOCK_DOCUMENTS].astype(np.float64)
-        products[:, start : start + BLOCK_DOCUMENTS] = wide @ block.T
-    return np.round(products, TIE_DECIMALS)
+        block = documents[start : start + BLOCK_DOCUMENTS]
+        block = (block if prepare is None else prepare(block)).astype(np.float64)  # (b, d)
+        now = min(k, filled + len(block))
+        for first in range(0, len(queries), step):
+            products = wide[first : first + step] @ block.T  # (step, b)
+            np.round(products, TIE_DECIMALS, out=products)
+            if not np.isfinite(products).all():
+                row = first + int(np.argwhere(~np.isfinite(products))[0, 0])
+                raise ValueError(f"query {row} has a score that is not a number: NaN or infinity in the vectors")
+            for row, row_scores in enumerate(products, start=first):
+                # What is below the worst of k that are known already cannot be among the best.
+                near = np.flatnonzero(row_scores >= scores[row, k - 1])
+                values = np.concatenate([scores[row, :filled], row_scores[near]])
+                rows = np.concatenate([indices[row, :filled], start + near])
+                threshold = np.partition(values, len(values) - now)[len(values) - now]
+                best = np.flatnonzero(values >= threshold)  # as many as are kept or, with ties at the end, more
+                best = best[np.lexsort((place[rows[best]], -values[best]))][:now]
+                indices[row, :now], scores[row, :now] = rows[best], values[best]
+        filled = now
+    return TopK(indices, scores)

@@ -1,1 +1,1 @@
-"""The GPT's training loop: parameters, data order, optimizers, processes, curves, trackers."""
+"""The GPT's training loop: parameters, data order, optimizers, processes, trackers."""

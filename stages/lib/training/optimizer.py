@@ -1,7 +1,7 @@
 """Optimizers, the learning rate of a step, and moments as named tensors."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import assert_never
 
@@ -25,14 +25,14 @@ def learning_rate(step: int, params: TrainingParams) -> float:
     return params.lr * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
-def build_optimizers(model: GPT, params: TrainingParams) -> list[Optimizer]:
+def build_optimizers(model: GPT, params: TrainingParams, among: Collection[str] | None = None) -> list[Optimizer]:
     """AdamW with weight decay on matrices alone; with `optimizer: muon`, Muon for the matrices of the blocks.
 
     Muon (Jordan 2024) with its update scaled to AdamW's root mean square (arXiv:2502.16982, section 2.2), so that both
     take one learning rate. Queries, keys and values are one matrix here and made orthogonal as one; each alone is said
-    to train better, but torch's Muon takes whole parameters.
+    to train better, but torch's Muon takes whole parameters. `among`: of these parameters alone; None: of all.
     """
-    named = dict(model.named_parameters())
+    named = {name: one for name, one in model.named_parameters() if among is None or name in among}
     matrices = {name for name, parameter in named.items() if parameter.dim() == 2}
     match params.optimizer:
         case "adamw":
@@ -46,15 +46,16 @@ def build_optimizers(model: GPT, params: TrainingParams) -> list[Optimizer]:
         {"params": [named[name] for name in named if name not in matrices], "weight_decay": 0.0},
     ]
     device = next(model.parameters()).device.type
-    optimizers: list[Optimizer] = [
-        AdamW(
-            [group for group in groups if group["params"]],
+    optimizers: list[Optimizer] = []
+    if groups := [group for group in groups if group["params"]]:
+        adamw = AdamW(
+            groups,
             lr=params.lr,
             betas=(params.beta1, params.beta2),
             eps=params.eps,
             fused=device in ("cpu", "cuda"),  # where torch has a fused kernel
         )
-    ]
+        optimizers.append(adamw)
     if by_muon:
         muon = Muon(
             [named[name] for name in named if name in by_muon],

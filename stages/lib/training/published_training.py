@@ -1,21 +1,19 @@
 """A training from its first step to what is published of it; pretrain and finetune differ in what they bring."""
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.metrics import Stopwatch
-from stages.lib.training.curve_picture import ScorePanel, publish_curve
-from stages.lib.training.curves import Curve
+from stages.lib.core.progress import say
+from stages.lib.curves.curve_picture import ScorePanel, publish_curve
+from stages.lib.curves.curves import Curve
+from stages.lib.curves.score_curve import ScoreCurve, Scoring
 from stages.lib.training.distributed import World, open_world, start_processes
 from stages.lib.training.out_of_memory import advised, check_fits, named
-from stages.lib.training.score_curve import ScoreCurve, Scoring
 from stages.lib.training.trackers import open_trackers
 from stages.lib.training.training import Training
 from stages.lib.training.validation_loss import Batches
@@ -120,7 +118,7 @@ def train_and_publish(
         if scores is not None:
             scores.append(step, found)
             shown = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
-            tqdm.write(f"{name}: step {step}: {scoring.name}: {shown}", file=sys.stderr)
+            say(f"{name}: step {step}: {scoring.name}: {shown}")
         return columns(found)
 
     def validate() -> float:

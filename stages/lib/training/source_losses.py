@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812
-from tqdm import tqdm
 
+from stages.lib.core.progress import bar
 from stages.lib.gpt.evaluating import evaluating
 from stages.lib.gpt.model import GPT
 from stages.lib.tokens.targets import IGNORED
@@ -80,8 +80,8 @@ def measure(model: GPT, held_out: HeldOut, micro_batch: int, precision: Precisio
     """The loss of every target of the split, by window and document; one process alone, a micro-batch a pass."""
     device = next(model.parameters()).device
     windows, documents, targets, nats = [], [], [], []
-    with evaluating(model):
-        for first in tqdm(range(0, held_out.count, micro_batch), desc="all of validation", unit="batch", mininterval=1):
+    with evaluating(model), bar("all of validation", held_out.count, "window") as counter:
+        for first in range(0, held_out.count, micro_batch):
             count = min(micro_batch, held_out.count - first)
             losses = _losses(model, *held_out.batch(first, count), precision, device)
             for number, row in enumerate(losses, start=first):
@@ -91,6 +91,7 @@ def measure(model: GPT, held_out: HeldOut, micro_batch: int, precision: Precisio
                 documents.append(present)
                 targets.append(np.bincount(place).astype(np.float64))
                 nats.append(np.bincount(place, weights=row[: len(found)]))
+            counter.update(count)
     document = np.concatenate(documents)
     return Pieces(
         window=np.concatenate(windows),

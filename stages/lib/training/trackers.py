@@ -22,10 +22,9 @@ from pathlib import Path
 from threading import Condition, Thread
 from typing import Any, BinaryIO, Protocol, get_args
 
-from tqdm import tqdm
-
+from stages.lib.core.progress import say
 from stages.lib.core.records import write_text
-from stages.lib.training.curves import Point
+from stages.lib.curves.curves import Point
 from stages.lib.training.training_params import Tracker
 
 # Seconds that an answer may take. A server has `START`: with the imports before it and the start of the offline run
@@ -77,13 +76,13 @@ class Trackers:
                 self._failed(name, error, "at the end")
         self._told.clear()
         for name, failure in self.failures.items():
-            _say(f"tracker {name} lacks steps: {failure}; the curve has them all")
+            say(f"tracker {name} lacks steps: {failure}; the curve has them all")
 
     def _failed(self, name: str, error: Exception, when: str) -> None:
         if not isinstance(error, _LostError):
             traceback.print_exception(error)
         self.failures[name] = f"failed {when}: {error}"
-        _say(f"tracker {name} {self.failures[name]}; the training goes on without it")
+        say(f"tracker {name} {self.failures[name]}; the training goes on without it")
         self._told.pop(name, None)
 
 
@@ -265,9 +264,9 @@ class _Elsewhere:
     def _introduce(self, about: Mapping[str, Any], because: str) -> None:
         if about.get("offline"):
             why = f"not with {_server()}: {because}; tracked" if because else "tracked"
-            _say(f"tracker {self._name}: {why} offline; to send the run later: wandb sync {about['directory']}")
+            say(f"tracker {self._name}: {why} offline; to send the run later: wandb sync {about['directory']}")
         elif about.get("url"):
-            _say(f"tracker {self._name}: {about['url']}")
+            say(f"tracker {self._name}: {about['url']}")
 
 
 def open_trackers(
@@ -320,7 +319,3 @@ def _opened(log: Path) -> BinaryIO:
 
 def _server() -> str:
     return os.environ.get("WANDB_BASE_URL") or "the server"
-
-
-def _say(line: str) -> None:
-    tqdm.write(line, file=sys.stderr)  # above the bar, not into it

@@ -5,7 +5,6 @@ of (seed, s). Pretraining and finetuning differ only in the `Batches` they bring
 """
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -14,8 +13,9 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
+from stages.lib.core import progress
+from stages.lib.curves.curves import Curve
 from stages.lib.gpt.checkpoints import (
     OPTIMIZER,
     WEIGHTS,
@@ -27,21 +27,14 @@ from stages.lib.gpt.checkpoints import (
     read_tensors,
 )
 from stages.lib.gpt.model import GPT
-from stages.lib.training.curves import Curve
-from stages.lib.training.distributed import World, spread, whole_weights, without_sync
-from stages.lib.training.optimizer import (
-    build_optimizers,
-    clip_gradients,
-    learning_rate,
-    moments,
-    restore_moments,
-    set_learning_rate,
-)
+from stages.lib.training.distributed import World, spread, whole_weights
+from stages.lib.training.lanes import passes_of
+from stages.lib.training.optimizer import learning_rate, moments, restore_moments, set_learning_rate
 from stages.lib.training.precision import Precision, faster_precision
 from stages.lib.training.speed import Meter, Speed
 from stages.lib.training.step_batches import MicroBatch, micro_batches, one_step_ahead
 from stages.lib.training.training_params import TrainingParams
-from stages.lib.training.validation_loss import Batches, batch_loss, mean_loss
+from stages.lib.training.validation_loss import Batches, mean_loss
 
 Log = Callable[[int, Mapping[str, float]], None]  # told of every logged step: its number and values
 
@@ -87,7 +80,8 @@ class Training:
         self.precision_why = ""  # what `auto` saw here
         self.precision: Precision = state["precision"] if state else self._precision()
         self.runner: nn.Module = spread(model, params, self.precision, world)
-        self.optimizers = build_optimizers(model, params)
+        self.passes = passes_of(model, self.runner, params, self.precision, world)
+        self.optimizers = self.passes.optimizers
         self.meter = Meter(model, world)
         if last and state:
             restore_moments(model, self.optimizers, read_tensors(last / OPTIMIZER), last / OPTIMIZER)
@@ -120,14 +114,7 @@ class Training:
             meter.measure_peak(self.precision)
         with (
             one_step_ahead(partial(self.parts, batches), first, params.steps) as parts_of,
-            tqdm(
-                total=params.steps,
-                initial=first,
-                desc=name,
-                unit="step",
-                disable=not self.world.main,
-                mininterval=1 if sys.stderr.isatty() else 20,  # a log file wants fewer lines than a terminal
-            ) as bar,
+            progress.bar(name if self.world.main else None, params.steps, "step", initial=first) as bar,
         ):
             while self.step < params.steps:
                 lr = learning_rate(self.step, params)
@@ -196,18 +183,10 @@ class Training:
         summed = torch.zeros((), dtype=torch.float64, device=world.device)
         for i, part in enumerate(parts):
             self.meter.count(part.targets.numpy())
-            with without_sync(self.runner, self.model, last=i == len(parts) - 1):
-                # The mean over the whole batch's targets; DDP and FSDP divide gradients by the number of processes.
-                loss = batch_loss(self.runner, part.inputs, part.targets, self.precision, world.device)
-                loss = loss * (part.counted / known)
-                (loss * world.size).backward()  # type: ignore[no-untyped-call]
-            summed += loss.detach()
+            summed += self.passes.add(part, known, last=i == len(parts) - 1)
         mean = world.total_tensor(summed)
-        norm = clip_gradients(self.model, params.clip)
         set_learning_rate(self.optimizers, lr)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        norm = self.passes.update(params.clip)
         found: list[float] = torch.stack([mean, norm.double()]).tolist()
         if not all(map(math.isfinite, found)):
             self._not_finite(*found)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stages.lib.core.progress import each
 from stages.lib.tokens.targets import IGNORED
 from stages.lib.training.distributed import World
 from stages.lib.training.precision import Precision, in_bfloat16
@@ -42,7 +43,7 @@ def mean_loss(
         world: this process among all; each takes its share.
     """
     summed, targets_seen = 0.0, 0.0
-    for start in range(0, count, micro_batch * world.size):
+    for start in each(range(0, count, micro_batch * world.size), "validation", "batch"):
         # Every process calls the model as often (FSDP needs that); what is past the end counts for nothing.
         first = start + world.rank * micro_batch
         inputs, targets = batches.batch(min(first, count - 1), micro_batch)

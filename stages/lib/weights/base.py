@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.lib.core.progress import doing
 from stages.lib.core.records import read_json_object
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry, config_size, weights_identity
@@ -74,6 +75,7 @@ def end_tokens(tokenizer: Any, config: Any = None, *others: int | None) -> set[i
     return {int(end) for end in (tokenizer.eos_token_id, *ends, *others) if end is not None}
 
 
+@doing("loading the model")
 def load_base(entry: ModelEntry, dtype: "str | torch.dtype" = "float32") -> tuple[Any, Any]:
     """Model, in eval mode and on the GPU if there is one, and tokenizer of an entry.
 

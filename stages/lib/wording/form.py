@@ -7,6 +7,7 @@ its number, single signs of code. Compatibility forms are only undone where they
 (ligatures, full width): a superscript is not a digit, and "ß" is not "ss".
 """
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -47,8 +48,8 @@ class Word(NamedTuple):
 
 def same_words(texts: Sequence[str]) -> list[int]:
     """For each text the place of the one that stays of those with the same words: the longest, the first of equals."""
-    stays: dict[str, int] = {}
-    keys = [form_key(text) for text in texts]
+    stays: dict[bytes, int] = {}
+    keys = [form_digest(text) for text in texts]
     for place, key in enumerate(keys):
         if key not in stays or len(texts[place]) > len(texts[stays[key]]):
             stays[key] = place
@@ -58,6 +59,11 @@ def same_words(texts: Sequence[str]) -> list[int]:
 def form_key(text: str) -> str:
     """The text's words with single blanks between; without any, the text itself. Equal keys: equal up to form."""
     return " ".join(word.form for word in words_of(text)) or f"\n{text.strip()}"
+
+
+def form_digest(text: str) -> bytes:
+    """16 bytes of a hash of `form_key`, which is as long as the text: for who compares many."""
+    return hashlib.blake2b(form_key(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 @lru_cache(maxsize=1 << 12)

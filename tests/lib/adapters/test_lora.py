@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from stages.lib.adapters.lora import Lora, add_lora, in_float32
+from stages.lib.adapters.lora import Lora, add_lora, in_float32, load_quantized
 
 LORA = Lora(r=2, lora_alpha=4, lora_dropout=0.0, target_modules=["q_proj"])
 
@@ -34,3 +34,34 @@ def test_target_modules_of_no_layer_are_named(tiny_directory: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_directory, dtype=torch.float32)
     with pytest.raises(ValueError, match=r"target_modules \['nothing'\]"):
         add_lora(model, Lora(r=2, lora_alpha=4, lora_dropout=0.0, target_modules=["nothing"]), seed=0)
+
+
+def test_unpacked_weights_give_the_numbers_of_the_4_bits(tiny_directory: Path) -> None:
+    ids = torch.arange(24).reshape(2, 12)
+    outputs, gradients = [], []
+    for unpacked in (False, True):
+        model = add_lora(load_quantized(tiny_directory, "float32", unpacked), LORA, seed=0)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:  # else the gradient of A is 0
+                torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        outputs.append(loss.detach())
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.requires_grad})
+    assert torch.equal(*outputs)
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        assert gradient.abs().max() > 0
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_unpacked_weights_are_rounded_and_frozen(tiny_directory: Path) -> None:
+    plain = AutoModelForCausalLM.from_pretrained(tiny_directory, dtype=torch.float32)
+    model = load_quantized(tiny_directory, "float32", unpacked=True)
+    for name, parameter in model.named_parameters():
+        layer = model.get_submodule(name.rpartition(".")[0])
+        if isinstance(layer, torch.nn.Linear) and "lm_head" not in name:
+            assert type(layer) is torch.nn.Linear and not parameter.requires_grad
+            assert parameter.unique().numel() < plain.get_parameter(name).unique().numel()
+        else:
+            assert torch.equal(parameter, plain.get_parameter(name))

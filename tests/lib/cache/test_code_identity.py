@@ -185,7 +185,7 @@ def test_a_module_loaded_by_its_name_counts_as_a_whole(tmp_path: Path) -> None:
 def test_of_this_project(tmp_path: Path) -> None:
     assert unit_of(TextEncoder.identity) == Unit("stages.lib.embedding.text_encoder", "TextEncoder.identity")
     found = closure(ROOT, [unit_of(TextEncoder)])
-    assert {"stages.lib.embedding.pooling:mean", "stages.lib.embedding.text_encoder:padded_length"} <= set(found)
+    assert {"stages.lib.embedding.pooling:mean", "stages.lib.embedding.token_states:padded_length"} <= set(found)
     assert code_identity(TextEncoder) == code_identity(TextEncoder) != code_identity(TextEncoder.encode)
 
 

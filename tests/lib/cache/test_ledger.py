@@ -34,6 +34,14 @@ def test_stores_and_finds(tmp_path: Path) -> None:
     assert ledger.get(keys) == {str(i): bytes([i]) for i in range(256)}
 
 
+def test_tells_which_keys_it_knows(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.sqlite")
+    ledger.put([(str(i), b"x" * i) for i in range(0, 2000, 2)])
+    assert ledger.known([str(i) for i in range(1200)]) == {str(i) for i in range(0, 1200, 2)}
+    assert ledger.known([]) == set()
+    ledger.close()
+
+
 def test_a_failed_batch_leaves_nothing(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
 

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from stages.lib.core.records import (
     atomic_path,
     csv_text,
+    iterate_jsonl,
     read_json,
     read_json_object,
     read_jsonl,
@@ -15,6 +16,7 @@ from stages.lib.core.records import (
     write_array,
     write_json,
     write_jsonl,
+    write_rows,
 )
 
 
@@ -72,6 +74,39 @@ def test_arrays_and_json(tmp_path: Path) -> None:
     assert np.array_equal(np.load(tmp_path / "a.npy", allow_pickle=False), array)
     write_json(tmp_path / "a.json", {"b": 1})
     assert (tmp_path / "a.json").read_text() == '{\n  "b": 1\n}\n'
+
+
+@pytest.mark.parametrize("shape", [(10, 3), (7,), (3, 0)])
+def test_rows_in_blocks_give_the_bytes_of_the_whole_array(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    write_array(tmp_path / "whole.npy", array)
+    write_rows(tmp_path / "rows.npy", iter([array[:1], array[1:1], array[1:]]), len(array))
+    assert (tmp_path / "rows.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+    turned = np.asfortranarray(array)
+    write_rows(tmp_path / "rows.npy", [turned], len(array))
+    assert (tmp_path / "rows.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_rows_that_are_not_all_there_leave_no_file(tmp_path: Path) -> None:
+    array = np.ones((4, 2), dtype=np.float32)
+    cases: list[tuple[list[np.ndarray], str]] = [
+        ([array[:3]], "3 rows came, 4 were announced"),
+        ([], "0 rows came"),
+        ([array[:2], array[2:, :1]], r"a block float32 \(2, 1\) below float32 \(0, 2\)"),
+        ([array[:2], array[2:].astype(np.float64)], "a block float64"),
+    ]
+    for blocks, message in cases:
+        with pytest.raises(ValueError, match=message):
+            write_rows(tmp_path / "rows.npy", blocks, 4)
+    assert not list(tmp_path.iterdir())
+
+
+def test_records_can_be_read_one_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text('{"a": 1}\n{"a": 2}\n{"b": 3}\n')
+    records = iterate_jsonl(tmp_path / "r.jsonl", ["a"])
+    assert [next(records), next(records)] == [{"a": 1}, {"a": 2}]
+    with pytest.raises(ValueError, match=r"r\.jsonl:3: the record lacks a"):
+        next(records)
 
 
 def test_csv_has_six_significant_digits() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from stages.lib.decoding import grouped_attention
 from stages.lib.decoding.roomy_cache import GrowingBatch, RoomyCache, left_padded
 
 ROWS = [[5, 6, 7, 8], [9, 10], [11, 12, 13], [14]]
@@ -30,12 +31,14 @@ def test_padding_is_on_the_left() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("prefix", [[], [20, 21, 22]])
-def test_logits_are_those_of_each_row_alone_and_ended_rows_leave(model: Any, prefix: list[int]) -> None:
+@pytest.mark.parametrize("attention", ["sdpa", grouped_attention.NAME])
+def test_logits_are_those_of_each_row_alone_and_ended_rows_leave(model: Any, prefix: list[int], attention: str) -> None:
+    model.set_attn_implementation(attention)
     cache = cache_for(model, 16)
     if prefix:
         start = cache_for(model, len(prefix))
         model(input_ids=torch.tensor([prefix]), past_key_values=start, use_cache=True)
-        cache = RoomyCache.beginning_with(start, model.config.num_hidden_layers, len(ROWS), 16)
+        cache = RoomyCache.beginning_with(start, model.config.num_hidden_layers, 16)
     texts = [[*prefix, *row] for row in ROWS]
     pushed: list[list[int]] = [[] for _ in ROWS]
     sizes = []
@@ -52,7 +55,10 @@ def test_logits_are_those_of_each_row_alone_and_ended_rows_leave(model: Any, pre
         texts[row].append(token)
         return len(pushed[row]) == LENGTHS[row]
 
-    GrowingBatch(model, cache, ROWS).grow(choose, push)
+    batch = GrowingBatch(model, cache, ROWS)
+    kept = [len(layer.keys) for layer in cache.layers], cache.shared is not None
+    assert kept == ([len(ROWS)] * len(cache.layers), bool(prefix) and attention == grouped_attention.NAME)
+    batch.grow(choose, push)
     assert [len(tokens) for tokens in pushed] == LENGTHS  # nothing is pushed to a row that has ended
     # The last row ends at the first step, 3 of 4 go on; then 2 of 3; then 1 of 2, which grows to its end alone.
     assert sizes == [4, 3, 2, 1, 1]

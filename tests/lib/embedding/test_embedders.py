@@ -8,6 +8,7 @@ import pytest
 
 from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.place import cache_dir
+from stages.lib.embedding import embedders
 from stages.lib.embedding.embedders import LEDGER_FILE, Embedder, open_embedder
 from stages.lib.embedding.text_encoder import TextEncoder
 from stages.lib.weights.models import ModelEntry, load_model_entry, locate
@@ -35,6 +36,22 @@ def test_vectors_are_normalised_in_order_and_computed_once() -> None:
         again = embedder.encode_documents(TEXTS[::-1])
         assert embedder.computed == 0 and again[::-1].tobytes() == first.tobytes()
         assert embedder.encode_documents([]).shape == (0, 384)
+
+
+def test_blocks_put_together_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    titles = ["one", "two", "", "four"]
+    entry = replace(load_model_entry("minilm-l6"), document_template="{title}: {text}")
+    with open_embedder("minilm-l6", entry) as embedder:
+        whole = embedder.encode_documents(TEXTS, titles=titles)
+        monkeypatch.setattr(embedders, "READ_AT_ONCE", 3)
+        monkeypatch.setattr(embedders, "TOKENIZE_AT_ONCE", 3)
+        blocks = list(embedder.document_blocks(TEXTS, titles=titles))
+        assert [len(block) for block in blocks] == [3, 1] and np.concatenate(blocks).tobytes() == whole.tobytes()
+        assert embedder.computed == 4 and not list(embedder.document_blocks([]))
+        assert embedder.encode_documents([f"{word} new" for word in "abcde"]).shape == (5, 384)
+        assert embedder.count_truncated(["cat " * 600, "", "cat", "cat " * 600]) == 2
+        with pytest.raises(ValueError, match="3 titles for 4 texts"):
+            embedder.encode_documents(TEXTS, titles=titles[:3])
 
 
 def test_weights_load_only_when_a_vector_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

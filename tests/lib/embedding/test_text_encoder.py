@@ -23,7 +23,8 @@ from transformers import (
 
 from stages.lib.core.records import read_json_object
 from stages.lib.embedding.encoders import open_encoder
-from stages.lib.embedding.text_encoder import TextEncoder, padded_length
+from stages.lib.embedding.text_encoder import TextEncoder
+from stages.lib.embedding.token_states import padded_length
 from stages.lib.weights.models import ModelEntry, load_model_entry, locate, resolved_dtype
 
 LINE = "the gradient of a loss, über Größe 漢字 🙂 def f(x): return x**2 tokenizer batch 3.14 [CLS] learning-rate"
@@ -50,6 +51,12 @@ def encoder_of(entry: ModelEntry, directory: Path) -> TextEncoder:
     return encoder
 
 
+def padding(encoder: TextEncoder) -> TextEncoder:
+    """The encoder with batches of 4, padded as on a card."""
+    encoder.pads, encoder.batch_size = True, 4
+    return encoder
+
+
 def minilm() -> TextEncoder:
     entry = load_model_entry("minilm-l6")
     return encoder_of(entry, locate(entry))
@@ -67,8 +74,9 @@ def test_equals_sentence_transformers() -> None:
     assert (ours * theirs).sum(axis=1).min() >= 0.99999
 
 
-def test_a_vector_does_not_depend_on_what_else_is_embedded() -> None:
-    encoder = minilm()
+@pytest.mark.parametrize("pads", [False, True])
+def test_a_vector_does_not_depend_on_what_else_is_embedded(pads: bool) -> None:
+    encoder = padding(minilm()) if pads else minilm()
     texts = texts_of([2, 5, 5, 8, 11, 30, 31, 32, 33, 70], seed=1)
     together = vectors_of(encoder, texts)
     alone = np.concatenate([vectors_of(encoder, [text]) for text in texts])
@@ -92,11 +100,23 @@ def test_a_vector_does_not_depend_on_the_number_of_cores() -> None:
 
 
 def test_batches_hold_texts_of_one_shape_the_longest_first() -> None:
-    encoder = minilm()
+    encoder = padding(minilm())
     token_ids = [[7] * length for length in [3, 250, 16, 17, 5, 9, 256, 1, 2]]
     # Padded to 16: 0, 2, 4, 5, 7, 8; to 32: 3; to 256: 1, 6.
     assert encoder.plan(token_ids) == [[1, 6], [3], [0, 2, 4, 5], [7, 8]]
     assert encoder.plan([]) == []
+
+
+def test_on_a_cpu_a_long_text_is_computed_alone_at_its_own_length_and_short_ones_by_fours() -> None:
+    encoder = minilm()
+    token_ids = [[7] * length for length in [3, 250, 3, 97, 17, 8, 96, 250, 5, 1]]
+    assert encoder.plan(token_ids) == [[1], [7], [3], [6], [4], [0, 2, 5, 8], [9]]
+    assert [encoder.padded_length(ids) for ids in token_ids] == [8, 250, 8, 97, 24, 8, 96, 250, 8, 8]
+
+
+def test_padding_changes_a_vector_in_its_last_digits_alone() -> None:
+    texts = texts_of([1, 3, 9, 20, 21, 60, 150], seed=9)
+    np.testing.assert_allclose(vectors_of(minilm(), texts), vectors_of(padding(minilm()), texts), atol=1e-6)
 
 
 def test_padding_costs_little() -> None:
@@ -167,13 +187,17 @@ def test_equals_the_model_card_of_qwen3_embedding(qwen: Path) -> None:
 
     encoder = encoder_of(qwen_entry(qwen), qwen)
     np.testing.assert_allclose(vectors_of(encoder, texts), expected, atol=1e-5)
+    padded = padding(encoder_of(qwen_entry(qwen), qwen))
+    np.testing.assert_allclose(vectors_of(padded, texts), expected, atol=1e-5)
     ids = encoder.tokenize(texts)
     assert [len(tokens) for tokens in ids] == batch["attention_mask"].sum(dim=1).tolist()
     assert {tokens[-1] for tokens in ids} == {256} and len(ids[-1]) == 200  # the end mark survives the cut
 
 
-def test_a_causal_models_vector_does_not_depend_on_what_else_is_embedded(qwen: Path) -> None:
+@pytest.mark.parametrize("pads", [False, True])
+def test_a_causal_models_vector_does_not_depend_on_what_else_is_embedded(qwen: Path, pads: bool) -> None:
     encoder = encoder_of(qwen_entry(qwen), qwen)
+    encoder = padding(encoder) if pads else encoder
     texts = texts_of([1, 2, 3, 7, 12, 30], seed=4)
     alone = np.concatenate([vectors_of(encoder, [text]) for text in texts])
     assert vectors_of(encoder, texts[::-1])[::-1].tobytes() == alone.tobytes()
@@ -194,14 +218,15 @@ def test_models_that_count_positions_from_their_padding_token(tmp_path: Path, po
     )
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "config.json").write_text(f'{{"pooling_mode": "{pooling}"}}')
-    encoder = encoder_of(qwen_entry(tmp_path, pooling="model", max_length=120), tmp_path)
+    entry = qwen_entry(tmp_path, pooling="model", max_length=120)
     texts = texts_of([1, 4, 9, 80], seed=5)
     model = AutoModel.from_pretrained(tmp_path)
-    for vector, ids in zip(vectors_of(encoder, texts), encoder.tokenize(texts), strict=True):
-        with torch.inference_mode():
-            states = model(input_ids=torch.tensor([ids])).last_hidden_state[0]  # (T, H), no padding at all
-        pooled = states.mean(dim=0) if pooling == "mean" else states[0]
-        np.testing.assert_allclose(vector, torch.nn.functional.normalize(pooled, dim=0).numpy(), atol=1e-5)
+    for encoder in (encoder_of(entry, tmp_path), padding(encoder_of(entry, tmp_path))):
+        for vector, ids in zip(vectors_of(encoder, texts), encoder.tokenize(texts), strict=True):
+            with torch.inference_mode():
+                states = model(input_ids=torch.tensor([ids])).last_hidden_state[0]  # (T, H), no padding at all
+            pooled = states.mean(dim=0) if pooling == "mean" else states[0]
+            np.testing.assert_allclose(vector, torch.nn.functional.normalize(pooled, dim=0).numpy(), atol=1e-5)
 
 
 def test_reduced_precision_stays_near(qwen: Path) -> None:
@@ -214,11 +239,20 @@ def test_reduced_precision_stays_near(qwen: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(reduced, axis=1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize(("capabilities", "dtype"), [({"amx_bf16": True}, "bfloat16"), ({}, "float32")])
+@pytest.mark.parametrize(
+    ("capabilities", "allowed", "dtype"),
+    [
+        ({"amx_bf16": True}, "", "bfloat16"),
+        ({"amx_bf16": True}, "AVX512_CORE_AMX", "bfloat16"),
+        ({"amx_bf16": True}, "AVX2", "float32"),
+        ({}, "", "float32"),
+    ],
+)
 def test_auto_is_what_the_processor_multiplies_fastest(
-    monkeypatch: pytest.MonkeyPatch, qwen: Path, capabilities: dict[str, bool], dtype: str
+    monkeypatch: pytest.MonkeyPatch, qwen: Path, capabilities: dict[str, bool], allowed: str, dtype: str
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", allowed)
     if not torch.cuda.is_available():
         assert resolved_dtype("auto") == dtype
     if not torch.cuda.is_available():
@@ -276,7 +310,7 @@ def test_padding_moves_no_position(tmp_path: Path) -> None:
     )
     GPTNeoModel(config).save_pretrained(tmp_path)
     qwen_tokenizer(tmp_path)
-    encoder = encoder_of(qwen_entry(tmp_path, max_length=100), tmp_path)
+    encoder = padding(encoder_of(qwen_entry(tmp_path, max_length=100), tmp_path))
     texts = ["a", "loss", "batch of texts"]
     model = GPTNeoModel.from_pretrained(tmp_path).eval()
     for text, ids, vector in zip(texts, encoder.tokenize(texts), vectors_of(encoder, texts), strict=True):

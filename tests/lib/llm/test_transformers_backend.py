@@ -73,6 +73,18 @@ def test_scores_equal_those_of_whole_texts_one_by_one(backend: TransformersBacke
             assert tokens == len(ids)
 
 
+def test_answers_have_the_same_bits_on_any_number_of_cores(tiny_directory: Path) -> None:
+    asked = [ScoreRequest(prompt=Prompt(text=text * 20, chat=False), choices=(" one", " two three")) for text in TEXTS]
+    found = []
+    for cores in (1, 2):
+        torch.set_num_threads(cores)
+        entry = ModelEntry(source=f"path:{tiny_directory}", backend="transformers", batch_size=3)
+        backend = TransformersBackend(entry)
+        found.append((scores(backend, asked), replies(backend, requests_for(TEXTS, temperature=0.7))))
+        assert torch.get_num_threads() == cores
+    assert found[0] == found[1]
+
+
 def test_what_is_missing_is_answered_alone_and_alike(backend: TransformersBackend) -> None:
     asked = requests_for(TEXTS)
     whole = replies(backend, asked)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from stages.lib.adapters.lora import Lora
-from stages.lib.lora.memory import GB, TuningLoad, check_memory, estimate, read_shape
+from stages.lib.lora.memory import GB, TuningLoad, check_memory, estimate, read_shape, unpacked_if_it_fits
 from tests.lib.lora.tiny_chat import write_tiny_base
 
 LOAD = TuningLoad(rows=8, length=4096, supervised=8000, dtype="bfloat16", checkpointing="none")
@@ -47,3 +47,12 @@ def test_says_what_to_lower(tmp_path: Path) -> None:
         check_memory(shape, LOAD, one - 1, "here")
     with pytest.raises(ValueError, match="smaller base"):
         check_memory(shape, LOAD, int(0.1 * GB), "here")
+
+
+def test_weights_are_unpacked_where_that_fits(tmp_path: Path) -> None:
+    shape = read_shape(write_tiny_base(tmp_path / "tiny"), Lora(r=4, lora_alpha=4, lora_dropout=0.0, target_modules=[]))
+    held = replace(LOAD, unpacked=True)
+    total = sum(estimate(shape, held).values())
+    assert total - sum(estimate(shape, LOAD).values()) == 2 * shape.linear
+    assert unpacked_if_it_fits(shape, LOAD, total) == held
+    assert unpacked_if_it_fits(shape, LOAD, total - 1) == LOAD

@@ -55,7 +55,8 @@ def test_dense_rankings_are_exact_cosine_rankings(dimension: int, depth: int) ->
     documents /= np.linalg.norm(documents, axis=1, keepdims=True)
     queries = np.concatenate([documents[3:4], generator.normal(size=(4, 8)).astype(np.float32)])
     ids = names(50)
-    found = rank_dense(queries, documents, ids, dimension, depth)
+    stored = generator.permutation(50)  # the order in which the vectors lie in their file
+    found = rank_dense(queries, documents[stored], [ids[i] for i in stored], stored, dimension=dimension, depth=depth)
     for query, ranking in zip(queries.astype(np.float64), found, strict=True):
         heads = documents[:, :dimension].astype(np.float64)
         cosines = heads @ query[:dimension] / np.linalg.norm(heads, axis=1) / np.linalg.norm(query[:dimension])

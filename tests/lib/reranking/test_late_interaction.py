@@ -79,7 +79,7 @@ def test_idf_weighs_words_among_themselves(minilm: ModelEntry, ledger: Ledger) -
     pair = PAIRS[0]
     plain = LateInteractionReranker(minilm, ledger, None)
     weighted = LateInteractionReranker(minilm, ledger, corpus)
-    answer = plain._compute([pair])[0]
+    answer = next(plain._compute([[pair]]))[0]
     # [CLS] which tower stands in paris ? [SEP]; tower, in and paris are in one text of two, the others in none
     # of them ("is", "the" and "a" are not asked for).
     in_one, in_none = math.log(3 / 2) + 1, math.log(3) + 1
@@ -113,11 +113,12 @@ def test_a_killed_run_computes_no_document_again(
         compute = first._compute
         done: list[str] = []
 
-        def die_at_the_second(pairs: list[QueryDocument]) -> list[Any]:
-            if done:
-                raise KeyboardInterrupt
-            done.extend(pair.document for pair in pairs)
-            return compute(pairs)
+        def die_at_the_second(batches: list[list[QueryDocument]]) -> Iterator[list[Any]]:
+            for batch, answers in zip(batches, compute(batches), strict=True):
+                if done:
+                    raise KeyboardInterrupt
+                done.extend(pair.document for pair in batch)
+                yield answers
 
         monkeypatch.setattr(first, "_compute", die_at_the_second)
         with pytest.raises(KeyboardInterrupt):
@@ -125,13 +126,13 @@ def test_a_killed_run_computes_no_document_again(
     with closing(Ledger(tmp_path / "killed")) as ledger:
         second = LateInteractionReranker(minilm, ledger, None)
         again: list[str] = []
-        encode = second._encoder.encode
+        encode = second._encoder.encode_batches
 
-        def note(texts: list[str], task: str) -> Any:
-            again.extend(texts)
-            return encode(texts, task)
+        def note(batches: list[list[str]], task: str) -> Any:
+            again.extend(text for batch in batches for text in batch if task == "document")
+            return encode(batches, task)
 
-        monkeypatch.setattr(second._encoder, "encode", note)
+        monkeypatch.setattr(second._encoder, "encode_batches", note)
         assert second.score(PAIRS).values.tolist() == whole
     assert len(set(done)) == 1
     assert again
@@ -142,7 +143,7 @@ def test_no_weights_are_loaded_when_every_pair_is_known(minilm: ModelEntry, ledg
     values = LateInteractionReranker(minilm, ledger, None).score(PAIRS).values.tolist()
     second = LateInteractionReranker(minilm, ledger, None)
     assert second.score(PAIRS).values.tolist() == values
-    assert "_encoder" not in vars(second._encoder)
+    assert second._encoder._states is not None and second._encoder._states._network is None
 
 
 def test_texts_beyond_the_limit_are_counted(minilm: ModelEntry, ledger: Ledger) -> None:
@@ -222,7 +223,7 @@ def test_a_colbert_checkpoint_scores_as_colbert_defines(colbert: Path, ledger: L
     np.testing.assert_allclose(found.values, expected, atol=2e-5)
     assert found.truncated == 1  # the Eiffel Tower has 19 tokens with its marker, doc_maxlen is 16
     weighted = LateInteractionReranker(entry, ledger, [pair.document for pair in PAIRS])
-    tokens = weighted._compute(PAIRS[:1])[0]["tokens"]
+    tokens = next(weighted._compute([PAIRS[:1]]))[0]["tokens"]
     assert len(tokens) == 32
     assert tokens[:2] == [-1, -1]  # [CLS] and the marker are no words
     assert tokens[-20:] == [-1] * 20

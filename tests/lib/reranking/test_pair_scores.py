@@ -1,3 +1,4 @@
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ def _plan(pairs: list[QueryDocument]) -> list[list[QueryDocument]]:
 def _ask(
     path: Path, pairs: list[QueryDocument], computed: list[list[QueryDocument]], fail_at: int = 99, model: str = "m"
 ) -> list[Any]:
-    def compute(batch: list[QueryDocument]) -> list[str]:
-        if len(computed) == fail_at:
-            raise KeyboardInterrupt
-        computed.append(batch)
-        return [f"{pair.query}/{pair.document}" for pair in batch]
+    def compute(batches: list[list[QueryDocument]]) -> Generator[list[str], None, None]:
+        for batch in batches:
+            if len(computed) == fail_at:
+                raise KeyboardInterrupt
+            computed.append(batch)
+            yield [f"{pair.query}/{pair.document}" for pair in batch]
 
     with closing(Ledger(path / "ledger.sqlite")) as ledger:
         return through_ledger(ledger, pairs, identity=[model], plan=_plan, compute=compute, progress=None)
@@ -52,7 +54,7 @@ def test_a_batch_that_is_known_in_part_is_computed_whole_and_what_is_stored_stay
             PAIRS[:2],
             identity=["m"],
             plan=lambda pairs: [pairs],
-            compute=lambda batch: [f"new {pair.document}" for pair in batch],
+            compute=lambda batches: ([f"new {pair.document}" for pair in batch] for batch in batches),
             progress=None,
         )
     assert answers == ["q1/d1", "new d2"]

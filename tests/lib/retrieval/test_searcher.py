@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ PASSAGES = [whole(text) for text in TEXTS]
 
 def searcher(encoder: TokenEncoder, system: System) -> Searcher:
     def dense(texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        means = [vectors.vectors.mean(axis=0) for vectors in encoder.encode_all(list(texts), "document")]
+        means = [vectors.vectors.mean(axis=0) for vectors in encoder.encode(texts, "document")]
         return np.stack([mean / np.linalg.norm(mean) for mean in means]).astype(np.float32)
 
     return Searcher(
@@ -100,7 +101,7 @@ def test_token_vectors_are_kept_and_read_again(encoder: TokenEncoder, tmp_path: 
     first = token_vectors(PASSAGES[:2], encoder, tmp_path)
 
     class Refuses(TokenEncoder):
-        def encode(self, texts: list[str], task: str) -> list[object]:  # type: ignore[override]
+        def encode_batches(self, batches: list[list[str]], task: str) -> NoReturn:
             raise AssertionError("computed again")
 
     again = token_vectors(PASSAGES[:2], Refuses(encoder.entry, locate_safetensors(encoder.entry)), tmp_path)

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
+from stages.lib.curves.curves import HEADER
 from stages.lib.scaling.runs import Budget, Run, Size, Validation
-from stages.lib.training.curves import HEADER
 
 SMALL, LARGE = Size(1_000, 2, 1, 16), Size(8_000, 2, 2, 32)
 

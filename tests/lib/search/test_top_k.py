@@ -1,3 +1,6 @@
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -45,6 +48,40 @@ def test_ranking_does_not_depend_on_the_order_of_the_corpus() -> None:
     one = exact_top_k(queries, documents, 30, ids.tolist())
     other = exact_top_k(queries, documents[shuffle], 30, ids[shuffle].tolist())
     assert ids[one.indices].tolist() == ids[shuffle][other.indices].tolist()
+
+
+def test_blocks_with_ties_give_what_one_block_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(3)
+    documents = random.integers(-2, 3, size=(200, 8)).astype(np.float32)
+    queries = random.integers(-2, 3, size=(20, 8)).astype(np.float32)
+    ids = [f"c{i}" for i in random.permutation(200)]
+    for k in (1, 30, 60, 200):
+        one = exact_top_k(queries, documents, k, ids)
+        with monkeypatch.context() as patch:
+            patch.setattr(search, "BLOCK_DOCUMENTS", 7)
+            many = exact_top_k(queries, documents, k, ids)
+        assert one.indices.tolist() == many.indices.tolist() and one.scores.tobytes() == many.scores.tobytes()
+
+
+def test_blocks_are_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "BLOCK_DOCUMENTS", 7)
+    random = np.random.default_rng(4)
+    documents, queries = random.normal(size=(30, 8)), random.normal(size=(3, 4))
+    found = exact_top_k(queries, documents, 5, _ids(30), prepare=lambda block: 2 * block[:, :4])
+    whole = exact_top_k(queries, 2 * documents[:, :4], 5, _ids(30))
+    assert found.indices.tolist() == whole.indices.tolist()
+
+
+def test_vectors_in_a_mapped_file_are_never_all_in_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(search, "BLOCK_DOCUMENTS", 256)
+    np.save(tmp_path / "v.npy", np.random.default_rng(5).normal(size=(20_000, 64)).astype(np.float32))  # 5 MB
+    documents, ids = np.load(tmp_path / "v.npy", mmap_mode="r"), _ids(20_000)
+    tracemalloc.start()
+    try:
+        exact_top_k(documents[:4], documents, 10, ids)
+        assert tracemalloc.get_traced_memory()[1] < 3.5e6  # ids and blocks; a copy would take 5.1 or more
+    finally:
+        tracemalloc.stop()
 
 
 def test_fewer_documents_than_k() -> None:

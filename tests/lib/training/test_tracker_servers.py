@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from stages.lib.curves.curves import Point
 from stages.lib.training import trackers as module
-from stages.lib.training.curves import Point
 from stages.lib.training.trackers import Trackers, open_trackers
 from tests.lib.training.wandb_server import WandbServer, wandb_server
 

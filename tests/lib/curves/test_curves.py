@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.lib.training.curve_picture import plot, publish_curve, smoothed
-from stages.lib.training.curves import Curve, Point
-from tests.lib.training.written_curve import read_curve
+from stages.lib.curves.curve_picture import plot, publish_curve, smoothed
+from stages.lib.curves.curves import Curve, Point
+from tests.lib.curves.written_curve import read_curve
 
 
 def row(step: int) -> dict[str, float]:
@@ -75,7 +75,7 @@ def test_training_from_the_beginning_leaves_no_old_rows(tmp_path: Path) -> None:
 
 def test_rows_outlive_a_kill(tmp_path: Path) -> None:
     program = (
-        "import os, signal; from pathlib import Path; from stages.lib.training.curves import Curve\n"
+        "import os, signal; from pathlib import Path; from stages.lib.curves.curves import Curve\n"
         f"curve = Curve(Path({str(tmp_path / 'curve.csv')!r}))\n"
         "for step in range(1, 4): curve.append(step, {'train_loss': 1.0, 'lr': 0.1, 'grad_norm': 1.0})\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

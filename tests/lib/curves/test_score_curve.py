@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.lib.training.curve_picture import ScorePanel, publish_curve
-from stages.lib.training.curves import Point
-from stages.lib.training.score_curve import ScoreCurve, Scoring
+from stages.lib.curves.curve_picture import ScorePanel, publish_curve
+from stages.lib.curves.curves import Point
+from stages.lib.curves.score_curve import ScoreCurve, Scoring
 
 COLUMNS = ("items", "acc")
 

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from stages.lib.training.curves import COLUMNS, Point
+from stages.lib.curves.curves import COLUMNS, Point
 
 
 def read_curve(path: Path) -> list[Point]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from stages.lib.core.records import atomic_path, write_text
-from stages.lib.training.curves import HEADER, Point
-from stages.lib.training.score_curve import Scoring
+from stages.lib.curves.curves import HEADER, Point
+from stages.lib.curves.score_curve import Scoring
 
 
 @dataclass(frozen=True)
