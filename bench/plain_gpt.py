@@ -5,6 +5,7 @@ What it does the way nanoGPT does (github.com/karpathy/nanoGPT, model.py and tra
 batches drawn at random from a memory map, AdamW with decay on matrices (fused on CUDA alone), clipping at 1.0.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,7 @@ class PlainTraining:
 
     def __init__(self, model: PlainGPT, data: Path, batch: int, context: int, autocast: bool) -> None:
         self.model, self.data, self.batch, self.context, self.autocast = model, data, batch, context, autocast
+        self.run: Callable[[Tensor, Tensor], Tensor] = model  # or what torch.compile makes of it
         matrices = [parameter for parameter in model.parameters() if parameter.dim() >= 2]
         vectors = [parameter for parameter in model.parameters() if parameter.dim() < 2]
         groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
@@ -82,9 +84,9 @@ class PlainTraining:
         for group in self.optimizer.param_groups:
             group["lr"] = 1e-3
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.autocast):
-            loss = self.model(*self.next)
+            loss = self.run(*self.next)
         self.next = self._draw()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

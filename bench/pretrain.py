@@ -1,246 +1,103 @@
 """Tokens a second of one training step: ours, nanoGPT's (bench/plain_gpt.py), transformers' GPT-2 with Trainer.
 
-Run: python -m bench.pretrain [--sizes nano small] [--repeats 3] [--steps 40] [--precision float32]
+Run: python -m bench.pretrain [--sizes nano small default] [--repeats 3] [--steps 40] [--precision float32] [--parts]
 
 All engines train models of one shape on the same tokens (the source files of the installed transformers package, as
-bytes) with the same batch in the same precision. Each repeat runs every engine once, one after the other; a figure
-is the median over all steps of all repeats, compilation and first steps not counted. Prints a markdown table.
+bytes) with the same batch in the same precision, eager and compiled. Each repeat runs every engine once, one after the
+other; a figure is the median over all steps of all repeats, compilation and first steps not counted; a ratio the median
+of the repeats'. On a busy machine compare the CPU seconds, with OMP_NUM_THREADS=1 (threads that wait for each other
+spin). `--parts`: milliseconds of one core a step by part instead. Prints markdown tables.
 """
 
 import argparse
-import importlib.util
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from bench.plain_gpt import PlainGPT, PlainTraining
-from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts
+from bench.pretrain_engines import SIZES, VOCABULARY, Engine, Size, nanogpt, ours, trainer, write_tokens
+from bench.pretrain_parts import PARTS, seconds_by_part
 from stages.lib.gpt.model import GPT, GPTConfig
-from stages.lib.training.distributed import World
 from stages.lib.training.precision import Precision, matmul_peak, rate
-from stages.lib.training.training import Training
-from stages.lib.training.training_params import TrainingParams
-from tests.params_of import params_of
 
-VOCABULARY = 320  # 260 ids of the byte tokenizer, rounded up as stages/pretrain.py does
 WARM_UP = 5  # steps of a run that are not counted
-FACTS = TokenizerFacts(name="byte", identity="", vocab_size=260, eot=258)
+PEERS = ("nanoGPT", "nanoGPT, compiled", "Trainer", "Trainer, compiled")
 
 
-@dataclass(frozen=True)
-class Size:
-    """A shape and its batch."""
-
-    layers: int
-    heads: int
-    width: int
-    context: int
-    batch: int  # sequences
-
-    @property
-    def tokens(self) -> int:
-        """A step."""
-        return self.batch * self.context
-
-
-SIZES = {
-    "nano": Size(4, 4, 128, 64, 12),  # nanoGPT's README for CPUs
-    "small": Size(6, 6, 384, 256, 4),  # its character model, batch for 2 cores
-}
+def engines_of(size: Size, data: Path, precision: Precision, place: Path) -> dict[str, Callable[[], Engine]]:
+    """By name; each is made when it is asked for."""
+    gpt2 = {"position": "learned", "norm": "layernorm"}
+    nano, full = gpt2 | {"activation": "gelu"}, gpt2 | {"activation": "gelu_tanh", "bias": True}
+    made: dict[str, Callable[[], Engine]] = {}
+    for compiled, name in ((False, ""), (True, ", compiled")):
+        mine = partial(ours, size, data, precision, compiled=compiled)
+        made |= {
+            f"nanoGPT{name}": partial(nanogpt, size, data, precision, compiled),
+            f"Trainer{name}": partial(trainer, size, data, precision, place / f"trainer{name}", compiled),
+            f"ours as nanoGPT{name}": partial(mine, place / f"nano{name}", **nano),
+            f"ours as GPT-2{name}": partial(mine, place / f"gpt2{name}", **full),
+            f"ours (rope, rmsnorm){name}": partial(mine, place / f"own{name}"),
+        }
+    return made
 
 
-class RandomWindows:
-    """Windows at random places of the tokens."""
-
-    def __init__(self, data: Path, context: int) -> None:
-        self.data, self.context = np.load(data, mmap_mode="r"), context
-
-    def batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `Batches`."""
-        places = np.random.default_rng(first).integers(len(self.data) - self.context - 1, size=count)
-        rows = np.stack([self.data[i : i + self.context + 1] for i in places]).astype(np.int64)
-        return rows[:, :-1], rows[:, 1:]
-
-
-def write_tokens(path: Path, count: int = 2_000_000) -> None:
-    """Bytes of the installed transformers package's sources, as uint16."""
-    spec = importlib.util.find_spec("transformers")
-    assert spec is not None and spec.origin is not None
-    text = bytearray()
-    for file in sorted(Path(spec.origin).parent.glob("*.py")):
-        text += file.read_bytes()
-        if len(text) >= count:
-            break
-    np.save(path, np.frombuffer(bytes(text[:count]), dtype=np.uint8).astype(np.uint16))
-
-
-Engine = Callable[[int], list[float]]  # runs so many steps, returns the seconds of each
-
-
-def timed(step: Callable[[], object], steps: int) -> list[float]:
-    """Seconds of each step."""
-    seconds = []
-    for _ in range(steps):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
-    return seconds
-
-
-def ours(size: Size, data: Path, precision: Precision, place: Path, compiled: bool, **shape: Any) -> Engine:
-    """Our training step, as stages/pretrain.py runs it."""
-    config = GPTConfig(
+def flops_of(size: Size) -> float:
+    """Of the matrix products of a step, a token."""
+    shape = GPTConfig(
         vocab_size=VOCABULARY,
         context=size.context,
         n_layer=size.layers,
         n_head=size.heads,
         d_model=size.width,
-        **shape,
     )
-    params = params_of(
-        TrainingParams,
-        "pretrain",
-        steps=1_000_000,
-        batch_tokens=size.tokens,
-        micro_batch=size.batch,
-        lr=1e-3,
-        compile=compiled,
-        precision=precision,
-    )
-    torch.manual_seed(0)
-    world = World(0, 1, torch.device("cpu"))
-    training = Training(GPT(config), params, world, CheckpointStore(place), FACTS)
-    batches = RandomWindows(data, size.context)
-
-    def step() -> None:
-        training.train_step(training.parts(batches, training.step), 1e-3)
-        training.step += 1
-
-    return lambda steps: timed(step, steps)
+    with torch.device("meta"):
+        return GPT(shape).matmul_flops(1)
 
 
-def nanogpt(size: Size, data: Path, precision: Precision) -> Engine:
-    """nanoGPT's training step."""
-    torch.manual_seed(0)
-    model = PlainGPT(
-        vocabulary=VOCABULARY, context=size.context, layers=size.layers, heads=size.heads, width=size.width
-    )
-    training = PlainTraining(model, data, size.batch, size.context, autocast=precision == "bfloat16")
-    return lambda steps: timed(training.step, steps)
+def measure(size: Size, engines: dict[str, Engine], repeats: int, steps: int, precision: Precision) -> None:
+    """Prints the table of one size."""
+    wall: dict[str, list[float]] = {name: [] for name in engines}  # seconds of all steps
+    cpu: dict[str, list[float]] = {name: [] for name in engines}
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}  # the medians of each repeat
+    peaks: list[float] = []
+    for _ in range(repeats):
+        rate.cache_clear()
+        peaks.append(matmul_peak(precision, torch.device("cpu")))
+        for name, engine in engines.items():
+            seconds = engine(steps + WARM_UP)[WARM_UP:]
+            mine = [[step[clock] for step in seconds] for clock in (0, 1)]
+            wall[name] += mine[0]
+            cpu[name] += mine[1]
+            runs[name].append((statistics.median(mine[0]), statistics.median(mine[1])))
+    peak, flops = statistics.median(peaks), flops_of(size)
+    print(f"\n{size}, {precision}, {torch.get_num_threads()} threads, matmul peak {peak / 1e9:.0f} GFLOP/s")
+    peers = [peer for peer in PEERS if peer in engines]
+    print(f"| engine | tokens/s | share of peak | CPU ms a step | {' | '.join(f'x {peer}' for peer in peers)} |")
+    print("|---" * (4 + len(peers)) + "|")
+    for name in engines:
+        reached = size.tokens / statistics.median(wall[name])
+        cells = [name, f"{reached:,.0f}", f"{reached * flops / peak:.0%}", f"{1e3 * statistics.median(cpu[name]):.1f}"]
+        for peer in peers:
+            pairs = list(zip(runs[name], runs[peer], strict=True))
+            ratios = [statistics.median(theirs[clock] / mine[clock] for mine, theirs in pairs) for clock in (0, 1)]
+            cells.append(f"{ratios[0]:.2f} (CPU {ratios[1]:.2f})")
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def trainer(size: Size, data: Path, precision: Precision, place: Path) -> Engine:
-    """transformers' GPT2LMHeadModel in its Trainer, with the defaults of both."""
-    from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
-
-    torch.manual_seed(0)
-    model = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=VOCABULARY,
-            n_positions=size.context,
-            n_layer=size.layers,
-            n_head=size.heads,
-            n_embd=size.width,
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-        )
-    )
-    tokens = np.load(data, mmap_mode="r")
-
-    class Texts(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-        def __len__(self) -> int:
-            return len(tokens) // size.context - 1
-
-        def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
-            ids = torch.from_numpy(tokens[i * size.context : (i + 1) * size.context].astype(np.int64))
-            return {"input_ids": ids, "labels": ids}
-
-    seconds: list[float] = []
-
-    class Clock(TrainerCallback):  # type: ignore[misc]
-        last = 0.0
-
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            now = time.perf_counter()
-            if self.last:
-                seconds.append(now - self.last)  # from step to step: what the loop costs counts, for us too
-            self.last = now
-
-    def run(steps: int) -> list[float]:
-        seconds.clear()
-        arguments = TrainingArguments(
-            output_dir=str(place),
-            per_device_train_batch_size=size.batch,
-            max_steps=steps + 1,
-            learning_rate=1e-3,
-            use_cpu=True,
-            bf16=precision == "bfloat16",
-            report_to=[],
-            save_strategy="no",
-            disable_tqdm=True,
-        )
-        Trainer(model=model, args=arguments, train_dataset=Texts(), callbacks=[Clock()]).train()
-        return list(seconds)
-
-    return run
-
-
-def measure(size: Size, repeats: int, steps: int, precision: Precision, names: list[str]) -> None:
-    """Prints one table."""
-    with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary)
-        data = place / "tokens.npy"
-        write_tokens(data)
-        gpt2 = {"position": "learned", "norm": "layernorm"}
-        available: dict[str, Callable[[], Engine]] = {
-            "nanoGPT": lambda: nanogpt(size, data, precision),
-            "Trainer": lambda: trainer(size, data, precision, place / "trainer"),
-            "ours as nanoGPT": lambda: ours(size, data, precision, place / "a", True, activation="gelu", **gpt2),
-            "ours as GPT-2": lambda: ours(
-                size, data, precision, place / "b", True, activation="gelu_tanh", bias=True, **gpt2
-            ),
-            "ours (rope, rmsnorm)": lambda: ours(size, data, precision, place / "c", True),
-            "ours, not compiled": lambda: ours(size, data, precision, place / "d", False),
-        }
-        engines = {name: make() for name, make in available.items() if not names or name in names}
-        rates: dict[str, list[float]] = {name: [] for name in engines}
-        runs: dict[str, list[float]] = {name: [] for name in engines}
-        peaks: list[float] = []
-        for _ in range(repeats):
-            rate.cache_clear()
-            peaks.append(matmul_peak(precision, torch.device("cpu")))
-            for name, engine in engines.items():
-                seconds = engine(steps + WARM_UP)[WARM_UP:]
-                rates[name] += [size.tokens / second for second in seconds]
-                runs[name].append(statistics.median(size.tokens / second for second in seconds))
-        peak = statistics.median(peaks)
-        shape = GPTConfig(
-            vocab_size=VOCABULARY,
-            context=size.context,
-            n_layer=size.layers,
-            n_head=size.heads,
-            d_model=size.width,
-        )
-        with torch.device("meta"):
-            flops = GPT(shape).matmul_flops(1)
-        print(f"\n{size}, {precision}, {torch.get_num_threads()} threads, matmul peak {peak / 1e9:.0f} GFLOP/s")
-        print("| engine | tokens/s | share of matmul peak | x nanoGPT | x Trainer |\n|---|---|---|---|---|")
-        for name in engines:
-            reached = statistics.median(rates[name])
-            ratios = []
-            for peer in ("nanoGPT", "Trainer"):
-                pairs = zip(runs[name], runs[peer], strict=True) if peer in runs else ()
-                ratio = [mine / theirs for mine, theirs in pairs]
-                ratios.append(f"{statistics.median(ratio):.2f}" if ratio else "")
-            print(f"| {name} | {reached:,.0f} | {reached * flops / peak:.0%} | {ratios[0]} | {ratios[1]} |", flush=True)
+def measure_parts(size: Size, engines: dict[str, Engine], steps: int, precision: Precision) -> None:
+    """Prints the table of one size."""
+    print(f"\n{size}, {precision}, one thread: ms a step")
+    print(f"| engine | {' | '.join(PARTS)} | sum | products' floor |\n{'|---' * (len(PARTS) + 3)}|")
+    rate.cache_clear()
+    floor = 1e3 * flops_of(size) * size.tokens / matmul_peak(precision, torch.device("cpu"))
+    for name, engine in engines.items():
+        engine(WARM_UP)
+        found = seconds_by_part(partial(engine, 1), steps)
+        cells = [f"{1e3 * found[part]:.1f}" for part in PARTS]
+        print(f"| {name} | {' | '.join(cells)} | {1e3 * sum(found.values()):.1f} | {floor:.1f} |", flush=True)
 
 
 def main() -> None:
@@ -251,9 +108,24 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--engines", nargs="+", default=[], help="default: all")
+    parser.add_argument("--parts", action="store_true")
     arguments = parser.parse_args()
+    if arguments.parts:
+        torch.set_num_threads(1)
+        torch._inductor.config.cpp.enable_kernel_profile = True
     for name in arguments.sizes:
-        measure(SIZES[name], arguments.repeats, arguments.steps, arguments.precision, arguments.engines)
+        with tempfile.TemporaryDirectory() as temporary:
+            data = Path(temporary) / "tokens.npy"
+            write_tokens(data)
+            made = engines_of(SIZES[name], data, arguments.precision, Path(temporary))
+            wanted = arguments.engines or list(made)
+            engines = {one: made[one]() for one in made if one in wanted}
+            if arguments.parts:
+                # The Trainer's loop has no single step to call.
+                steppable = {one: engine for one, engine in engines.items() if "Trainer" not in one}
+                measure_parts(SIZES[name], steppable, arguments.steps, arguments.precision)
+            else:
+                measure(SIZES[name], engines, arguments.repeats, arguments.steps, arguments.precision)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ _CAUSES = (
         "a folder may not be written to: whose are .venv and the tool's cache?",
     ),
 )
-AGAIN = "What was fetched is kept: `make install` goes on from there."
+AGAIN = "`make install` goes on from what is there."
 
 
 def advice(output: str) -> str:

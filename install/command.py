@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> int:
         shutil.rmtree(WORK, ignore_errors=True)
         WORK.mkdir(parents=True)
         installation = Installation(asked.venv, asked.extras, torch, WORK)
-        way, packages = installation.choose(ways(asked.venv, uv, torch == "cuda"))
+        way, packages = installation.choose(ways(asked.venv, uv, torch == "cuda", asked.installer == "uv"))
         installation.bring(way, packages)
         choice.write_text(f"{torch}\n", encoding="utf-8")
         shutil.rmtree(WORK)

@@ -83,7 +83,13 @@ class Installation:
         for way in ways:
             if refused:
                 print(f"install: {refused[-1]}; trying {way.told}", flush=True)
-            self.prepare(way)
+            try:
+                self.prepare(way)
+            except InstallationError as error:
+                if not refused:
+                    raise
+                refused.append(str(error).partition("\n")[0])
+                continue
             packages, output = self.plan(way)
             if packages and bool(cuda_packages(packages)) == (self.torch == "cuda"):
                 return way, packages
@@ -112,13 +118,13 @@ class Installation:
                 self._do("the other build of torch goes", way.uninstall_command("torch"))
                 there.pop("torch")
         self.pins.write_text("".join(package.pin + "\n" for package in lacking), encoding="utf-8")
-        before = len(list(site.glob("*.dist-info")))
+        before = len(list(site.glob("*.dist-info/INSTALLER")))
         progress = Progress(
             f"{way.tool} brings {len(lacking)} packages",
             packages=len(lacking),
             megabytes=expected_megabytes(way, packages, lacking, self.extras),
             arrived=arriving(way, self.work / "tmp"),
-            there=lambda: max(0, len(list(site.glob("*.dist-info"))) - before),
+            there=lambda: max(0, len(list(site.glob("*.dist-info/INSTALLER"))) - before),
         )
         status, output = self.run(way.install_command(self.pins), progress)
         if status:

@@ -56,7 +56,9 @@ class Progress:
         if self.packages:
             stand = self.there()
             parts.append(f"{stand} of {self.packages} packages stand")
-            if stand < len(self.order):
+            if self.loaded and stand >= self.packages:
+                parts.append("now their byte code")
+            elif stand < len(self.order):
                 parts.append(f"now {self.order[stand]}")
         elif self.seen:
             parts.append(f"{self.seen} looked at")

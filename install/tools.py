@@ -67,7 +67,9 @@ class Way:
         match self.tool:
             case "uv":
                 command = [self.uv, "pip", "install", "--color", "never", "--python", str(self.python)]
-                return [*command, *self._backend(), "--no-deps", "-r", str(pins)]
+                # As pip does: else each process of the graph would compile what it imports, 12 s of a core, and again
+                # and again where PYTHONDONTWRITEBYTECODE is set.
+                return [*command, "--compile-bytecode", *self._backend(), "--no-deps", "-r", str(pins)]
             case "pip":
                 command = [str(self.python), "-m", "pip", "install", "--progress-bar", "off"]
                 return [*command, "--no-deps", "-r", str(pins)]
@@ -100,13 +102,14 @@ def uv_of_the_user(venv: Path) -> str:
     return ""
 
 
-def ways(venv: Path, uv: str, cuda: bool) -> list[Way]:
+def ways(venv: Path, uv: str, cuda: bool, only_uv: bool = False) -> list[Way]:
     """The ways to try, the best first, each as it is set up on this machine; `uv` is the program, or ""."""
     within = Way("uv", venv, str(venv / "bin/uv"), cpu_index=True, within=True)
     if cuda:
         return [Way("uv", venv, uv)] if uv else [Way("pip", venv)]
     if uv:
-        return [Way("uv", venv, uv), Way("uv", venv, uv, cpu_index=True), Way("pip", venv)]
+        by_uv = [Way("uv", venv, uv), Way("uv", venv, uv, cpu_index=True)]
+        return by_uv if only_uv else [*by_uv, Way("pip", venv)]
     return [Way("pip", venv), within]
 
 

@@ -36,7 +36,6 @@ from stages.lib.evaluation.systems import (
     SystemName,
     ask_gguf,
     ask_transformers,
-    check_gguf,
     find_gguf,
     gguf_context,
 )
@@ -45,6 +44,7 @@ from stages.lib.llm.asking import open_model
 from stages.lib.llm.in_flight import top_reasons
 from stages.lib.replying.conversation_replies import Conversation, ConversationReply
 from stages.lib.weights.base import check_adapter, context_length, load_tokenizer
+from stages.lib.weights.gguf_header import read_gguf_header
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry, load_model_entry
 
@@ -170,7 +170,7 @@ def check_systems(params: Params, base: ModelEntry) -> None:
             case "qlora" | "grpo":
                 check_adapter(params.base, base, MODELS / f"{params.base}-{name}")
             case "gguf":
-                check_gguf(find_gguf(MODELS / "gguf"))
+                read_gguf_header(find_gguf(MODELS / "gguf"))
             case _:
                 assert_never(name)
 

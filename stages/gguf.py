@@ -27,7 +27,7 @@ from stages.lib.gguf import memory
 from stages.lib.gguf.gate_texts import read_held_out
 from stages.lib.gguf.layouts import Layout, make_layout
 from stages.lib.gguf.llama_runtime import check_installed
-from stages.lib.gguf.merging import Merged, Source, adapter_source, base_source, directory_source, merge
+from stages.lib.gguf.merging import Merged, MergedWeights, Source, adapter_source, base_source, directory_source, merge
 from stages.lib.gguf.modelfile import make_modelfile
 from stages.lib.gguf.quantization import FileType
 from stages.lib.gguf.release_gate import Thresholds, closeness, keep_log_probs, kept_log_probs, make_windows
@@ -146,11 +146,15 @@ def check_room(params: Params, release: Release, place: Path) -> dict[str, int]:
         adapter=release.adapter // memory.F32,
     )
     memory.check_disk(shape, load, place)
-    return memory.check_memory(shape, load, *available_bytes())
+    free, where = available_bytes()
+    parts = memory.check_memory(shape, load, free, where)
+    return memory.with_copy(parts, shape, free) if len(params.types) > 1 else parts
 
 
-def export(params: Params, release: Release, directory: Path, watch: Stopwatch) -> dict[str, Any]:
+def export(params: Params, release: Release, directory: Path, watch: Stopwatch, copied: bool) -> dict[str, Any]:
     """Writes the first type that passes into the directory, with its Modelfile; returns the metrics.
+
+    `copied`: there is room for the merged weights beside the model.
 
     Raises:
         ValueError: the model's family or tokenizer is not known to llama.cpp, or it gives NaN.
@@ -196,14 +200,14 @@ def export(params: Params, release: Release, directory: Path, watch: Stopwatch) 
         threads=params.runtime_threads,
         gpu_layers=params.gpu_layers,
     )
-    ready = [merged]  # for the first type; no second model may lie beside the one that a trial loads
+    weights = MergedWeights(release.source, merged, copied)
     del model, merged
     watch.lap("merge")
     name = params.model.replace("/", "-")
     tried: dict[str, Any] = {}
     for file_type in params.types:
         file = directory / f"{name}-{file_type}.gguf"
-        tried[file_type] = try_type(gate, file, file_type, ready.pop() if ready else None)
+        tried[file_type] = try_type(gate, file, file_type, weights)
         free_memory()
         watch.lap(f"try_{file_type}")
         print(type_line(file_type, tried[file_type]), flush=True)
@@ -275,7 +279,7 @@ def main() -> None:
     temporary = OUTPUT_DIR.with_name(f".{OUTPUT_DIR.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # of a killed run
     try:
-        metrics = export(params, release, temporary, watch)
+        metrics = export(params, release, temporary, watch, memory.COPY in estimated)
         write_metrics("gguf", metrics, headline)
         if metrics["released"] is None:
             lines = "\n".join(type_line(kind, found) for kind, found in metrics["types"].items())

@@ -30,7 +30,7 @@ from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_csv
 from stages.lib.embedding.embedders import Embedder, open_embedder
-from stages.lib.grpo.format_gain import CONTENT, FORM, gain_line, gains, measure_replies, reply_rows
+from stages.lib.grpo.format_gain import CONTENT, FORM, REWARD, gain_line, gains, measure_replies, reply_rows
 from stages.lib.grpo.reasoning_prompts import PromptSplit, make_splits
 from stages.lib.grpo.reward_audit import audit_base
 from stages.lib.grpo.reward_curve import publish_curve, reward_quarters
@@ -64,7 +64,8 @@ DECIDE_NOT = """
     audit_replies audit_tolerance test_limit vllm_gpu_memory_utilization
 """.split()
 PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "tokenizers")
-Said = Callable[[Sequence[Sequence[int]], float], list[str]]  # replies to token prompts at a temperature
+Asked = Sequence[tuple[Sequence[int], float]]  # token prompts, each with the temperature of its reply
+Said = Callable[[Asked], list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,8 +190,8 @@ def check_machine(params: Params) -> None:
 
 @contextmanager
 def answering(params: Params, base: ModelEntry, adapter: Path | None) -> Iterator[Said]:
-    """The base, or an adapter on it, that replies to token prompts at a temperature; through the ledger."""
-    from stages.lib.replying.conversation_replies import samplings  # loads torch
+    """The base, or an adapter on it, that replies to token prompts; through the ledger."""
+    from stages.lib.llm.protocol import Sampling
     from stages.lib.replying.kept_replies import AnsweringModel, reply_ledger
 
     with reply_ledger() as ledger:
@@ -204,9 +205,12 @@ def answering(params: Params, base: ModelEntry, adapter: Path | None) -> Iterato
             ledger=ledger,
         )
 
-        def said(asked: Sequence[Sequence[int]], temperature: float) -> list[str]:
-            drawn = samplings(len(asked), params.max_new_tokens, temperature, params.seed)
-            return [reply.text.strip() for reply in model.replies(asked, drawn)]
+        def said(asked: Asked) -> list[str]:
+            drawn = [
+                Sampling(max_tokens=params.max_new_tokens, temperature=temperature, seed=params.seed + i)
+                for i, (_, temperature) in enumerate(asked)
+            ]
+            return [reply.text.strip() for reply in model.replies([prompt for prompt, _ in asked], drawn)]
 
         with closing(model):
             yield said
@@ -244,19 +248,22 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
     low, high = params.length_words
     rewards = build_rewards(params.reward_weights, encode, (low, high))
 
+    # What is audited and what is measured are written in the same batches: a token costs no more for more rows.
+    sampled = [(prompt, params.temperature) for prompt in audit_set.tokens for _ in range(params.audit_replies)]
+    greedy = [(prompt, 0.0) for prompt in test_set.tokens]
     with answering(params, base, None) as said:
-        audit = audit_base(
-            rewards,
-            params.reward_weights,
-            audit_set,
-            lambda asked: said(asked, params.temperature),
-            replies_each=params.audit_replies,
-            references=splits["val"].samples,
-            tolerance=params.audit_tolerance,
-        )
-        watch.lap("audit")
-        before = said(test_set.tokens, 0.0)
+        found = said([*sampled, *greedy])
+    audited, before = found[: len(sampled)], found[len(sampled) :]
     watch.lap("base")
+    audit = audit_base(
+        rewards,
+        params.reward_weights,
+        audit_set,
+        audited,
+        references=splits["val"].samples,
+        tolerance=params.audit_tolerance,
+    )
+    watch.lap("audit")
     resumed_from = step_of(last_whole_checkpoint(directory))
     task = Task(
         base=base,
@@ -293,11 +300,14 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
     publish_curve(rows, list(rewards), f"GRPO on {params.base}: {caption}", CURVE, OUT)
     prune_finished(directory)
     with answering(params, base, target) as said:
-        after = said(test_set.tokens, 0.0)
+        after = said(greedy)
     watch.lap("tuned")
 
     similarity = AnswerSimilarity(encode)
-    by_base, by_tuned = (measure_replies(test_set.samples, found, similarity) for found in (before, after))
+    by_base, by_tuned = (
+        measure_replies(test_set.samples, replies, similarity, rewards, params.reward_weights)
+        for replies in (before, after)
+    )
     measures = gains(by_base, by_tuned, params.bootstrap_samples, params.seed)
     write_card(
         target, card({f"{name} {key}": value for name, found in measures.items() for key, value in found.items()})
@@ -327,6 +337,7 @@ def results(
         "test_prompts": asked,
         "format_gain": {name: measures[name] for name in FORM},
         "content_gain": {name: measures[name] for name in CONTENT},
+        "reward_gain": {name: measures[name] for name in REWARD},
     }
 
 

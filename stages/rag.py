@@ -33,7 +33,7 @@ from stages.lib.embedding.embedders import open_embedder
 from stages.lib.evaluation.chart import draw
 from stages.lib.evaluation.comparison import compare_systems
 from stages.lib.evaluation.reply_scores import reply_similarities
-from stages.lib.evaluation.systems import check_gguf, find_gguf, single_prompt
+from stages.lib.evaluation.systems import find_gguf, single_prompt
 from stages.lib.llm.asking import AskedModel, make_backend
 from stages.lib.llm.protocol import GenerateRequest, Sampling
 from stages.lib.passages.passages import readable
@@ -43,6 +43,7 @@ from stages.lib.rag.questions import Asked, asked_questions, questions_for_model
 from stages.lib.rag.report import caption, reply_rows, report
 from stages.lib.ranking.qrels import same_words_groups
 from stages.lib.weights.base import context_length, load_tokenizer
+from stages.lib.weights.gguf_header import read_gguf_header
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry, load_model_entry
 
@@ -223,7 +224,7 @@ def main() -> None:
     watch = Stopwatch("rag")
     params = load(Params, "rag")
     file = find_gguf(MODELS / "gguf")
-    check_gguf(file)
+    read_gguf_header(file)
     chunks = read_jsonl(CHUNKS, ["id", "document", "start", "end", "text"])
     asked, counts = read_asked(params, chunks)
     corpus = make_corpus(read_jsonl(DOCUMENTS, ["id", "text"]), chunks)

@@ -109,7 +109,8 @@ def test_the_whole_stage(project: Path) -> None:
     assert found["steps"] == 4
     assert set(found["format_gain"]) == {"format"}
     assert set(found["content_gain"]) == {"answer_f1", "answer_similarity"}
-    for gain in (*found["format_gain"].values(), *found["content_gain"].values()):
+    assert set(found["reward_gain"]) == {"reward"}
+    for gain in (g for part in ("format_gain", "content_gain", "reward_gain") for g in found[part].values()):
         assert gain["gain"] == pytest.approx(gain["tuned"] - gain["base"], abs=1e-5)
         assert gain["low"] <= gain["gain"] <= gain["high"]
     assert found["audit"]["failures"] == []

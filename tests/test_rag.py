@@ -101,7 +101,7 @@ def project(tmp_path: Path, tiny_directory: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LLMILL_CACHE", str(tmp_path / ".cache"))
     monkeypatch.setattr(stage, "make_backend", Engine)
-    monkeypatch.setattr(stage, "check_gguf", lambda file: None)
+    monkeypatch.setattr(stage, "read_gguf_header", lambda file: None)
     monkeypatch.setattr(Engine, "asked", [])
     monkeypatch.setattr(Engine, "fails_after", 1000)
     Path("tiny").symlink_to(tiny_directory)

@@ -11,8 +11,7 @@ import pytest
 from tests.graph import ROOT, STAGES
 
 HEAVY = """accelerate bitsandbytes datasets gradio matplotlib pandas peft pyarrow scipy.stats sentence_transformers
-sklearn
-torch transformers trl unsloth vllm wandb xllamacpp""".split()
+sklearn torch transformers trl unsloth vllm wandb xllamacpp""".split()
 TORCH = {"torch"}  # numbers are computed in any case
 TRANSFORMERS = {"accelerate", "torch", "transformers"}  # accelerate comes with it
 IMPORTED: dict[str, set[str]] = {
@@ -20,6 +19,7 @@ IMPORTED: dict[str, set[str]] = {
     "finetune": TORCH | {"scipy.stats"},
     "near_pairs": TORCH,
     "embed": TORCH,
+    "rerank": TORCH,
     "grpo": TORCH | {"scipy.stats"},
     "gguf": TORCH,
     "eval": TRANSFORMERS,

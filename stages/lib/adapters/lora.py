@@ -2,12 +2,15 @@
 
 import importlib.util
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 from stages.lib.core.progress import doing
 from stages.lib.weights.models import Dtype
+
+if TYPE_CHECKING:
+    import torch
 
 Backend = Literal["hf", "unsloth"]
 Checkpointing = Literal["none", "selective", "full"]
@@ -51,59 +54,70 @@ def load_quantized(directory: Path, dtype: Dtype, unpacked: bool = False) -> Any
     Args:
         directory: the base's.
         dtype: that it computes in.
-        unpacked: hold what the 4 bits stand for as plain weights in `dtype`. bitsandbytes unpacks them in each forward
-            and each backward pass and multiplies with the result, so the numbers are the same.
+        unpacked: on a CPU, hold what the 4 bits stand for as plain weights in `dtype`, unpacked once a process and
+            frozen. bitsandbytes unpacks them in each forward and each backward pass and multiplies with the result, so
+            the numbers are the same.
 
     Raises:
         ValueError: the weights cannot be quantized.
     """
+    if not unpacked:
+        return _load_4bit(directory, dtype)
+    model = _load(directory, dtype)
+    for name, layer in _unpacked_layers(directory, dtype).items():
+        model.set_submodule(name, layer)
+    return model
+
+
+def _load(directory: Path, dtype: Dtype, **options: Any) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    compute = getattr(torch, dtype)
     model = AutoModelForCausalLM.from_pretrained(
-        directory,
-        quantization_config=BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=compute,
-        ),
-        dtype=compute,
-        device_map={"": 0 if torch.cuda.is_available() else "cpu"},
-        use_safetensors=True,
-        trust_remote_code=False,
+        directory, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, **options
     )
     model.config.use_cache = False
-    keep_unpacked(model)
-    return unpack(model) if unpacked else model
+    return model
 
 
-def unpack(model: Any) -> Any:
-    """Puts plain linear layers with the weights that the 4 bits stand for in the place of the 4-bit ones.
+def _load_4bit(directory: Path, dtype: Dtype) -> Any:
+    import torch
+    from transformers import BitsAndBytesConfig
 
-    transformers' own `dequantize` does each layer twice and leaves the weights to be trained.
-    """
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
+    place = {"": 0 if torch.cuda.is_available() else "cpu"}
+    model = _load(directory, dtype, quantization_config=quantization, device_map=place)
+    keep_packing(model)
+    return model
+
+
+@lru_cache(maxsize=1)
+def _unpacked_layers(directory: Path, dtype: Dtype) -> "dict[str, torch.nn.Linear]":
+    """Plain layers, frozen, in the place of those that are quantized, by name."""
     import torch
     from bitsandbytes.functional import dequantize_4bit
     from bitsandbytes.nn import Linear4bit
 
-    for name, layer in list(model.named_modules()):
+    layers: dict[str, torch.nn.Linear] = {}
+    for name, layer in _load_4bit(directory, dtype).named_modules():
         if isinstance(layer, Linear4bit):
             with torch.device("meta"):
                 plain = torch.nn.Linear(layer.in_features, layer.out_features, bias=False)
             weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
             plain.weight = torch.nn.Parameter(weight, requires_grad=False)
             plain.bias = layer.bias
-            model.set_submodule(name, plain)
-    model.hf_quantizer.remove_quantization_config(model)
-    model.is_loaded_in_4bit = False
-    return model
+            layers[name] = plain
+    return layers
 
 
-def keep_unpacked(model: Any) -> None:
+def keep_packing(model: Any) -> None:
     """Keeps bitsandbytes from repacking 4-bit weights for inference.
 
     On CPUs with AVX512-BF16, the first forward pass in eval mode repacks a layer in place, for good; from then on its

@@ -43,7 +43,6 @@ from stages.lib.chat.places import Place, Places
 from stages.lib.chat.sse import EventError, StatusError, post_events
 from stages.lib.chat.thinking_stream import ThinkingSplitter, begun, split_events
 from stages.lib.conversations.turns import UnfitConversationError
-from stages.lib.evaluation.systems import check_gguf
 from stages.lib.llm.gguf_facts import GgufFacts, read_facts
 from stages.lib.llm.gguf_prompts import GgufPrompt, GgufPrompts
 from stages.lib.llm.llama_cpp_backend import LlamaCppBackend, layers_on_gpu
@@ -85,7 +84,7 @@ class GgufStream:
         self._max_new_tokens, self._thinking = max_new_tokens, model.thinking
         self._sampling = {"temperature": temperature, "seed": seed, "samplers": ["temperature"]}
         file = LlamaCppBackend(model).file
-        self._facts = read_facts(check_gguf(file), file)
+        self._facts = read_facts(file)
         if not self._facts.template:
             raise ValueError(
                 f"{file}: no chat template, so it is a base model, or its template was lost: chat with a tuned one, or "

@@ -20,11 +20,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
+from functools import partialmethod
 from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
 
+from stages.lib.core.garbage import collect_all_rarely
 from stages.lib.core.stage_place import StagePlace, usual_seconds
 
 LOG_SECONDS = 5.0  # between two lines of a log
@@ -204,8 +206,11 @@ def begin(stage: str, parts: Sequence[str]) -> None:
         stage: its name; the loop values are the arguments of the command line.
         parts: the laps of its stopwatch in their order, one that comes twice twice.
     """
+    collect_all_rarely()
     if int(os.environ.get("RANK", "0")):
         return
+    # Bars of libraries would be drawn over ours, and make endless lines in a log: silent unless they ask to be shown.
+    tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)  # type: ignore[assignment,method-assign]
     names = [stage, *sys.argv[1:]]
     _state.stream = sys.stderr
     if on_terminal(sys.stderr):

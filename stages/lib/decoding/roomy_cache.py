@@ -185,7 +185,12 @@ class GrowingBatch:
             self._cache.select_rows(index)
         self._mask, self._position, self.logits = self._mask[index], self._position[index], self.logits[index]
 
-    def grow(self, choose: Callable[[Tensor, list[int]], list[int]], push: Callable[[int, int], bool]) -> None:
+    def grow(
+        self,
+        choose: Callable[[Tensor, list[int]], list[int]],
+        push: Callable[[int, int], bool],
+        most: int | None = None,
+    ) -> None:
         """Grows all rows until each has ended.
 
         A row that has ended stays in the batch until enough others have: it is given tokens, which nobody sees.
@@ -193,10 +198,11 @@ class GrowingBatch:
         Args:
             choose: from logits (B, V) and the numbers of the B rows in the batch, the next token of each of them.
             push: takes a row's number and its next token; True when the row ends with it. Each row has to end.
+            most: tokens of a row at most, which a stage's bar counts to.
         """
         alive = list(range(len(self.logits)))  # the number of each row in the batch
         ended: set[int] = set()
-        for _ in each(count(), "tokens of each reply", "token"):
+        for _ in each(count(), "tokens of each reply, at most", "token", total=most):
             tokens = choose(self.logits, alive)
             for row, token in zip(alive, tokens, strict=True):
                 if row not in ended and push(row, token):

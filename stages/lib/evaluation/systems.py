@@ -1,6 +1,5 @@
 """The systems that eval compares: a base model, adapters on it, a GGUF file; each answers the same conversations."""
 
-import struct
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from stages.lib.llm.asking import open_model
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Sampling
 from stages.lib.replying.conversation_replies import Conversation, ConversationReply, samplings
 from stages.lib.replying.kept_replies import AnsweringModel, Batches, reply_ledger
+from stages.lib.weights.gguf_header import read_gguf_header
 from stages.lib.weights.models import ModelEntry
 
 LEAST_CONTEXT = 4096  # of a GGUF that takes as many
@@ -160,28 +160,8 @@ def gguf_context(file: Path) -> int:
     Raises:
         ValueError: it is not there, not a GGUF, cut off, or does not tell.
     """
-    reader = check_gguf(file)
-    architecture = reader.get_field("general.architecture")
-    name = f"{architecture.contents() if architecture else '?'}.context_length"
-    field = reader.get_field(name)
-    if field is None:
+    values = read_gguf_header(file).values
+    name = f"{values.get('general.architecture', '?')}.context_length"
+    if name not in values:
         raise ValueError(f"{file}: has no {name}: not a language model, or written by an old converter")
-    return int(field.contents())
-
-
-def check_gguf(file: Path) -> Any:
-    """Checks that a file is a GGUF whose tensors all lie within it: llama.cpp's own complaint goes to its log.
-
-    Returns the `gguf.GGUFReader` on it.
-
-    Raises:
-        ValueError: it is not there, not a GGUF, or cut off.
-    """
-    import gguf
-
-    if not file.is_file():
-        raise ValueError(f"{file}: no such file")
-    try:
-        return gguf.GGUFReader(file)  # maps each tensor's bytes
-    except (ValueError, IndexError, KeyError, OverflowError, UnicodeDecodeError, struct.error) as error:
-        raise ValueError(f"{file}: not a whole GGUF file (truncated?), write it again: {error}") from error
+    return int(values[name])

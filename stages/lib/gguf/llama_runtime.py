@@ -10,7 +10,7 @@ import httpx
 
 from stages.lib.core.progress import doing
 from stages.lib.core.records import Message
-from stages.lib.gguf.tensors import open_gguf
+from stages.lib.weights.gguf_header import read_gguf_header
 
 ALL_LAYERS = 999  # more than any model has
 
@@ -77,7 +77,7 @@ class LlamaRuntime:
     def _why(self, error: RuntimeError) -> str:
         """llama.cpp's words, which tell little, and what else can be told."""
         try:
-            open_gguf(self.file)
+            read_gguf_header(self.file)
         except ValueError:
             return str(error)
         return (

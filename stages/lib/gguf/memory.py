@@ -1,7 +1,8 @@
 """What a release takes, before anything is loaded: an estimate, and a refusal where it is too much.
 
 One model is held at a time, in float32: first as it was trained, then with the adapter's products in it, from which
-the file is written, then with the file's weights. Log-probabilities are kept on the disk, a window at a time.
+the file is written, then with the file's weights. Where there is room and another type may be tried, the merged weights
+are held beside it. Log-probabilities are kept on the disk, a window at a time.
 """
 
 import shutil
@@ -14,6 +15,7 @@ from stages.lib.weights.models import size_in
 GB = 1e9
 PROCESS = 0.75 * GB  # Python with torch, transformers, peft and their libraries
 F32, F16 = 4, 2
+COPY = "a copy of the merged weights"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,12 @@ def estimate(shape: ReleaseShape, load: ReleaseLoad) -> dict[str, int]:
         "adapter": F32 * load.adapter,
         largest: beside[largest],
     }
+
+
+def with_copy(parts: dict[str, int], shape: ReleaseShape, free: int) -> dict[str, int]:
+    """The estimate's parts, and COPY among them where it fits into the free bytes, too."""
+    copy = {COPY: F32 * (shape.weights + shape.embedding)}
+    return parts | copy if sum(parts.values()) + copy[COPY] <= free else parts
 
 
 def disk_bytes(shape: ReleaseShape, load: ReleaseLoad) -> int:

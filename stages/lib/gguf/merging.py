@@ -1,10 +1,10 @@
 """The model that is released: as it runs (an adapter on its base), and with the adapter's products in its matrices.
 
 Whoever asks loads it anew, so that one model is held at a time: the file is compared with what the adapter computes,
-which merging ends.
+which merging ends. Where there is room, the merged weights are held beside it, for the types that are tried later.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,36 @@ def merge(model: Any) -> Merged:
     tied = embedding.weight is head.weight
     merged.config.get_text_config().tie_word_embeddings = merged.config.tie_word_embeddings = tied
     return Merged(merged, count, untied=was_tied and not tied)
+
+
+class MergedWeights:
+    """The merged model for one type after the other, each of which puts the file's weights into it."""
+
+    def __init__(self, source: Source, merged: Merged, copied: bool) -> None:
+        """`copied`: the merged weights are copied now, and not made anew for each type but the first."""
+        self._source, self._model = source, merged.model
+        self._copy = _copy_of(merged.model.state_dict()) if copied else None
+
+    def take(self) -> tuple[Any, Mapping[str, Any]]:
+        """A model whose weights may be overwritten, and the merged weights by name: until then, or from the copy."""
+        model, self._model = self._model or merge(self._source.running()[0]).model, None
+        if self._copy is None:
+            return model, model.state_dict()
+        self._model = model
+        return model, self._copy
+
+    def let_go(self) -> None:
+        """The model is no longer held here: another one is to be loaded."""
+        self._model = None
+
+
+def _copy_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors, one that stands under two names once."""
+    copies: dict[int, Any] = {}
+    for tensor in state.values():
+        if tensor.data_ptr() not in copies:
+            copies[tensor.data_ptr()] = tensor.clone()
+    return {name: copies[tensor.data_ptr()] for name, tensor in state.items()}
 
 
 def _untie(base: Any) -> None:

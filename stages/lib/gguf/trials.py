@@ -10,7 +10,7 @@ from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.gguf.gate_texts import HeldOut
 from stages.lib.gguf.layouts import Layout
 from stages.lib.gguf.llama_runtime import LlamaRuntime
-from stages.lib.gguf.merging import Merged, Source, merge
+from stages.lib.gguf.merging import MergedWeights, Source
 from stages.lib.gguf.quantization import FileType
 from stages.lib.gguf.release_gate import (
     Thresholds,
@@ -48,18 +48,14 @@ class Gate:
     gpu_layers: int
 
 
-def try_type(gate: Gate, file: Path, file_type: FileType, merged: Merged | None = None) -> dict[str, Any]:
+def try_type(gate: Gate, file: Path, file_type: FileType, weights: MergedWeights) -> dict[str, Any]:
     """Writes a file and measures it; returns the numbers, with what it misses as `faults`.
-
-    `merged`: the merged model, where one is at hand; its weights are the file's after that.
 
     Raises:
         ValueError: a weight is not finite, or llama.cpp cannot load the file.
         OSError: no room on the disk.
     """
-    model = (merged or merge(gate.source.running()[0])).model
-    del merged
-    state = model.state_dict()
+    model, state = weights.take()
     written = write_gguf(
         file,
         layout=gate.layout,
@@ -81,6 +77,7 @@ def try_type(gate: Gate, file: Path, file_type: FileType, merged: Merged | None 
             )
         ran |= agreements("file", model, prompts, replies)
         del model, state
+        weights.let_go()
         free_memory()
         ran |= agreements("reference", gate.source.running()[0], prompts, replies)
         faults = runtime_faults(ran, gate.limits, bool(gate.vocabulary.chat_template))

@@ -112,21 +112,26 @@ def make_norm(config: GPTConfig) -> nn.Module:
 
 
 def rope_table(config: GPTConfig) -> tuple[Tensor, Tensor]:
-    """cos and sin of position x frequency, (context, D/2) each: e^(i m theta_j) of RoPE eq. 34, in two parts."""
+    """cos and sin of position x frequency, (context, D) each: e^(i m theta_j) of RoPE eq. 34, in two parts.
+
+    As `rotate` takes them: of each half of the channels once, the sine of the first half negative.
+    """
     half = config.d_model // config.n_head // 2
     frequency = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
     angle = torch.outer(torch.arange(config.context, dtype=torch.float64), frequency)
-    return angle.cos().float(), angle.sin().float()
+    cos, sin = angle.cos().float(), angle.sin().float()
+    return torch.cat((cos, cos), dim=1), torch.cat((-sin, sin), dim=1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turns channel j with channel j + D/2: the complex product (x_j + i x_{j+D/2})(cos + i sin).
 
-    x (..., B, H, T, D); cos and sin (T, D/2) or (B, 1, T, D/2). Written in real numbers, since torch.compile fuses
-    these and leaves complex ones alone. Which channels form a pair is a convention: halves, as Hugging Face's Llama.
+    x (..., D); cos and sin of `rope_table`, broadcast over x. Written in real numbers, since torch.compile fuses these
+    and leaves complex ones alone, and in whole heads, since a CPU's eager kernels are slow on half of one. Which
+    channels form a pair is a convention: halves, as Hugging Face's Llama.
     """
-    real, imaginary = x.chunk(2, dim=-1)  # (B, H, T, D/2) each
-    return torch.cat((real * cos - imaginary * sin, real * sin + imaginary * cos), dim=-1).to(x.dtype)
+    real, imaginary = x.chunk(2, dim=-1)
+    return torch.addcmul(x * cos, torch.cat((imaginary, real), dim=-1), sin).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -143,10 +148,13 @@ class Attention(nn.Module):
     ) -> Tensor:
         """(B, T, C) -> (B, T, C). `mask` (B, 1, T, S) is True where a token is seen; None: plain causal."""
         batch, time, width = x.shape
-        qkv = self.qkv(x).view(batch, time, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
-        query, key, value = qkv.unbind(0)
-        if rope is not None:
-            query, key = rotate(qkv[:2], *rope).unbind(0)
+        qkv = self.qkv(x).view(batch, time, 3, self.n_head, -1)  # (B, T, 3, H, D)
+        if rope is None:
+            query, key, value = (one.transpose(1, 2) for one in qkv.unbind(2))  # (B, H, T, D) each
+        else:
+            turning, value = qkv.split((2, 1), dim=2)  # no views that overlap: their gradients would be added up
+            query, key = (one.transpose(1, 2) for one in rotate(turning, *rope).unbind(2))
+            value = value.squeeze(2).transpose(1, 2)
         if cache is not None:
             key, value = cache.extend(self.layer, key, value)
         dropout = self.dropout if self.training else 0.0
@@ -266,8 +274,7 @@ class GPT(nn.Module):
         if self.positions is not None:
             x = x + self.positions(place)
         else:
-            cos, sin = self.cos[place], self.sin[place]  # (T, D/2) or (B, T, D/2)
-            rope = (cos, sin) if padding is None else (cos[:, None], sin[:, None])
+            rope = (self.cos[place][..., None, None, :], self.sin[place][..., None, None, :])  # ((B,) T, 1, 1, D)
         if torch.is_autocast_enabled(x.device.type):
             # The residual stream too is in bfloat16: half of what a step moves through memory beside its products.
             x = x.to(torch.get_autocast_dtype(x.device.type))

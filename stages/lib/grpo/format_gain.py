@@ -1,4 +1,4 @@
-"""What a training gained in form and what in content, measured apart.
+"""What a training gained in form, in content and in the reward that it raised, measured apart.
 
 A reply in format parses as `reasoning ##### answer`. Content is measured leniently: the answer is what follows
 the last separator, or the whole reply when there is none, so that a base that answers well without the
@@ -10,22 +10,38 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.grpo.rewards import AnswerSimilarity, Floats, ReasoningSample, answer_f1, format_reward, lenient_answer
+from stages.lib.grpo.rewards import (
+    AnswerSimilarity,
+    Floats,
+    Name,
+    ReasoningSample,
+    Reward,
+    answer_f1,
+    format_reward,
+    lenient_answer,
+    score,
+    total,
+)
 from stages.lib.statistics.bootstrap import compare
 
-FORM, CONTENT = ("format",), ("answer_f1", "answer_similarity")
+FORM, CONTENT, REWARD = ("format",), ("answer_f1", "answer_similarity"), ("reward",)
 
 
 def measure_replies(
-    samples: Sequence[ReasoningSample], replies: Sequence[str], similarity: AnswerSimilarity
+    samples: Sequence[ReasoningSample],
+    replies: Sequence[str],
+    similarity: AnswerSimilarity,
+    rewards: Mapping[Name, Reward],
+    weights: Mapping[Name, float],
 ) -> dict[str, Floats]:
-    """Format, answer F1 and answer similarity of replies[i] to samples[i], each (Q,)."""
+    """Format, answer F1, answer similarity and the reward in all of replies[i] to samples[i], each (Q,)."""
     pairs = list(zip(samples, replies, strict=True))
     answers = [lenient_answer(reply) for reply in replies]
     return {
         "format": np.array([format_reward(sample, reply) for sample, reply in pairs]),
         "answer_f1": np.array([answer_f1(s, a) for s, a in zip(samples, answers, strict=True)]),
         "answer_similarity": np.array(similarity.answers(samples, answers)),
+        "reward": total({name: score(name, reward, samples, replies) for name, reward in rewards.items()}, weights),
     }
 
 

@@ -11,7 +11,7 @@ Form rewards (format, length) may be topped one by one, the total may not.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,28 +60,25 @@ def audit_base(
     rewards: Mapping[Name, Reward],
     weights: Mapping[Name, float],
     asked: PromptSplit,
-    reply: Callable[[Sequence[Sequence[int]]], list[str]],
+    replies: Sequence[str],
     *,
-    replies_each: int,
     references: Sequence[ReasoningSample],
     tolerance: float,
 ) -> dict[str, Any]:
-    """`audit_rewards` of the base's replies to `asked`, `replies_each` to each prompt, checked.
+    """`audit_rewards` of the base's replies to `asked`, as many to each prompt, checked.
 
     Args:
         rewards: those that are trained on.
         weights: of the total.
         asked: what the base is asked.
-        reply: its replies to token prompts.
-        replies_each: to each prompt.
+        replies: its replies, those to one prompt beside each other.
         references: whose honest replies the adversarial ones are held against, at least one.
         tolerance: see `check_audit`.
 
     Raises:
         ValueError: a reward is NaN, or topped by a worthless reply.
     """
-    samples = [sample for sample in asked.samples for _ in range(replies_each)]
-    replies = reply([tokens for tokens in asked.tokens for _ in range(replies_each)])
+    samples = [sample for sample in asked.samples for _ in range(len(replies) // len(asked.samples))]
     audit = audit_rewards(rewards, weights, samples, replies, references=references, tolerance=tolerance)
     check_audit(audit, tolerance)
     return audit

@@ -89,7 +89,7 @@ def _grow(
         replies[reply].append(token)
         return token in ends or len(replies[reply]) >= max_tokens
 
-    batch.grow(lambda logits, _: choose_tokens(logits, temperature, generator).tolist(), push)
+    batch.grow(lambda logits, _: choose_tokens(logits, temperature, generator).tolist(), push, max_tokens)
     return replies
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from stages.lib.conversations.chat_format import TODAY
 from stages.lib.conversations.markup import Markup
 from stages.lib.replies.thinking import HARMONY
+from stages.lib.weights.gguf_header import read_gguf_header
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # gguf.TokenType
 # Texts that llama.cpp takes for ends of turns and the like wherever a vocabulary holds them, also as ordinary tokens:
@@ -42,18 +43,18 @@ class GgufFacts:
         return _DATE_OF_TODAY.sub(lambda call: f'"{TODAY.strftime(call["form"])}"', self.template)
 
 
-def read_facts(reader: Any, file: Path) -> GgufFacts:
-    """From what `gguf.GGUFReader` read of the file.
+def read_facts(file: Path) -> GgufFacts:
+    """From the header of a file.
 
     Raises:
-        ValueError: it holds no tokens.
+        ValueError: it is no whole GGUF file, or holds no tokens.
     """
+    values = read_gguf_header(file).values
 
     def value(key: str, default: Any) -> Any:
-        field = reader.get_field(key)
-        return default if field is None else field.contents()
+        return values.get(key, default)
 
-    tokens, types = reader.get_field("tokenizer.ggml.tokens"), reader.get_field("tokenizer.ggml.token_type")
+    tokens = value("tokenizer.ggml.tokens", None)
     if tokens is None:
         raise ValueError(f"{file}: holds no tokens: it is no language model")
     sentencepiece = value("tokenizer.ggml.model", "") == "llama"
@@ -61,13 +62,11 @@ def read_facts(reader: Any, file: Path) -> GgufFacts:
     harmony = HARMONY[0] in template  # of its control tokens llama.cpp makes some that it reads wherever they stand
     ids: dict[str, int] = {}
     in_text = []
-    kinds = types.contents() if types else [NORMAL] * len(tokens.data)
-    ends = {text.encode() for text in TAKEN_FOR_ENDS}
-    for number, (kind, place) in enumerate(zip(kinds, tokens.data, strict=True)):
-        held = tokens.parts[place].tobytes()
-        if kind not in (UNKNOWN, CONTROL, USER_DEFINED) and held not in ends:
+    kinds = value("tokenizer.ggml.token_type", [NORMAL] * len(tokens))
+    ends = set(TAKEN_FOR_ENDS)
+    for number, (kind, text) in enumerate(zip(kinds, tokens, strict=True)):
+        if kind not in (UNKNOWN, CONTROL, USER_DEFINED) and text not in ends:
             continue
-        text = held.decode(errors="replace")
         # A SentencePiece vocabulary keeps ordinary text like that, too: runs of blanks, Gemma's <table>.
         if text.strip() and (kind != USER_DEFINED or not sentencepiece or text in template):
             ids[text] = number

@@ -160,4 +160,4 @@ def _complete(batch: GrowingBatch, rows: Sequence[RunningReply], ends: set[int],
         rows[row].push(token, ends)
         return rows[row].finish_reason != ""
 
-    batch.grow(choose, push)
+    batch.grow(choose, push, max(row.sampling.max_tokens for row in rows))

@@ -104,6 +104,12 @@ def test_a_second_process_and_a_forked_one_are_silent() -> None:
     assert told.splitlines()[0] == "qa 1/2 imports [00:00<?]" and "child" not in told
 
 
+def test_bars_of_libraries_are_silent_in_a_stage() -> None:
+    others = "import tqdm.auto\nfor _ in tqdm.auto.tqdm(range(9), desc='Loading weights'):\n    time.sleep(0.01)\n"
+    _, told, _ = in_log('progress.begin("qa", ["x"])\n' + others + "list(progress.each([1], 'items', 'item'))\n")
+    assert told.startswith("qa 1/2 imports") and "Loading weights" not in told
+
+
 def test_without_a_stage_library_code_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
     with progress.doing("loading"), progress.detail("tokens", 5, "token") as tokens:
         tokens.update()

@@ -87,7 +87,7 @@ def gate(name: str, thinking: bool = False) -> str:
         source = Source(name, lambda: with_adapter(name))
         release = stage.Release(source, ChatFormat(thinking=thinking), families.small_model(name))
         try:
-            metrics = stage.export(params, release, Path(folder) / "out", Stopwatch("gguf"))
+            metrics = stage.export(params, release, Path(folder) / "out", Stopwatch("gguf"), copied=True)
         except ValueError as error:
             if REFUSED not in str(error):
                 raise

@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from stages.lib.gguf.layouts import make_layout
-from stages.lib.gguf.merging import Source, merge
+from stages.lib.gguf.merging import MergedWeights, Source, merge
 from tests.lib.gguf.tiny_families import LLAMA
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:peft")
@@ -79,3 +79,29 @@ def test_a_model_without_an_adapter_stays_as_it_is() -> None:
     model = LlamaForCausalLM(LlamaConfig(**LLAMA, tie_word_embeddings=True))
     merged = merge(model)
     assert merged.model is model and (merged.merged_modules, merged.untied) == (0, False)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("kind", ["attention", "output"])
+def test_each_type_is_made_of_the_merged_weights(copied: bool, kind: str) -> None:
+    loads = []
+
+    def load() -> tuple[Any, Any]:
+        loads.append(kind)
+        return tuned(kind, tied=True), None
+
+    source = Source("here", load)
+    expected = {name: tensor.clone() for name, tensor in merge(source.running()[0]).model.state_dict().items()}
+    merged = MergedWeights(source, merge(source.running()[0]), copied)
+    loads.clear()
+    for _ in range(3):
+        model, found = merged.take()
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+        for tensor in model.state_dict().values():
+            tensor.fill_(7.0)  # the file's weights
+        del model, found
+    assert len(loads) == (0 if copied else 2)
+    merged.let_go()
+    _, found = merged.take()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from stages.lib.gguf.memory import (
+    COPY,
     GB,
     ReleaseLoad,
     ReleaseShape,
@@ -20,6 +21,7 @@ from stages.lib.gguf.memory import (
     disk_bytes,
     estimate,
     read_release_shape,
+    with_copy,
 )
 from tests.lib.lora.tiny_chat import chat_record, params_text, tiny_tokenizer
 
@@ -35,6 +37,12 @@ def test_parts_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(parts) == {"process", "the model in float32", "adapter", "llama.cpp"}
     assert estimate(SHAPE, replace(LOAD, context=1, window=900))["log-probabilities of a window"] == 3 * 4 * 900 * 20
     assert disk_bytes(SHAPE, LOAD) == 4 * 3 * 16 * 20
+
+
+def test_the_merged_weights_are_copied_where_there_is_room_for_them() -> None:
+    parts = {"process": 100, "the model in float32": 4800}
+    assert with_copy(parts, SHAPE, 4900 + 4800) == parts | {COPY: 4 * 1200}
+    assert with_copy(parts, SHAPE, 4900 + 4799) == parts
 
 
 def test_a_7b_and_an_8b_of_128k_tokens_fit_80_gb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

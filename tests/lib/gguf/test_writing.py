@@ -1,11 +1,16 @@
 from pathlib import Path
+from typing import get_args
 
 import gguf
+import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from stages.lib.gguf.directories import convert_directory
 from stages.lib.gguf.layouts import make_layout
-from stages.lib.gguf.tensors import open_gguf, read_tensors
+from stages.lib.gguf.quantization import FileType
+from stages.lib.gguf.tensors import read_tensors
 from stages.lib.gguf.vocabulary import read_vocabulary
 from stages.lib.gguf.writing import write_gguf
 from tests.lib.gguf.tiny_families import tiny_family
@@ -13,8 +18,6 @@ from tests.lib.lora.tiny_chat import tiny_tokenizer, write_tiny_base
 
 
 def test_a_directory_in_shards_is_converted_as_a_whole_one(tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM
-
     base = write_tiny_base(tmp_path / "base")
     whole = convert_directory(base, tmp_path / "whole.gguf", "Q8_0")
     AutoModelForCausalLM.from_pretrained(base).save_pretrained(tmp_path / "shards", max_shard_size="60KB")
@@ -22,9 +25,9 @@ def test_a_directory_in_shards_is_converted_as_a_whole_one(tmp_path: Path) -> No
     tiny_tokenizer().save_pretrained(tmp_path / "shards")
     shards = convert_directory(tmp_path / "shards", tmp_path / "shards.gguf", "Q8_0")
     assert whole.bytes == pytest.approx(shards.bytes, abs=64)  # the name
-    files = [{t.name: t for t in open_gguf(tmp_path / f"{name}.gguf").tensors} for name in ("whole", "shards")]
+    files = [{t.name: t for t in gguf.GGUFReader(tmp_path / f"{name}.gguf").tensors} for name in ("whole", "shards")]
     assert all((files[0][name].data == files[1][name].data).all() for name in files[0])
-    keys = open_gguf(tmp_path / "whole.gguf").fields
+    keys = gguf.GGUFReader(tmp_path / "whole.gguf").fields
     assert keys["general.file_type"].contents() == gguf.LlamaFileType.MOSTLY_Q8_0
     assert keys["tokenizer.chat_template"].contents().startswith("{% for message")
     assert keys["llama.rope.freq_base"].contents() == 10000.0
@@ -67,3 +70,15 @@ def test_a_file_of_another_model_is_told(tmp_path: Path) -> None:
     layout = make_layout(model.config, {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()})
     with pytest.raises(ValueError, match="other tensors than the model has"):
         next(read_tensors(tmp_path / "a.gguf", layout))
+
+
+@pytest.mark.parametrize("file_type", get_args(FileType))
+def test_weights_come_back_as_the_gguf_package_reads_them(tmp_path: Path, file_type: FileType) -> None:
+    convert_directory(write_tiny_base(tmp_path / "base"), tmp_path / "a.gguf", file_type)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    layout = make_layout(model.config, {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()})
+    theirs = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "a.gguf").tensors}
+    for placed, (source, found) in zip(layout.tensors, read_tensors(tmp_path / "a.gguf", layout), strict=True):
+        tensor = theirs[placed.name]
+        rows = torch.from_numpy(np.array(gguf.quants.dequantize(tensor.data, tensor.tensor_type)))
+        assert source == placed.source and torch.equal(found, placed.from_gguf(rows))

@@ -76,7 +76,7 @@ def test_gpt2_small_has_its_124m_parameters() -> None:
 
 def test_rotation_is_the_complex_product() -> None:
     config = GPTConfig(**(SHAPE | {"d_model": 24, "rope_theta": 100.0}))
-    cos, sin = rope_table(config)  # (16, 6)
+    cos, sin = rope_table(config)  # (16, 12)
     x = torch.randn(3, 2, 16, 12)
     half = 6
     pairs = torch.view_as_complex(torch.stack((x[..., :half], x[..., half:]), dim=-1))
