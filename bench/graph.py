@@ -228,6 +228,7 @@ def main() -> None:
     parser.add_argument("--neighbours", type=int, default=0, help="other processes, a busy core each")
     parser.add_argument("--stages", nargs="*", default=[], help="dvc.yaml's names, with what they need; default: all")
     parser.add_argument("--profile", default="", help="of profiles/")
+    parser.add_argument("--place", type=Path, help="a new folder for the clone, which stays; default: a temporary one")
     parser.add_argument("--log", type=Path, help="where the graph's output goes; default: a temporary file")
     parser.add_argument("--save", action="store_true", help="as the baseline of this kind of machine")
     args = parser.parse_args()
@@ -235,7 +236,7 @@ def main() -> None:
     environment |= AVX2 if args.isa == "avx2" else {}
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        project = place / "project"
+        project = args.place or place / "project"
         clone(Path(__file__).resolve().parents[1], project)
         if args.profile:
             subprocess.run([sys.executable, "-m", "profiles", args.profile], cwd=project, env=environment, check=True)
