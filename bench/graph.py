@@ -16,6 +16,7 @@ costs. --isa avx2 keeps oneDNN, ATen and MKL from AVX-512 and AMX, where the mac
 
 import argparse
 import csv
+import json
 import os
 import re
 import subprocess
@@ -32,6 +33,7 @@ from pathlib import Path
 import psutil
 
 BASELINE = Path(__file__).parent / "graph.csv"
+USUAL_SECONDS = Path(__file__).parent / "usual_seconds.json"  # stages/lib/core/stage_place.py reads it
 INTERVAL = 0.1  # seconds between two looks at the processes
 REPORTED = re.compile(rb"<\d+:\d\d|<\?|ETA")  # tqdm's `elapsed<remaining`
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
@@ -206,6 +208,12 @@ def save_baseline(kind: str, rows: Sequence[dict[str, float | str]]) -> None:
         writer.writerows([*others, *({"machine": kind, **row} for row in rows)])
 
 
+def save_usual_seconds(project: Path) -> None:
+    """Keeps what each part of each stage took there, by which a stage tells its end where it has never run before."""
+    found = {file.stem: json.loads(file.read_text())["parts"] for file in sorted((project / "timings").glob("*.json"))}
+    USUAL_SECONDS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
 def table(rows: Sequence[dict[str, float | str]], baseline: dict[str, dict[str, str]]) -> str:
     """Markdown."""
     lines = [
@@ -246,6 +254,8 @@ def main() -> None:
             runs, seconds = run_graph(project, args.stages, environment, log)
         except subprocess.CalledProcessError:
             sys.exit(log.read_text(encoding="utf-8", errors="replace")[-3000:])
+        if args.save and not args.stages:
+            save_usual_seconds(project)
     rows = [run.row() for run in runs]
     told = {"cpu_s": round(sum(run.cpu for run in runs), 1), "peak_mb": round(max(run.peak_mb for run in runs))}
     silence = max(float(row["silence_s"]) for row in rows)
