@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.pretrain import FACTS
+from bench.pretrain_engines import FACTS
 from stages.lib.gpt.checkpoints import CheckpointStore
 from stages.lib.gpt.model import GPT
 from stages.lib.training.distributed import World
