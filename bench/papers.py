@@ -34,6 +34,7 @@ def make_params(data: Path, steps: int, grpo_steps: int) -> dict[str, Any]:
     params["qlora"] |= {"steps": steps, "max_length": 768, "micro_batch": 2, "gradient_accumulation_steps": 2}
     params["grpo"] |= {"steps": grpo_steps, "max_prompt_length": 1200, "max_new_tokens": 160}
     params["grpo"] |= {"length_words": [15, 110], "micro_batch": 4, "shots": 1}  # abstracts are long
+    params["grpo"] |= {"warmup_fraction": 0.1}
     params["eval"] |= {"systems": ["base", "qlora", "grpo"], "questions": 24, "max_new_tokens": 96}
     return params
 

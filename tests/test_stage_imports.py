@@ -19,6 +19,7 @@ IMPORTED: dict[str, set[str]] = {
     "finetune": TORCH | {"scipy.stats"},
     "near_pairs": TORCH,
     "embed": TORCH,
+    "rerank": TORCH,
     "grpo": TORCH | {"scipy.stats"},
     "gguf": TORCH,
     "eval": TRANSFORMERS,

@@ -55,23 +55,32 @@ def grouped_attention(
 ) -> tuple[Tensor, None]:
     """Attends from query (B, H, L, D) to key and value (B, K, T, D), and to the shared prefix where there is one.
 
-    `attention_mask`: (B, 1, L, P + T), True where a query sees a key; None: all of them (L = 1).
-    Without a prefix L > 1 goes to `sdpa`, which takes None for the keys before a query.
+    `attention_mask`: (B, 1, L, P + T), True where a query sees a key; None: all of them (L = 1), or for L > 1 without a
+    prefix those before it. On a GPU L > 1 goes to `sdpa`.
     """
     rows, heads, length, width = query.shape
     if shared_prefix is not None:
         prefix = shared_prefix.read(module.layer_idx)  # type: ignore[arg-type]
-        return _two_parts(query, *prefix, key, value, attention_mask, scaling or width**-0.5), None
-    if length > 1:
+        if length == 1:
+            return _two_parts(query, *prefix, key, value, attention_mask, scaling or width**-0.5), None
+        # A prompt's many queries are worth a copy of the prefix: one kernel is faster than two parts and their sum.
+        assert attention_mask is not None
+        key, value = (
+            torch.cat([first.expand(rows, -1, -1, -1), own], 2) for first, own in zip(prefix, (key, value), strict=True)
+        )
+    if length > 1 and (attention_mask is None or query.device.type != "cpu"):
         long: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **options
         )
         return long
     groups = key.shape[1]
+    mask = attention_mask
+    if mask is not None and length > 1:
+        mask = mask.repeat(1, 1, heads // groups, 1)  # (B, 1, G L, P + T)
     result = torch.nn.functional.scaled_dot_product_attention(
-        query.reshape(rows, groups, heads // groups, width), key, value, attn_mask=attention_mask, scale=scaling
-    )  # (B, K, G, D)
-    return result.reshape(rows, 1, heads, value.shape[-1]), None
+        query.reshape(rows, groups, -1, width), key, value, attn_mask=mask, scale=scaling
+    )  # (B, K, G L, D)
+    return result.reshape(rows, heads, length, -1).transpose(1, 2).contiguous(), None
 
 
 def _two_parts(  # noqa: PLR0917  # two pairs of keys and values
@@ -83,23 +92,21 @@ def _two_parts(  # noqa: PLR0917  # two pairs of keys and values
     mask: Tensor | None,
     scaling: float,
 ) -> Tensor:
-    """Attention (B, L, H, D) to (1, K, P, D) keys and values that all rows see and to (B, K, T, D) of their own."""
-    rows, heads, length, width = query.shape
+    """Attention (B, 1, H, D) to keys and values (1, K, P, D) that all rows see, and to (B, K, T, D) of their own."""
+    rows, heads, _, width = query.shape
     groups, shared, own = key.shape[1], prefix_key.shape[2], key.shape[2]
-    query = query.reshape(rows, groups, -1, width) * scaling  # (B, K, G L, D)
-    together = query.transpose(0, 1).reshape(groups, -1, width)  # (K, B G L, D)
-    scores = query.new_empty(rows, groups, query.shape[2], shared + own)  # (B, K, G L, P + T)
+    query = query.reshape(rows, groups, -1, width) * scaling  # (B, K, G, D)
+    together = query.transpose(0, 1).reshape(groups, -1, width)  # (K, B G, D)
+    scores = query.new_empty(rows, groups, query.shape[2], shared + own)  # (B, K, G, P + T)
     scores[..., :shared] = (together @ prefix_key[0].transpose(1, 2)).view(groups, rows, -1, shared).transpose(0, 1)
     scores[..., shared:] = query @ key.transpose(2, 3)
-    assert mask is not None or length == 1
     if mask is not None:
-        unseen = ~mask[..., -own:].unsqueeze(-3)  # (B, 1, 1, L, T): the prefix is seen by all
-        scores[..., shared:].unflatten(2, (-1, length)).masked_fill_(unseen, -torch.inf)  # type: ignore[no-untyped-call]
+        scores[..., shared:].masked_fill_(~mask[..., -own:], -torch.inf)  # (B, 1, 1, T): all see the prefix
     weights = scores.softmax(-1)
-    result = weights[..., shared:] @ value  # (B, K, G L, D)
-    first = weights[..., :shared].transpose(0, 1).reshape(groups, -1, shared) @ prefix_value[0]  # (K, B G L, D)
+    result = weights[..., shared:] @ value  # (B, K, G, D)
+    first = weights[..., :shared].transpose(0, 1).reshape(groups, -1, shared) @ prefix_value[0]  # (K, B G, D)
     result += first.view(groups, rows, -1, result.shape[-1]).transpose(0, 1)
-    return result.view(rows, heads, length, -1).transpose(1, 2).contiguous()
+    return result.view(rows, 1, heads, -1)
 
 
 AttentionInterface.register(NAME, grouped_attention)

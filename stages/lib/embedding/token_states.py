@@ -2,17 +2,19 @@
 
 B rows per batch, T tokens, H the hidden size.
 
-How fast: the time goes into matrix products over B x T tokens. On a CPU a text is computed alone, at its own length, by
-one thread, and every core computes texts of its own: nothing is computed for padding, the cores do not wait for each
-other in each layer, and one that other work slows down holds up no other, for each takes the next text when it is done
-with one. At AVX2 a text of 144 tokens runs at the rate of four of them in one batch.
+How fast: the time goes into matrix products over B x T tokens, and into reading the weights for each of them. On a CPU
+a text of over 96 tokens is computed alone, at its own length. Shorter ones share the reading of the weights by fours:
+of 32 tokens, four take 2.1 times as long as one (on two busy cores). Batches are computed by one thread each, and each
+core takes the next when it is done with one: cores do not wait for each other in each layer, and one that other work
+slows down holds up no other.
 
 What a state depends on: matrix kernels choose their order of summation by the shape and the number of threads, so the
 last bits of a state change with them. Both follow from the text alone here. So a state does not depend on what else is
 embedded nor on the number of cores, bit for bit, on one kind of processor: an edited corpus gives what a run from
 scratch gives.
 
-On a CUDA device batches are `batch_size` rows of like length, padded and filled up to one shape, one after the other.
+On a CUDA device all batches are `batch_size` rows of like length, padded and filled up to one shape, one after the
+other.
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -31,7 +33,9 @@ from stages.lib.weights.single_threads import each_by_one_thread
 
 # Families whose first token has the position after the padding token's id.
 COUNT_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "data2vec-text"}
-SHORTEST_STEP = 16  # tokens; padded lengths are multiples of this, long ones of a sixteenth of their size
+SHORTEST_STEP = 16  # tokens; padded lengths on a card are multiples of this, long ones of a sixteenth of their size
+CPU_ROWS, CPU_STEP = 4, 8  # of a batch of short texts on a CPU, and the tokens whose multiples they are padded to
+ALONE_FROM = 97  # tokens of a text that a CPU computes alone
 
 R = TypeVar("R")
 
@@ -54,8 +58,8 @@ class TokenStates:
         self.padding_token: int = config.get("pad_token_id") or 0
         self.left_padding = left_padding
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.pads = self.device == "cuda"  # to few shapes; else each text is computed at its own length
-        self.batch_size = entry.batch_size if self.device == "cuda" else 1
+        self.pads = self.device == "cuda"  # all texts, to few shapes; a CPU the short ones alone
+        self.batch_size = entry.batch_size if self.device == "cuda" else CPU_ROWS
         self.dtype: str = resolved_dtype(entry.dtype)
         self._tokenizer = load_tokenizer(directory)
         self._network: Any = None
@@ -68,7 +72,8 @@ class TokenStates:
             f"tokenizers {tokenizers.__version__}",
             f"transformers {version('transformers')}",
         ]
-        shape = f"max_length={self.max_length} batch={self.batch_size} step={SHORTEST_STEP if self.pads else 1}"
+        step = SHORTEST_STEP if self.pads else f"{CPU_STEP} below {ALONE_FROM}"
+        shape = f"max_length={self.max_length} batch={self.batch_size} step={step}"
         return [self.device, self.dtype, shape, *versions]
 
     def tokenize(self, texts: list[str], truncate: bool = True) -> list[list[int]]:
@@ -80,7 +85,7 @@ class TokenStates:
         return [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
 
     def plan(self, token_ids: Sequence[Sequence[int]]) -> list[list[int]]:
-        """Positions of the texts in batches of one padded length and at most `batch_size` rows.
+        """Positions of the texts in batches of one padded length and at most B rows.
 
         The longest come first, so that what does not fit into memory fails at once; ties by position.
         """
@@ -88,7 +93,7 @@ class TokenStates:
         order = sorted(range(len(token_ids)), key=lambda i: (-lengths[i], i))
         batches: list[list[int]] = []
         for i in order:
-            if not batches or len(batches[-1]) == self.batch_size or lengths[batches[-1][0]] != lengths[i]:
+            if not batches or len(batches[-1]) == self._rows(lengths[i]) or lengths[batches[-1][0]] != lengths[i]:
                 batches.append([])
             batches[-1].append(i)
         return batches
@@ -116,7 +121,7 @@ class TokenStates:
     def _states(self, token_ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, H) float32 and (B, T), 1 for real tokens, of one batch; the rows that fill it up hold anything."""
         length = max(map(self.padded_length, token_ids))
-        ids = torch.full((self.batch_size, length), self.padding_token)  # (B, T)
+        ids = torch.full((self._rows(length), length), self.padding_token)  # (B, T)
         mask = torch.zeros_like(ids)
         mask[len(token_ids) :] = 1
         for row, tokens in enumerate(token_ids):
@@ -125,14 +130,20 @@ class TokenStates:
             mask[row, start : start + len(tokens)] = 1
         ids, mask = ids.to(self.device), mask.to(self.device)
         # Padding on the left must not move the positions; with padding on the right a model counts its own right.
-        moved = self.pads and self.left_padding
-        positions = {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if moved else {}  # (B, T)
+        moves = self.left_padding
+        positions = {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if moves else {}  # (B, T)
         output = self._network(input_ids=ids, attention_mask=mask, **positions)
         return output.last_hidden_state.float(), mask
 
     def padded_length(self, tokens: Sequence[int]) -> int:
         """Tokens of a text with its padding; never beyond `max_length`, where a model may have no positions left."""
-        return min(padded_length(len(tokens)), max(self.max_length, len(tokens))) if self.pads else len(tokens)
+        padded = padded_length(len(tokens)) if self.pads else -(-len(tokens) // CPU_STEP) * CPU_STEP
+        alone = not self.pads and len(tokens) >= ALONE_FROM
+        return len(tokens) if alone else min(padded, max(self.max_length, len(tokens)))
+
+    def _rows(self, length: int) -> int:
+        """B of the batches of a padded length."""
+        return 1 if not self.pads and length >= ALONE_FROM else self.batch_size
 
     def _load(self) -> Any:
         if not self.pads and bert.is_plain(self.directory):

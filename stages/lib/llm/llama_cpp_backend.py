@@ -1,8 +1,11 @@
 """The engine `llama_cpp`: a GGUF file in llama.cpp's own server, inside this process (xllamacpp).
 
 The server computes `concurrency` requests at once, `context` tokens each, and keeps what it read
-of a prompt for the next one with the same beginning. Its threads are OMP_NUM_THREADS, or all
-cores: on a machine that others use, 1 thread is many times faster than 2.
+of a prompt for the next one with the same beginning. Where that is one at a time and no GPU computes,
+two servers of the same file share the requests and the cores (OMP_NUM_THREADS, or all): request i
+goes to server i % 2, in order, so that a reply hangs neither on the clock nor on how many cores there
+are. llama.cpp's threads wait for each other many times a token, spinning: beside one other busy
+process two threads of one server took 10 times as long, two servers of a thread each twice.
 
 A schema binds every token (llguidance, as in the transformers backend). Scores are exact for
 choices of any length: each token of a choice is forced in turn (logit_bias) and its probability
@@ -13,17 +16,18 @@ ledger keeps the first.
 
 import importlib.metadata
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import httpx
 
 from stages.lib.core.progress import doing
 from stages.lib.llm import chat_text
 from stages.lib.llm.gguf_facts import GgufFacts, read_facts
-from stages.lib.llm.gguf_prompts import GgufPrompt, GgufPrompts
+from stages.lib.llm.gguf_prompts import Ask, GgufPrompt, GgufPrompts
 from stages.lib.llm.in_flight import answers_in_flight
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Score, ScoreRequest
 from stages.lib.replies.json_objects import on_one_line
@@ -32,6 +36,7 @@ from stages.lib.weights.models import ModelEntry, locate
 
 ALL_LAYERS = 999  # more than any model has
 FORCED = 1000.0  # added to a logit: above any that a model gives
+A = TypeVar("A")
 DIGITS = 5  # of a log-probability, after the point
 
 
@@ -72,11 +77,14 @@ class LlamaCppBackend:
     @cached_property
     @doing("loading the model into llama.cpp")
     def server(self) -> Any:
-        """The server in this process, which this starts.
+        """The first server in this process, which this starts.
 
         Raises:
             RuntimeError: llama.cpp cannot load the file.
         """
+        return self._start()
+
+    def _start(self) -> Any:
         import xllamacpp
 
         params = xllamacpp.CommonParams()
@@ -84,7 +92,7 @@ class LlamaCppBackend:
         params.n_parallel = self.entry.concurrency
         params.n_ctx = self.entry.context * self.entry.concurrency
         params.n_gpu_layers = layers_on_gpu(self.entry)
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(1, _threads() // self._count)
         if self.facts.dated_template != self.facts.template:
             params.chat_template = self.facts.dated_template
         params.warmup = False
@@ -94,10 +102,29 @@ class LlamaCppBackend:
         return xllamacpp.Server(params)
 
     @cached_property
+    def _count(self) -> int:
+        """How many servers share the requests."""
+        return 2 if self.entry.concurrency == 1 and not (self.entry.gpu_layers and _has_gpu()) else 1
+
+    @cached_property
     def client(self) -> httpx.Client:
-        """The connection to the server."""
-        limits = httpx.Limits(max_connections=self.entry.concurrency)
-        return httpx.Client(base_url=self.server.listening_address, timeout=None, limits=limits)
+        """The connection to the first server."""
+        return self._connect(self.server)
+
+    @cached_property
+    def _others(self) -> list[tuple[Any, httpx.Client]]:
+        """The other servers and the connections to them; they start when there are requests to be shared."""
+        servers = [self._start() for _ in range(self._count - 1)]
+        return [(server, self._connect(server)) for server in servers]
+
+    @cached_property
+    def _locks(self) -> list[threading.Lock]:
+        """One a server: one request at a time, in their order."""
+        return [threading.Lock() for _ in range(self._count)]
+
+    def _connect(self, server: Any) -> httpx.Client:
+        limits = httpx.Limits(max_connections=self.entry.concurrency + self._count - 1)  # tokens are asked of the first
+        return httpx.Client(base_url=server.listening_address, timeout=None, limits=limits)
 
     @property
     def template(self) -> str:
@@ -112,17 +139,32 @@ class LlamaCppBackend:
         self, requests: Sequence[GenerateRequest], missing: Sequence[int]
     ) -> Iterator[list[tuple[int, Reply]]]:
         """Replies to requests[i] for i in missing, as they come."""
-        return answers_in_flight(lambda i: self._reply(requests[i]), missing, self.entry.concurrency)
+        return self._shared(lambda i, ask: self._reply(requests[i], ask), missing)
 
     def score(self, requests: Sequence[ScoreRequest], missing: Sequence[int]) -> Iterator[list[tuple[int, Score]]]:
         """Scores of requests[i] for i in missing, as they come; those that do not fit are failed scores."""
-        return answers_in_flight(lambda i: self._score(requests[i]), missing, self.entry.concurrency)
+        return self._shared(lambda i, ask: self._score(requests[i], ask), missing)
 
     def close(self) -> None:
-        """Stops the server."""
+        """Stops the servers."""
+        for _, client in self.__dict__.pop("_others", []):
+            client.close()
         if "client" in self.__dict__:
             self.__dict__.pop("client").close()
         self.__dict__.pop("server", None)
+
+    def _shared(self, answer: Callable[[int, Ask], A], missing: Sequence[int]) -> Iterator[list[tuple[int, A]]]:
+        """answer(i, what asks the server of i) for each i."""
+        if self._count == 1 or len(missing) == 1:
+            return answers_in_flight(lambda i: answer(i, self._ask), missing, self.entry.concurrency)
+        clients = [self.client, *(client for _, client in self._others)]
+
+        def on_its_server(i: int) -> A:
+            place = i % len(clients)
+            with self._locks[place]:
+                return answer(i, lambda path, body: _asked(clients[place], path, body))
+
+        return answers_in_flight(on_its_server, missing, len(clients))
 
     def _prompt(self, request: GenerateRequest | ScoreRequest) -> GgufPrompt:
         prompt, thinking = request.prompt, chat_text.may_think(self.entry, request)
@@ -131,7 +173,7 @@ class LlamaCppBackend:
             self._read[prompt, thinking] = self.prompts.read(turns, thinking, prompt.answer_prefix)
         return self._read[prompt, thinking]
 
-    def _reply(self, request: GenerateRequest) -> Reply:
+    def _reply(self, request: GenerateRequest, ask: Ask) -> Reply:
         sampling = request.sampling
         tokens = self._tokens(request)
         room = self.entry.context - sampling.max_tokens
@@ -153,7 +195,7 @@ class LlamaCppBackend:
         }
         if request.schema is not None:
             body["json_schema"] = on_one_line(request.schema)
-        answer = self._post("/completion", body)
+        answer = _found(ask, "/completion", body)
         return Reply(
             text=visible(
                 str(answer["content"]),
@@ -165,7 +207,7 @@ class LlamaCppBackend:
             completion_tokens=int(answer["tokens_predicted"]),
         )
 
-    def _score(self, request: ScoreRequest) -> Score:
+    def _score(self, request: ScoreRequest, ask: Ask) -> Score:
         prompt = self._tokens(request)
         choices = [self._encode(choice, special=False) for choice in request.choices]
         longest = len(prompt) + max(map(len, choices))
@@ -174,45 +216,59 @@ class LlamaCppBackend:
             return Score.failed(f"{size}: `context` is {self.entry.context}")
         logprobs = []
         for choice in choices:
-            steps = [self._logprob([*prompt, *choice[:k]], token) for k, token in enumerate(choice)]
+            steps = [_logprob(ask, [*prompt, *choice[:k]], token) for k, token in enumerate(choice)]
             logprobs.append(round(sum(steps), DIGITS))
         return Score(logprobs=tuple(logprobs), tokens=tuple(map(len, choices)))
 
-    def _logprob(self, tokens: list[int], following: int) -> float:
-        body = {
-            "prompt": tokens,
-            "n_predict": 1,
-            "temperature": 0.0,
-            "logit_bias": [[following, FORCED]],
-            "n_probs": 1,
-            "cache_prompt": True,
-        }
-        found = self._post("/completion", body)["completion_probabilities"][0]
-        assert found["id"] == following, (found, following)
-        return float(found["logprob"])
-
     def _encode(self, text: str, special: bool) -> list[int]:
         body = {"content": text, "add_special": special, "parse_special": True}
-        return cast(list[int], self._post("/tokenize", body)["tokens"])
+        return cast(list[int], _found(self._ask, "/tokenize", body)["tokens"])
 
     def _tokens(self, request: GenerateRequest | ScoreRequest) -> list[int]:
         if request.prompt.chat:
             return self._prompt(request).tokens
         return self._encode(self.render(request), special=True)
 
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        response = self._ask(path, body)
-        if response.status_code != 200:
-            raise RuntimeError(f"llama.cpp{path}: status {response.status_code}: {response.text[:300]}")
-        return cast(dict[str, Any], response.json())
-
     def _ask(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        return self.client.post(path, json=body) if body else self.client.get(path)
+        return _asked(self.client, path, body)
+
+
+def _asked(client: httpx.Client, path: str, body: dict[str, Any]) -> httpx.Response:
+    return client.post(path, json=body) if body else client.get(path)
+
+
+def _found(ask: Ask, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    response = ask(path, body)
+    if response.status_code != 200:
+        raise RuntimeError(f"llama.cpp{path}: status {response.status_code}: {response.text[:300]}")
+    return cast(dict[str, Any], response.json())
+
+
+def _logprob(ask: Ask, tokens: list[int], following: int) -> float:
+    body = {
+        "prompt": tokens,
+        "n_predict": 1,
+        "temperature": 0.0,
+        "logit_bias": [[following, FORCED]],
+        "n_probs": 1,
+        "cache_prompt": True,
+    }
+    found = _found(ask, "/completion", body)["completion_probabilities"][0]
+    assert found["id"] == following, (found, following)
+    return float(found["logprob"])
 
 
 def layers_on_gpu(entry: ModelEntry) -> int:
     """How many layers llama.cpp is told to compute on a GPU; none where it was built without."""
     return ALL_LAYERS if entry.gpu_layers < 0 else entry.gpu_layers
+
+
+def _has_gpu() -> bool:
+    """Whether this llama.cpp knows of a device beside the CPU."""
+    import xllamacpp
+
+    cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+    return any(device["type"] != cpu for device in xllamacpp.get_device_info())
 
 
 def _threads() -> int:

@@ -83,9 +83,16 @@ def test_weights_under_other_names_are_left_to_transformers(tiny: Path, tmp_path
     assert not bert.is_plain(tmp_path)
 
 
-def test_padding_is_refused(tiny: Path) -> None:
-    with pytest.raises(AssertionError, match="no padding"):
-        bert.load(tiny, "float32")(torch.tensor([[1, 2]]), torch.tensor([[1, 0]]))
+@torch.inference_mode()
+def test_padding_is_not_seen(tiny: Path) -> None:
+    network = bert.load(tiny, "float32")
+    ids, mask = torch.tensor([[1, 2, 3, 9], [4, 5, 6, 7]]), torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
+    states = network(ids, mask).last_hidden_state
+    expected = AutoModel.from_pretrained(tiny).eval()(input_ids=ids, attention_mask=mask).last_hidden_state
+    torch.testing.assert_close(states[0, :3], expected[0, :3], atol=1e-5, rtol=0)
+    torch.testing.assert_close(states[1], expected[1], atol=1e-5, rtol=0)
+    with pytest.raises(AssertionError, match="no padding beside a text alone"):
+        network(ids[:1], mask[:1])
 
 
 def test_embedding_and_late_interaction_import_neither_transformers_nor_sentence_transformers(tmp_path: Path) -> None:

@@ -107,11 +107,11 @@ def test_batches_hold_texts_of_one_shape_the_longest_first() -> None:
     assert encoder.plan([]) == []
 
 
-def test_on_a_cpu_a_text_is_computed_alone_at_its_own_length_the_longest_first() -> None:
+def test_on_a_cpu_a_long_text_is_computed_alone_at_its_own_length_and_short_ones_by_fours() -> None:
     encoder = minilm()
-    token_ids = [[7] * length for length in [3, 250, 3, 17]]
-    assert encoder.plan(token_ids) == [[1], [3], [0], [2]]
-    assert [encoder.padded_length(ids) for ids in token_ids] == [3, 250, 3, 17]
+    token_ids = [[7] * length for length in [3, 250, 3, 97, 17, 8, 96, 250, 5, 1]]
+    assert encoder.plan(token_ids) == [[1], [7], [3], [6], [4], [0, 2, 5, 8], [9]]
+    assert [encoder.padded_length(ids) for ids in token_ids] == [8, 250, 8, 97, 24, 8, 96, 250, 8, 8]
 
 
 def test_padding_changes_a_vector_in_its_last_digits_alone() -> None:

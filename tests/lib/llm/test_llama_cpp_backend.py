@@ -61,6 +61,30 @@ def test_replies_follow_the_chat_template(backend: LlamaCppBackend) -> None:
         assert reply.finish_reason in ("stop", "length")
 
 
+def test_one_conversation_at_a_time_is_shared_by_two_servers(
+    entry: ModelEntry, backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever answers first: request i is asked of server i % 2, in order, and the reply is one server's."""
+    asked: list[tuple[int, str]] = []
+    post = httpx.Client.post
+
+    def noted(client: httpx.Client, path: str, json: dict[str, Any]) -> httpx.Response:
+        if path == "/completion":
+            asked.append((client.base_url.port or 0, str(json["prompt"])))
+        return post(client, path, json=json)
+
+    expected = dict(pair for batch in backend.generate(requests_for(), [0, 1, 2]) for pair in batch)
+    monkeypatch.setattr(httpx.Client, "post", noted)
+    two = LlamaCppBackend(replace(entry, concurrency=1))
+    found = dict(pair for batch in two.generate(requests_for(), [0, 1, 2]) for pair in batch)
+    first = httpx.URL(two.client.base_url).port
+    prompts = [str(two.prompts.read([{"role": "user", "content": text}], False, "").tokens) for text in TEXTS]
+    two.close()
+    assert found == expected
+    assert [prompt for port, prompt in asked if port == first] == [prompts[0], prompts[2]]
+    assert [prompt for port, prompt in asked if port != first] == [prompts[1]]
+
+
 def test_prefix_stop_and_schema(backend: LlamaCppBackend) -> None:
     schema = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": False}
     asked = [
@@ -150,16 +174,14 @@ def test_the_openai_backend_against_a_real_server(
 def test_marks_that_are_control_tokens_are_written(backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mark that is left out would join the thinking with its answer; here the end of a turn is taken for a mark."""
     bodies = []
-    post = backend._post
     (token,) = backend._encode("<|im_start|>", special=False)
 
-    def forced(path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def forced(path: str, body: dict[str, Any]) -> httpx.Response:
         bodies.append(body)
-        return post(path, body | ({"logit_bias": [[token, 1000.0]], "n_predict": 1} if path == "/completion" else {}))
+        return backend._ask(path, body | {"logit_bias": [[token, 1000.0]], "n_predict": 1})
 
-    monkeypatch.setattr(backend, "_post", forced)
     request = GenerateRequest(prompt=Prompt(text=TEXTS[0]))
-    assert backend._reply(request).text == ""
+    assert backend._reply(request, forced).text == ""
     monkeypatch.setattr("stages.lib.replies.thinking.MARKS", (("<|im_start|>", "</none>"),))
-    assert backend._reply(request).text == "<|im_start|>"
+    assert backend._reply(request, forced).text == "<|im_start|>"
     assert [body["preserved_tokens"] for body in bodies if "n_predict" in body] == [[], ["<|im_start|>"]]
