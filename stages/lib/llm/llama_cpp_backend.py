@@ -1,10 +1,11 @@
 """The engine `llama_cpp`: a GGUF file in llama.cpp's own server, inside this process (xllamacpp).
 
 The server computes `concurrency` requests at once, `context` tokens each, and keeps what it read
-of a prompt for the next one with the same beginning. Where that is one at a time and no GPU computes,
-two servers of the same file share the requests and the cores (OMP_NUM_THREADS, or all): request i
-goes to server i % 2, in order, so that a reply hangs neither on the clock nor on how many cores there
-are. llama.cpp's threads wait for each other many times a token, spinning: six conversations on two
+of a prompt for the next one with the same beginning. Where that is one at a time, each prompt is read
+from its beginning: how much of it was read before decides what is computed together, and with it the
+last bits, so that a reply would hang on the requests before it (2 of 10 held-out replies did). And
+where no GPU computes, two servers of the same file then share the requests and the cores
+(OMP_NUM_THREADS, or all). llama.cpp's threads wait for each other many times a token, spinning: six conversations on two
 cores with twelve other busy processes took one server of two threads over 200 s, these two 29 to 44.
 
 A schema binds every token (llguidance, as in the transformers backend). Scores are exact for
@@ -188,7 +189,7 @@ class LlamaCppBackend:
             "top_p": sampling.top_p,
             "seed": sampling.seed,
             "stop": list(sampling.stop),
-            "cache_prompt": True,
+            "cache_prompt": self.entry.concurrency > 1,
             "preserved_tokens": marks_in(self.template)
             if request.prompt.chat
             else [],  # else the end of thinking is ""
