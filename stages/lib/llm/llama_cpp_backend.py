@@ -5,8 +5,9 @@ of a prompt for the next one with the same beginning. Where that is one at a tim
 from its beginning: how much of it was read before decides what is computed together, and with it the
 last bits, so that a reply would hang on the requests before it (2 of 10 held-out replies did). And
 where no GPU computes, two servers of the same file then share the requests and the cores
-(OMP_NUM_THREADS, or all). llama.cpp's threads wait for each other many times a token, spinning: six conversations on two
-cores with twelve other busy processes took one server of two threads over 200 s, these two 29 to 44.
+(OMP_NUM_THREADS, or all). llama.cpp's threads wait for each other many times a token, spinning: six
+conversations on two cores with twelve other busy processes took one server of two threads over
+200 s, these two 29 to 44.
 
 A schema binds every token (llguidance, as in the transformers backend). Scores are exact for
 choices of any length: each token of a choice is forced in turn (logit_bias) and its probability
