@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -51,13 +51,16 @@ def products(precision: Precision) -> Iterator[None]:
     Under bf32 oneDNN rounds the operands of a float32 product to bfloat16 and sums in float32. States, weights and all
     that is no product keep 24 bits, and there is no cast between two operations, which autocast has.
     """
-    before = torch.get_float32_matmul_precision()
-    if precision == "bf32":
-        torch.set_float32_matmul_precision("medium")
+    if precision != "bf32":
+        yield
+        return
+    setting: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = setting.fp32_precision
+    setting.fp32_precision = "bf16"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        setting.fp32_precision = before
 
 
 @cache

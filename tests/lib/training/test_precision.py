@@ -114,13 +114,14 @@ def test_bf32_is_refused_where_it_would_be_float32(monkeypatch: pytest.MonkeyPat
 
 
 def test_products_are_rounded_within_and_not_behind_it() -> None:
-    before = torch.get_float32_matmul_precision()
+    setting: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = setting.fp32_precision
     with pytest.raises(ZeroDivisionError), products("bf32"):
-        assert torch.get_float32_matmul_precision() == "medium"
+        assert setting.fp32_precision == "bf16"
         raise ZeroDivisionError
-    assert torch.get_float32_matmul_precision() == before
+    assert setting.fp32_precision == before
     with products("float32"):
-        assert torch.get_float32_matmul_precision() == before
+        assert setting.fp32_precision == before
 
 
 @pytest.mark.skipif(not has_bf32(), reason="this CPU has neither AMX nor AVX512-BF16")
