@@ -13,7 +13,8 @@ machine.
 - peak: the most resident memory of one process, by the kernel's count (ru_maxrss): the stage's own or its largest
   child's. Pages of mapped files count while they are mapped, though the kernel may take them back.
 
-With --place the folder is kept, and what it holds already (text, a stage's inputs) is used again.
+With --place the folder is kept, and what it holds already (text, a stage's inputs, costs that were measured) is used
+again: with the same code alone, since a changed encoder does not find its vectors in the ledger.
 """
 
 import argparse
@@ -25,14 +26,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import yaml
 
-from stages.lib.core.records import read_json, write_csv, write_text
+from stages.lib.core.records import read_json, write_csv, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 SAVED = ROOT / "docs" / "costs.csv"
@@ -142,7 +143,10 @@ class Grown:
 
 
 def measure(stage: Stage, scale: float, project: Path) -> Cost:
-    """Runs a stage, and before it what makes its inputs."""
+    """Runs a stage, and before it what makes its inputs; what was measured in that folder is not measured again."""
+    kept = project / f"cost_{stage}.json"
+    if kept.is_file():
+        return Cost(**read_json(kept))
     for step in BEFORE[stage]:
         done = project / f".{step}"
         if not done.exists():
@@ -160,6 +164,7 @@ def measure(stage: Stage, scale: float, project: Path) -> Cost:
     items = read_json(project / "metrics" / ("shard.json" if stage == "shard" else "chunk.json"))
     count = items["shard"]["tokens"] if stage == "shard" else items["chunk"]["chunks"]
     cost = Cost(stage=stage, scale=scale, items=count, wall_s=wall, cpu_s=cpu, peak_mb=peak, parts=parts)
+    write_json(kept, asdict(cost))
     print(f"{stage} x{scale:g}: {count:,} items, {wall:.1f} s, CPU {cpu:.1f} s, {peak:.0f} MB; {parts}", flush=True)
     return cost
 

@@ -16,6 +16,7 @@ costs. --isa avx2 keeps oneDNN, ATen and MKL from AVX-512 and AMX, where the mac
 
 import argparse
 import csv
+import json
 import os
 import re
 import subprocess
@@ -32,6 +33,7 @@ from pathlib import Path
 import psutil
 
 BASELINE = Path(__file__).parent / "graph.csv"
+USUAL_SECONDS = Path(__file__).parent / "usual_seconds.json"  # stages/lib/core/stage_place.py reads it
 INTERVAL = 0.1  # seconds between two looks at the processes
 REPORTED = re.compile(rb"<\d+:\d\d|<\?|ETA")  # tqdm's `elapsed<remaining`
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
@@ -206,6 +208,12 @@ def save_baseline(kind: str, rows: Sequence[dict[str, float | str]]) -> None:
         writer.writerows([*others, *({"machine": kind, **row} for row in rows)])
 
 
+def save_usual_seconds(project: Path) -> None:
+    """Keeps what each part of each stage took there, by which a stage tells its end where it has never run before."""
+    found = {file.stem: json.loads(file.read_text())["parts"] for file in sorted((project / "timings").glob("*.json"))}
+    USUAL_SECONDS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
 def table(rows: Sequence[dict[str, float | str]], baseline: dict[str, dict[str, str]]) -> str:
     """Markdown."""
     lines = [
@@ -228,6 +236,7 @@ def main() -> None:
     parser.add_argument("--neighbours", type=int, default=0, help="other processes, a busy core each")
     parser.add_argument("--stages", nargs="*", default=[], help="dvc.yaml's names, with what they need; default: all")
     parser.add_argument("--profile", default="", help="of profiles/")
+    parser.add_argument("--place", type=Path, help="a new folder for the clone, which stays; default: a temporary one")
     parser.add_argument("--log", type=Path, help="where the graph's output goes; default: a temporary file")
     parser.add_argument("--save", action="store_true", help="as the baseline of this kind of machine")
     args = parser.parse_args()
@@ -235,7 +244,7 @@ def main() -> None:
     environment |= AVX2 if args.isa == "avx2" else {}
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        project = place / "project"
+        project = args.place or place / "project"
         clone(Path(__file__).resolve().parents[1], project)
         if args.profile:
             subprocess.run([sys.executable, "-m", "profiles", args.profile], cwd=project, env=environment, check=True)
@@ -245,6 +254,8 @@ def main() -> None:
             runs, seconds = run_graph(project, args.stages, environment, log)
         except subprocess.CalledProcessError:
             sys.exit(log.read_text(encoding="utf-8", errors="replace")[-3000:])
+        if args.save and not args.stages:
+            save_usual_seconds(project)
     rows = [run.row() for run in runs]
     told = {"cpu_s": round(sum(run.cpu for run in runs), 1), "peak_mb": round(max(run.peak_mb for run in runs))}
     silence = max(float(row["silence_s"]) for row in rows)

@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--precision", choices=("float32", "bf32", "bfloat16"), default="float32")
     parser.add_argument("--engines", nargs="+", default=[], help="default: all")
     parser.add_argument("--parts", action="store_true")
     arguments = parser.parse_args()

@@ -6,7 +6,7 @@ import re
 _CAUSES = (
     (
         r"No space left on device|Errno 28|os error 28|Disk quota exceeded",
-        "the disk is full: free some (the environment takes 2.5 GB, the downloads in the tool's cache about 1 GB), "
+        "the disk is full: free some (the environment takes 3.1 GB, the downloads in the tool's cache about 1 GB), "
         "or put the tool's cache elsewhere (UV_CACHE_DIR, PIP_CACHE_DIR)",
     ),
     (

@@ -84,7 +84,7 @@ class Params:
     eps: float
     weight_decay: float  # of matrices; vectors (norms, biases) have none
     clip: float  # global gradient norm at most; 0: no clipping
-    precision: Literal["auto", "float32", "bfloat16"]  # auto: bf16 autocast where a probe finds it faster
+    precision: Literal["auto", "float32", "bf32", "bfloat16"]  # auto: bf16 autocast where a probe finds it faster
     compile: bool  # torch.compile of the training and validation pass
     processes: int  # 0: one a GPU; over 1: the stage starts itself again under torchrun
     parallel: Parallel  # ddp, or fsdp: weights and moments divided over the processes

@@ -54,7 +54,8 @@ DECIDE_NOT: dict[str, set[str]] = {
     | {"adapters.one_answer", "lora.preflight", "weights.free_memory"},
     "grpo": FETCHED
     | {"statistics.bootstrap", "grpo.format_gain", "adapters.model_card", "grpo.reward_audit"}
-    | {"grpo.reward_curve", "languages.english_or_not", "conversations.replies"},
+    | {"grpo.reward_curve", "languages.english_or_not", "conversations.replies"}
+    | {"weights.gguf_header"},  # for llama.cpp, which measures
 }
 
 

@@ -26,6 +26,19 @@ UNREAD = {
     "eval": {PINS, USERS, "models/smollm2-135m-grpo"},  # a column only where eval.systems names it
 }
 
+# What a stage that computes no tensors imports of the packages that take a second or more.
+TENSORS = {"accelerate", "bitsandbytes", "datasets", "peft", "sentence_transformers", "torch", "transformers", "trl"}
+TABLES = {"matplotlib", "pandas", "pyarrow", "scipy", "sklearn"}  # pandas and pyarrow come with scikit-learn
+WITHOUT_TENSORS: dict[str, set[str]] = {
+    "shard": set(),
+    "chunk": set(),
+    "select": set(),
+    "base": set(),
+    "benchmark": {"matplotlib", "scipy"},
+    "instruct": {"pandas", "pyarrow", "scipy", "sklearn"},
+}
+OPTIONAL = {"gradio", "unsloth", "vllm", "wandb"}  # no default uses them
+
 
 def run(*command: str, cwd: Path, **environment: str) -> str:
     """Runs a command with this environment's python and dvc first on the PATH; returns stdout."""
@@ -104,6 +117,15 @@ def test_each_stage_reads_and_writes_what_dvc_yaml_says(clone: Path) -> None:
         left = {what: sorted(paths - untracked - UNREAD.get(name, set())) for what, paths in found.items()}
         faults[stage] = {what: paths for what, paths in left.items() if paths}
     assert not any(faults.values()), json.dumps({stage: fault for stage, fault in faults.items() if fault}, indent=1)
+
+
+@pytest.mark.slow
+def test_stages_without_tensors_import_no_heavy_package(clone: Path) -> None:
+    records = read_records(clone.parent / "record")
+    assert not any(record.imported & OPTIONAL for record in records.values())
+    for name, record in records.items():
+        allowed = WITHOUT_TENSORS.get(name.partition("@")[0], TENSORS | TABLES)
+        assert record.imported & (TENSORS | TABLES) <= allowed, name
 
 
 @pytest.mark.slow

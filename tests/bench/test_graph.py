@@ -1,5 +1,6 @@
 """The watch over the graph: a small graph of real processes, seen from outside."""
 
+import json
 import os
 import subprocess
 import sys
@@ -100,3 +101,11 @@ def test_a_baseline_is_kept_by_kind_of_machine(tmp_path: Path, monkeypatch: pyte
     now = row | {"wall_s": 5.0, "first_s": 1.0, "silence_s": 2.0}
     assert "| qa | 5.0 | 2.0 | 2.50 | 7.0 | 7.0 |" in graph.table([now], baseline)
     assert "| new | 5.0 |  |  |" in graph.table([now | {"stage": "new"}], baseline)
+
+
+def test_what_each_part_took_is_kept_for_first_runs_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "USUAL_SECONDS", tmp_path / "usual.json")
+    (tmp_path / "timings").mkdir()
+    (tmp_path / "timings" / "qa_m.json").write_text('{"seconds": 3, "parts": {"imports": 1, "ask": 2}}')
+    graph.save_usual_seconds(tmp_path)
+    assert json.loads((tmp_path / "usual.json").read_text()) == {"qa_m": {"imports": 1, "ask": 2}}

@@ -26,7 +26,7 @@ from typing import Any, TextIO, TypeVar
 from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
 
-from stages.lib.core.garbage import collect_all_rarely
+from stages.lib.core.process import share_the_machine
 from stages.lib.core.stage_place import StagePlace, usual_seconds
 
 LOG_SECONDS = 5.0  # between two lines of a log
@@ -206,7 +206,7 @@ def begin(stage: str, parts: Sequence[str]) -> None:
         stage: its name; the loop values are the arguments of the command line.
         parts: the laps of its stopwatch in their order, one that comes twice twice.
     """
-    collect_all_rarely()
+    share_the_machine()
     if int(os.environ.get("RANK", "0")):
         return
     # Bars of libraries would be drawn over ours, and make endless lines in a log: silent unless they ask to be shown.

@@ -1,4 +1,9 @@
-"""In which of its parts a stage is, and when it will be done, as far as its last run on this machine tells."""
+"""In which of its parts a stage is, and when it will be done, as far as its last run tells: here, or where we measured.
+
+The first run on a machine has no run before it. Then the seconds of bench/usual_seconds.json stand in, which come with
+the repository (`python -m bench.graph --save`): what the default took on two cores. The first thing that is counted
+corrects them.
+"""
 
 import json
 import time
@@ -9,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 TIMINGS_DIR = Path("timings")
+MEASURED = Path("bench/usual_seconds.json")  # stage -> part -> seconds
 
 
 @dataclass
@@ -48,9 +54,11 @@ class StagePlace:
 
 
 def usual_seconds(name: str) -> dict[str, float]:
-    """What each part of a stage took the last time on this machine; nothing where that is not known."""
-    file = TIMINGS_DIR / f"{name}.json"
-    try:
-        return {part: float(seconds) for part, seconds in json.loads(file.read_text(encoding="utf-8"))["parts"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # for show alone: no reason to stop a stage
-        return {}
+    """What each part of a stage took the last time on this machine, else where we measured; {} if neither is known."""
+    for file, key in ((TIMINGS_DIR / f"{name}.json", "parts"), (MEASURED, name)):
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))[key]
+            return {part: float(seconds) for part, seconds in found.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # for show alone: no reason to stop a stage
+            continue
+    return {}

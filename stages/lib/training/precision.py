@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Literal, assert_never
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from stages.lib.gpt.model import GPT
 from stages.lib.training.matmul import matmul_rate
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bf32", "bfloat16"]  # bf32: float32, products of operands rounded to bfloat16
 SECONDS = 4.0  # that finding the faster precision may take, the matrix products of `rate` not counted
 REPEATS = 3  # passes a precision and size, the first one not counted; more where all take less than `CHEAP` seconds
 CHEAP = 0.1
@@ -23,7 +24,7 @@ WORTH = 0.9  # bfloat16 has to take less than this of float32's time
 def in_bfloat16(precision: Precision) -> bool:
     """Whether matrix products are computed in bfloat16 (under autocast, or by FSDP's policy)."""
     match precision:
-        case "float32":
+        case "float32" | "bf32":
             return False
         case "bfloat16":
             return True
@@ -31,10 +32,39 @@ def in_bfloat16(precision: Precision) -> bool:
             assert_never(precision)
 
 
+def has_bf32() -> bool:
+    """Whether this CPU has units (AMX or AVX512-BF16) for products of float32 matrices in bfloat16."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """Raises `ValueError` where the precision would silently be another one."""
+    if precision == "bf32" and not (device.type == "cpu" and has_bf32()):
+        place = "this CPU has neither AMX nor AVX512-BF16" if device.type == "cpu" else "it is a CPU's"
+        raise ValueError(f"precision: bf32: {place}; take float32, or bfloat16 or auto")
+
+
+@contextmanager
+def products(precision: Precision) -> Iterator[None]:
+    """Within, forward and backward, float32 matrices are multiplied as the precision says; for the whole process.
+
+    Under bf32 oneDNN rounds the operands of a float32 product to bfloat16 and sums in float32. States, weights and all
+    that is no product keep 24 bits, and there is no cast between two operations, which autocast has.
+    """
+    before = torch.get_float32_matmul_precision()
+    if precision == "bf32":
+        torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 @cache
 def rate(precision: Precision, device: torch.device) -> float:
     """Floating-point operations a second of matrix products in this precision; measured once a process, 0.5 s."""
-    return matmul_rate(torch.bfloat16 if in_bfloat16(precision) else torch.float32, device)
+    with products(precision):
+        return matmul_rate(torch.bfloat16 if in_bfloat16(precision) else torch.float32, device)
 
 
 def matmul_peak(precision: Precision, device: torch.device) -> float:

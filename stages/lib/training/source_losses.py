@@ -20,7 +20,7 @@ from stages.lib.gpt.evaluating import evaluating
 from stages.lib.gpt.model import GPT
 from stages.lib.tokens.targets import IGNORED
 from stages.lib.training.held_out import HeldOut
-from stages.lib.training.precision import Precision, in_bfloat16
+from stages.lib.training.precision import Precision, in_bfloat16, products
 
 LEAST_DOCUMENTS = 10  # clusters; of fewer a variance says little
 _HEAD_ROWS = 1_024  # logits computed at once
@@ -129,7 +129,7 @@ def _losses(
 ) -> np.ndarray:
     """Nats of each target, (B, T); 0 where there is none."""
     ids, wanted = (torch.from_numpy(array).to(device) for array in (inputs, targets))
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bfloat16(precision)):
+    with products(precision), torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bfloat16(precision)):
         hidden = model.hidden(ids).flatten(0, 1)  # (B T, C)
         parts = [
             F.cross_entropy(model.logits(part).float(), target, ignore_index=IGNORED, reduction="none")

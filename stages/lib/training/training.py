@@ -30,7 +30,7 @@ from stages.lib.gpt.model import GPT
 from stages.lib.training.distributed import World, spread, whole_weights
 from stages.lib.training.lanes import passes_of
 from stages.lib.training.optimizer import learning_rate, moments, restore_moments, set_learning_rate
-from stages.lib.training.precision import Precision, faster_precision
+from stages.lib.training.precision import Precision, check_precision, faster_precision, products
 from stages.lib.training.speed import Meter, Speed
 from stages.lib.training.step_batches import MicroBatch, micro_batches, one_step_ahead
 from stages.lib.training.training_params import TrainingParams
@@ -79,6 +79,7 @@ class Training:
         model.to(world.device)
         self.precision_why = ""  # what `auto` saw here
         self.precision: Precision = state["precision"] if state else self._precision()
+        check_precision(self.precision, world.device)
         self.runner: nn.Module = spread(model, params, self.precision, world)
         self.passes = passes_of(model, self.runner, params, self.precision, world)
         self.optimizers = self.passes.optimizers
@@ -183,7 +184,8 @@ class Training:
         summed = torch.zeros((), dtype=torch.float64, device=world.device)
         for i, part in enumerate(parts):
             self.meter.count(part.targets.numpy())
-            summed += self.passes.add(part, known, last=i == len(parts) - 1)
+            with products(self.precision):
+                summed += self.passes.add(part, known, last=i == len(parts) - 1)
         mean = world.total_tensor(summed)
         set_learning_rate(self.optimizers, lr)
         norm = self.passes.update(params.clip)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from stages.lib.core.progress import each
 from stages.lib.tokens.targets import IGNORED
 from stages.lib.training.distributed import World
-from stages.lib.training.precision import Precision, in_bfloat16
+from stages.lib.training.precision import Precision, in_bfloat16, products
 
 
 class Batches(Protocol):
@@ -50,7 +50,9 @@ def mean_loss(
         beyond = np.arange(micro_batch)[:, None] >= count - first
         targets = np.where(beyond, IGNORED, targets)
         known = int((targets != IGNORED).sum())
-        loss = float(batch_loss(model, torch.from_numpy(inputs), torch.from_numpy(targets), precision, world.device))
+        with products(precision):
+            found = batch_loss(model, torch.from_numpy(inputs), torch.from_numpy(targets), precision, world.device)
+        loss = float(found)
         summed, targets_seen = summed + (loss * known if known else 0.0), targets_seen + known
     total, seen = world.total([summed, targets_seen])
     return total / seen

@@ -163,6 +163,16 @@ def test_time_left_is_the_last_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert place.place == 4
 
 
+def test_a_first_run_goes_by_what_was_measured_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place, content in (("bench/usual_seconds.json", {"grpo": {"train": 9}}), ("timings/grpo.json", {"parts": {}})):
+        file = tmp_path / place
+        file.parent.mkdir()
+        assert usual_seconds("qa") == {}
+        file.write_text(json.dumps(content))
+        assert usual_seconds("grpo") == content.get("grpo", {})
+
+
 def test_time_left_is_not_known_in_a_first_run_but_in_its_last_part() -> None:
     assert StagePlace("grpo", ["imports", "train"], {}).seconds_left(7.0) is None
     timed = StagePlace("grpo", ["imports", "train", "write"], {"imports": 3.0, "train": 5.0})

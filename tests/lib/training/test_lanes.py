@@ -18,6 +18,7 @@ from stages.lib.gpt.checkpoints import read_tensors
 from stages.lib.tokens.targets import IGNORED
 from stages.lib.training.lanes import Lanes
 from stages.lib.training.passes import OneModel
+from stages.lib.training.precision import has_bf32
 from stages.lib.training.training import Training
 from tests.lib.training.training_setup import CONFIG, Counting, fail_at, run, settings, training
 
@@ -152,6 +153,16 @@ def log(step, row):
         os.kill(os.getpid(), signal.SIGKILL)
 one.run(Counting(), lambda: one.mean_loss(Counting(), 12), None, log, "test")
 """
+
+
+@pytest.mark.skipif(not has_bf32(), reason="this CPU has neither AMX nor AVX512-BF16")
+def test_bf32_is_near_float32_and_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
+    exact, _ = run(made(tmp_path / "exact", 2), tmp_path / "exact")
+    whole, _ = run(made(tmp_path / "whole", 2, precision="bf32"), tmp_path / "whole")
+    assert losses(whole) == pytest.approx(losses(exact), rel=0.02)
+    run(made(tmp_path / "cut", 2, precision="bf32"), tmp_path / "cut", stop_at=17)
+    curve, _ = run(made(tmp_path / "cut", 2, precision="bf32"), tmp_path / "cut")
+    assert curve.points == whole.points
 
 
 @pytest.mark.slow

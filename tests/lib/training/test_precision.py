@@ -7,7 +7,7 @@ import torch
 
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.training import precision
-from stages.lib.training.precision import faster_precision, matmul_peak, rate
+from stages.lib.training.precision import check_precision, faster_precision, has_bf32, matmul_peak, products, rate
 
 CPU = torch.device("cpu")
 
@@ -100,3 +100,37 @@ def test_the_rate_is_plausible_and_measured_once() -> None:
     found = rate("float32", CPU)
     assert 1e8 < found < 1e16
     assert rate("float32", CPU) == found
+
+
+def test_bf32_is_refused_where_it_would_be_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bf32", lambda: False)
+    with pytest.raises(ValueError, match="bf32: this CPU has neither AMX nor AVX512-BF16"):
+        check_precision("bf32", CPU)
+    monkeypatch.setattr(precision, "has_bf32", lambda: True)
+    check_precision("bf32", CPU)
+    with pytest.raises(ValueError, match="bf32: it is a CPU's"):
+        check_precision("bf32", torch.device("cuda", 0))
+    check_precision("float32", torch.device("cuda", 0))
+
+
+def test_products_are_rounded_within_and_not_behind_it() -> None:
+    before = torch.get_float32_matmul_precision()
+    with pytest.raises(ZeroDivisionError), products("bf32"):
+        assert torch.get_float32_matmul_precision() == "medium"
+        raise ZeroDivisionError
+    assert torch.get_float32_matmul_precision() == before
+    with products("float32"):
+        assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.skipif(not has_bf32(), reason="this CPU has neither AMX nor AVX512-BF16")
+def test_bf32_rounds_operands_to_bfloat16() -> None:
+    torch.manual_seed(0)
+    a, b = torch.randn(2, 256, 256)
+    exact, rounded = a @ b, a.bfloat16().float() @ b.bfloat16().float()
+    with products("bf32"):
+        found = a @ b
+    if torch.equal(found, exact):
+        pytest.skip("oneDNN was told to leave these units alone (ONEDNN_MAX_CPU_ISA)")
+    assert torch.allclose(found, rounded, atol=1e-3)
+    assert not torch.allclose(found, exact, atol=1e-3)

@@ -1,6 +1,7 @@
 """Batches one step ahead, and how often a step has the host wait for the device."""
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,15 @@ class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
+@pytest.fixture(params=[1, 2], ids=["one model", "two lanes"])
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("micro_batch", [8, 4, 1])
 def test_a_step_has_the_host_wait_once_however_many_micro_batches_it_has(
