@@ -97,13 +97,16 @@ class Bert(nn.Module):
         )
         self.encoder = nn.TransformerEncoder(layer, config["num_hidden_layers"], enable_nested_tensor=False)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
-        """(B, T) ids, (B, T) 1 for real tokens -> last_hidden_state (B, T, H).
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor | None = None
+    ) -> SimpleNamespace:
+        """(B, T) ids, 1 for real tokens, and places (None: from 0 on) -> last_hidden_state (B, T, H).
 
         Several rows are masked whether or not there is padding, so that none depends on the others; one row has none.
         """
         padding = attention_mask == 0 if len(input_ids) > 1 else None
         assert padding is not None or bool(attention_mask.all()), "no padding beside a text alone"
-        places = self.positions.weight[: input_ids.shape[1]]  # (T, H)
-        embedded = self.norm(self.words(input_ids) + self.types.weight[0] + places)
+        if position_ids is None:
+            position_ids = torch.arange(input_ids.shape[1])
+        embedded = self.norm(self.words(input_ids) + self.types.weight[0] + self.positions(position_ids))
         return SimpleNamespace(last_hidden_state=self.encoder(embedded, src_key_padding_mask=padding))

@@ -91,6 +91,10 @@ def test_padding_is_not_seen(tiny: Path) -> None:
     expected = AutoModel.from_pretrained(tiny).eval()(input_ids=ids, attention_mask=mask).last_hidden_state
     torch.testing.assert_close(states[0, :3], expected[0, :3], atol=1e-5, rtol=0)
     torch.testing.assert_close(states[1], expected[1], atol=1e-5, rtol=0)
+    places = (mask.flip(1).cumsum(1) - 1).clamp(min=0)  # padding on the left, where last-token pooling has it
+    states = network(ids.flip(1), mask.flip(1), places).last_hidden_state
+    alone = network(ids[:1, :3].flip(1), mask[:1, :3]).last_hidden_state
+    torch.testing.assert_close(states[0, 1:], alone[0], atol=1e-5, rtol=0)
     with pytest.raises(AssertionError, match="no padding beside a text alone"):
         network(ids[:1], mask[:1])
 
