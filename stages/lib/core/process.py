@@ -18,6 +18,6 @@ import os
 def share_the_machine() -> None:
     """From now on, until the process ends; before torch is imported, which reads the first line's variable then."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # microseconds, which spare most of the short waits
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # for less than it takes to wake up, which spares most sleeps
     gc.set_threshold(700, 10, 100)  # Python's own, but for the third number, which is 10
     atexit.register(gc.freeze)
