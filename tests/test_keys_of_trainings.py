@@ -126,7 +126,9 @@ CASES: dict[str, tuple[Any, Directory]] = {
         lambda params: stages.qlora.adapter_directory(params, load_model_entry(params.base), "data"),
     ),
     "grpo": (
-        params_of(stages.grpo.Params, "grpo", base="tiny", backend="hf", dtype="float32", checkpoint_every=2),
+        params_of(
+            stages.grpo.Params, "grpo", base="tiny", backend="hf", dtype="float32", checkpoint_every=2, micro_batch=6
+        ),
         lambda params: stages.grpo.adapter_directory(params, ["data"]),
     ),
 }

@@ -117,7 +117,7 @@ def _block_bytes(config: GPTConfig, half: bool, compiled: bool) -> int:
     units = 3 + 1  # queries, keys and values in one tensor; attention's output, the input of its projection
     match config.position:
         case "rope":
-            units += 2 + 1  # turned queries and keys, and the output once more: it has to be laid out anew
+            units += 2  # turned queries and keys
         case "learned":
             pass
         case _:
