@@ -37,7 +37,7 @@ WITHOUT_TENSORS: dict[str, set[str]] = {
     "benchmark": {"matplotlib", "scipy"},
     "instruct": {"pandas", "pyarrow", "scipy", "sklearn"},
 }
-OPTIONAL = {"gradio", "unsloth", "vllm", "wandb"}  # no default uses them
+OPTIONAL = {"gradio", "unsloth", "vllm"}  # no default uses them; wandb is imported by TRL, where it is installed
 
 
 def run(*command: str, cwd: Path, **environment: str) -> str:
