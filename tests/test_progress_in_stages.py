@@ -66,7 +66,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("project")
     for name in ("stages", "params.yaml", "dvc.yaml"):
         (place / name).symlink_to(ROOT / name)
-    chunks = [{"id": f"c{n}", "text": f"Part {n} of a text. " + f"It goes on about {n}. " * 20} for n in range(120)]
+    chunks = [{"id": f"c{n}", "text": f"Part {n} of a text. " + f"It goes on about {n}. " * 20} for n in range(400)]
     write_jsonl(place / "data/chunks/chunks.jsonl", chunks)
     return place
 
@@ -78,7 +78,7 @@ def test_a_stage_moves_in_a_log(project: Path) -> None:
     assert any(COUNTED.search(line) for line in lines), done.stderr
     assert "\r" not in done.stderr and "\x1b" not in done.stderr
     assert all(line.startswith("near_pairs minilm-l6 ") for line in lines), done.stderr
-    assert len(done.stdout.splitlines()) == 1 and done.stdout.startswith("near_pairs minilm-l6: 120 chunks -> all kept")
+    assert len(done.stdout.splitlines()) == 1 and done.stdout.startswith("near_pairs minilm-l6: 400 chunks -> all kept")
 
 
 def test_a_stage_moves_on_a_terminal_and_leaves_what_it_said(project: Path) -> None:
@@ -88,4 +88,4 @@ def test_a_stage_moves_on_a_terminal_and_leaves_what_it_said(project: Path) -> N
     assert re.search(r"near_pairs minilm-l6 1/5 imports \[00:00<", written)
     assert re.search(r"near pairs minilm-l6: +\d+%\|.+\[\d+:\d\d<\d+:\d\d, +[\d.]+k?token/s\]", written)
     (said,) = [line for line in screen(written) if line]
-    assert said.startswith("near_pairs minilm-l6: 120 chunks -> all kept")
+    assert said.startswith("near_pairs minilm-l6: 400 chunks -> all kept")
