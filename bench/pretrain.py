@@ -18,9 +18,9 @@ from pathlib import Path
 
 import torch
 
-from bench.pretrain_engines import SIZES, VOCABULARY, Engine, Size, nanogpt, ours, trainer, write_tokens
+from bench.pretrain_engines import SIZES, Engine, Size, nanogpt, ours, trainer, write_tokens
 from bench.pretrain_parts import PARTS, seconds_by_part
-from stages.lib.gpt.model import GPT, GPTConfig
+from stages.lib.gpt.model import GPT
 from stages.lib.training.precision import Precision, matmul_peak, rate
 
 WARM_UP = 5  # steps of a run that are not counted
@@ -46,13 +46,7 @@ def engines_of(size: Size, data: Path, precision: Precision, place: Path) -> dic
 
 def flops_of(size: Size) -> float:
     """Of the matrix products of a step, a token."""
-    shape = GPTConfig(
-        vocab_size=VOCABULARY,
-        context=size.context,
-        n_layer=size.layers,
-        n_head=size.heads,
-        d_model=size.width,
-    )
+    shape = size.config()
     with torch.device("meta"):
         return GPT(shape).matmul_flops(1)
 

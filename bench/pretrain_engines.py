@@ -39,6 +39,17 @@ class Size:
         """A step."""
         return self.batch * self.context
 
+    def config(self, **shape: Any) -> GPTConfig:
+        """Of our GPT at this size; `shape`: position, norm and the like."""
+        return GPTConfig(
+            vocab_size=VOCABULARY,
+            context=self.context,
+            n_layer=self.layers,
+            n_head=self.heads,
+            d_model=self.width,
+            **shape,
+        )
+
 
 SIZES = {
     "nano": Size(4, 4, 128, 64, 12),  # nanoGPT's README for CPUs
@@ -98,14 +109,7 @@ def timed(step: Callable[[], object], steps: int) -> list[Seconds]:
 
 def ours(size: Size, data: Path, precision: Precision, place: Path, compiled: bool, **shape: Any) -> Engine:
     """Our training step, as stages/pretrain.py runs it."""
-    config = GPTConfig(
-        vocab_size=VOCABULARY,
-        context=size.context,
-        n_layer=size.layers,
-        n_head=size.heads,
-        d_model=size.width,
-        **shape,
-    )
+    config = size.config(**shape)
     params = params_of(
         TrainingParams,
         "pretrain",
