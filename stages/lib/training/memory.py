@@ -151,8 +151,10 @@ def _communication(load: TrainingLoad, weights: int, block_matrices: int) -> int
 def largest_micro_batch(load: TrainingLoad, free: int, *, started: bool = False) -> int:
     """The largest micro-batch that fits, of those that `sequences` is a multiple of; 0: not even one sequence does."""
     one = _needed(_with(load, 1), started)
-    more = _needed(_with(load, 2), started) - one  # everything is linear in B
+    more = _needed(_with(load, 2), started) - one  # everything is linear in B, but for bytes rounded down
     most = max(0, (free - one) // more + 1)
+    if most and _needed(_with(load, most), started) > free:
+        most -= 1
     return max((size for size in _divisors(load.sequences) if size <= most), default=0) if load.sequences else most
 
 
