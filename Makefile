@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 # TORCH=cpu or cuda, INSTALLER=uv or pip: else the CPU build, by uv where it is on PATH (docs/install.md).
 INSTALL = $(PYTHON) -m install --venv $(VENV) --torch "$(TORCH)" --installer "$(INSTALLER)"
+# A grid of experiments: the stages to run, and a list of values for each key (docs/experiments.md).
+GRID = pretrain chunk -S chunk.chunk_chars=400,700 -S pretrain.d_model=64,128 -S pretrain.lr=2.0e-3,4.0e-3
+JOBS ?= 1
 EXTRAS = llm-bin pdf trackers bench dev
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro results chat install-app install-gpu test test-slow check pins dry-run format timings install clean clean-cache
+.PHONY: repro results chat install-app install-gpu test test-slow check pins dry-run format grid timings install clean clean-cache
 
 install: $(VENV)/.installed
 
@@ -54,6 +57,9 @@ dry-run: install  ## PROFILE=h100: its stages on a CPU, small, with random weigh
 format: install
 	ruff check --fix .
 	ruff format .
+
+grid: install  ## the experiments of GRID, JOBS at once; started again, what is not finished
+	python -m experiments -j $(JOBS) $(GRID)
 
 timings: install  ## what the clock said: seconds and peak memory of each stage's last run
 	python -m stages.lib.core.metrics

@@ -98,7 +98,9 @@ class Project:
     def start(self) -> None:
         """Starts what runs the experiments: again, if it has ended or was killed."""
         if self.way == "queue":
-            self.run("dvc", "queue", "start", "-j", str(self.jobs), check=False)
+            # Workers keep what they are given as stdout: a pipe would be open until they end.
+            nowhere, command = subprocess.DEVNULL, ["dvc", "queue", "start", "-j", str(self.jobs)]
+            subprocess.run(command, cwd=self.place, env=self.environment(), stdout=nowhere, stderr=nowhere, check=False)
             return
         if self.processes("worker"):
             return

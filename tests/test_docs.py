@@ -9,7 +9,7 @@ import pytest
 from tests.graph import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "documents/README.md", *sorted((ROOT / "docs").glob("*.md"))]
-IN_GIT = ("stages/", "profiles/", "tests/", "bench/", "docs/", "install/", "metrics/", "documents/")
+IN_GIT = ("stages/", "profiles/", "tests/", "bench/", "docs/", "install/", "experiments/", "metrics/", "documents/")
 # Files of this repository by their first folder; those of data/, models/, .cache/ and timings/ are made by the graph.
 EXAMPLES = {"documents/**/*.md", "documents/big.jsonl", "documents/linked", "documents/instructions.json"}
 
@@ -36,7 +36,7 @@ def test_named_files_are_there(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_name_modules(page: Path) -> None:
-    for module in re.findall(r"python -m ((?:stages|bench|profiles|install)[\w.]*)", page.read_text()):
+    for module in re.findall(r"python -m ((?:stages|bench|profiles|install|experiments)[\w.]*)", page.read_text()):
         if not module.endswith(("NAME", ".")):
             assert find_spec(module), f"{page.name}: python -m {module}"
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -73,7 +75,9 @@ def test_a_queued_experiment_runs_the_code_and_params_it_was_queued_with(clone: 
     assert len(set(expected.values())) == 3, expected
     edit(clone, BROKEN)
     try:
-        run(clone, "dvc", "queue", "start", "-j", "2")
+        # Its workers keep stdout: a pipe would be open until they end.
+        dvc = str(Path(sys.executable).with_name("dvc"))
+        subprocess.run([dvc, "queue", "start", "-j", "2"], cwd=clone, stdout=subprocess.DEVNULL, check=True)
         refs = wait_for(clone, set(expected))
     finally:
         run(clone, "dvc", "queue", "stop", "--kill")
