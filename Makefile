@@ -4,7 +4,7 @@ VENV ?= .venv
 # TORCH=cpu or cuda, INSTALLER=uv or pip: else the CPU build, by uv where it is on PATH (docs/install.md).
 INSTALL = $(PYTHON) -m install --venv $(VENV) --torch "$(TORCH)" --installer "$(INSTALLER)"
 # A grid of experiments: the stages to run, and a list of values for each key (docs/experiments.md).
-GRID = pretrain chunk -S chunk.chunk_chars=400,700 -S pretrain.d_model=64,128 -S pretrain.lr=2.0e-3,4.0e-3
+GRID = pretrain chunk -S chunk.chunk_chars=400,700 -S pretrain.d_model=64,128 -S pretrain.lr=1.2e-2,2.4e-2
 JOBS ?= 1
 EXTRAS = llm-bin pdf trackers bench dev
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
