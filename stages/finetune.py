@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.cache.turns import take_turn
 from stages.lib.core.hashes import file_sha256
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load, pick
@@ -195,6 +196,9 @@ def begin(params: Params, data: Data, world: World, facts: TokenizerFacts) -> Tr
         code_identity(begin, encode, load_tokenizer, without=[Meter, Speed]),
         ["torch", "numpy"],
     )
+    if world.main:
+        take_turn(directory)
+    world.barrier()
     model, _ = load_model(BASE_DIR)
     store = CheckpointStore(directory, TEMPLATE)
     return Training(

@@ -24,6 +24,7 @@ from stages.lib.adapters.resuming import last_whole_checkpoint, logged, prune_fi
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.cache.turns import take_turn
 from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.core.hashes import file_sha256, ledger_key
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
@@ -264,6 +265,7 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
         tolerance=params.audit_tolerance,
     )
     watch.lap("audit")
+    take_turn(directory)
     resumed_from = step_of(last_whole_checkpoint(directory))
     task = Task(
         base=base,

@@ -21,6 +21,7 @@ import torch
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.cache.turns import take_turn
 from stages.lib.core.hashes import ledger_key
 from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
 from stages.lib.core.params import load, pick
@@ -185,6 +186,9 @@ def begin(params: Params, data: Data, world: World) -> Training:
         code_identity(begin, open_data, without=[Meter, Speed, load_tokenizer, *unused]),
         ["torch", "numpy"],
     )
+    if world.main:
+        take_turn(directory)
+    world.barrier()
     torch.manual_seed(params.seed)
     model = GPT(params.config(tokenizer.vocab_size))
     if params.init_from:

@@ -38,6 +38,7 @@ from stages.lib.adapters.resuming import last_whole_checkpoint, logged, prune_fi
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.training_directory import deciding, training_directory
+from stages.lib.cache.turns import take_turn
 from stages.lib.conversations.chat_format import ChatFormat
 from stages.lib.core.hashes import file_sha256
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
@@ -168,6 +169,7 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     watch.lap("data")
     shape = read_shape(data.place, params.lora())
     directory = adapter_directory(params, base, data.data_hash)
+    take_turn(directory)
     dtype = resolved_dtype(params.dtype)
     need = check_longest(
         data,

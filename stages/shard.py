@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.place import cache_dir
+from stages.lib.cache.turns import take_turn
 from stages.lib.core.hashes import ledger_key
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load
@@ -229,6 +230,7 @@ def main() -> None:
     code = code_identity(make_shards, load_tokenizer)
     key = ledger_key(FORMAT, settings, tokenizer.identity, [source_identity(source) for source in sources], code)[:16]
     ways: list[SplitBy] = ["documents", "tokens"] if params.split == "auto" else [params.split]
+    take_turn(cache_dir() / "shard" / key)
     states = {by: ShardState(cache_dir() / "shard" / f"{key}_{by}") for by in ways}
     watch.lap("check sources")
     tally, made = split_and_make(params, tokenizer, names, states)

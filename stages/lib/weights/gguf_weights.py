@@ -73,8 +73,11 @@ def convert_gguf(file: Path, target: Path) -> None:
         tokenizer.eos_token = tokenizer.pad_token = tokenizer.convert_ids_to_tokens(model.config.eos_token_id)
         tokenizer.save_pretrained(temporary)
         model.save_pretrained(temporary, safe_serialization=True)
-        if not target.is_dir():  # another process may have been faster
+        try:
             temporary.rename(target)
+        except OSError:
+            if not target.is_dir():  # or another process was faster
+                raise
     except (ValueError, KeyError, struct.error) as error:
         raise ValueError(f"{file}: not a GGUF file that transformers can read: {error}") from error
     finally:
