@@ -56,6 +56,7 @@ def settings(**changes: Any) -> TrainingParams:
         "batch_tokens": 8 * CONFIG.context,
         "micro_batch": 4,
         "lr": 1e-2,
+        "optimizer": "adamw",
         "precision": "float32",
         "compile": False,
         "processes": 1,
