@@ -29,8 +29,8 @@ from pathlib import Path
 
 import yaml
 
-from bench.bucket import read_bucket
 from bench.seaweedfs import SeaweedFS
+from stages.lib.commands.check_remote import read_remote
 
 ROOT = Path(__file__).resolve().parents[1]
 BUCKET = "bench"
@@ -95,16 +95,17 @@ def describe(outputs: Sequence[Output], small: int) -> str:
     few = sum(size < small * 1000 for size in sizes)
     lists = sum(name.endswith(".dir") for name in every)
     total = sum(sizes)
-    lines.append("")
-    lines.append(
-        f"{len(sizes)} objects, {lists} of them lists of directories; {total / 1e6:.1f} MB; median {statistics.median(sizes) / 1e3:.1f} kB; "
-        f"{few} under {small} kB with {100 * sum(size for size in sizes if size < small * 1000) / total:.1f}% of the bytes; "
-        f"the largest {sizes[-1] / 1e6:.1f} MB"
-    )
+    few_bytes = sum(size for size in sizes if size < small * 1000)
+    lines += [
+        "",
+        f"{len(sizes)} objects, {lists} of them lists of directories, {total / 1e6:.1f} MB; the median has "
+        f"{statistics.median(sizes) / 1e3:.1f} kB, the largest {sizes[-1] / 1e6:.1f} MB. "
+        f"Under {small} kB: {few} objects with {100 * few_bytes / total:.1f}% of the bytes",
+    ]
     return "\n".join(lines)
 
 
-def transfer(way: str, direction: str, url: str, prefix: str, place: Path, files: Sequence[Path], jobs: int) -> None:
+def transfer(way: str, direction: str, files: Sequence[Path], *, url: str, prefix: str, place: Path, jobs: int) -> None:
     """A plain copy, without DVC: files to the bucket, or from it into `place`."""
     import s3fs
 
@@ -155,7 +156,7 @@ def clone(place: Path, url: str, prefix: str, verify: bool, cache: Path | None =
     return place
 
 
-def measure(way: str, server: SeaweedFS, cache: Path, names: Sequence[str], jobs: int, place: Path) -> list[float]:
+def measure(way: str, server: SeaweedFS, cache: Path, names: Sequence[str], *, jobs: int, place: Path) -> list[float]:
     """Wall and CPU seconds of a push and of a pull, into a part of the bucket that was empty before.
 
     Raises:
@@ -173,7 +174,7 @@ def measure(way: str, server: SeaweedFS, cache: Path, names: Sequence[str], jobs
             clone(place / "from", server.url, prefix, verify, cache),
             environment,
         )
-        contents = read_bucket(server.client(), BUCKET, f"{prefix}/")
+        contents = read_remote(server.client(), BUCKET, f"{prefix}/", read=True)
         if not contents.sound or contents.sizes.keys() != set(names):
             sys.exit(f"{way}: {len(names)} objects were to be there, and: {contents.told()}")
         pull = timed([*command, "pull", "--jobs", str(jobs)], clone(back, server.url, prefix, verify), environment)
@@ -217,7 +218,8 @@ def main() -> None:
     names = sorted(objects_of(outputs))
     if args.plain:
         files = [place_of(args.cache, name) for name in names]
-        transfer(args.plain, args.direction, args.url, args.prefix, Path(args.place), files, args.jobs)
+        where = {"url": args.url, "prefix": args.prefix, "place": Path(args.place)}
+        transfer(args.plain, args.direction, files, jobs=args.jobs, **where)
         return
     print(describe(outputs, args.small), flush=True)
     found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
@@ -226,7 +228,7 @@ def main() -> None:
         for number in range(args.rounds):
             for index, way in enumerate(WAYS):
                 folder = Path(place) / f"{number}-{index}"
-                found[way].append(measure(way, server, args.cache, names, args.jobs, folder))
+                found[way].append(measure(way, server, args.cache, names, jobs=args.jobs, place=folder))
                 shutil.rmtree(folder)
     print(f"\n{table(found)}")
 

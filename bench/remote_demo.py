@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.bucket import read_bucket
 from bench.seaweedfs import SeaweedFS
+from stages.lib.commands.check_remote import read_remote
 
 ROOT = Path(__file__).resolve().parents[1]
 BUCKET, PREFIX = "team", "llmill"
@@ -75,7 +75,7 @@ def show(server: SeaweedFS, stages: Sequence[str], place: Path) -> None:
     run(ann, ours, "dvc", "push", *stages)
     run(ann, ours, "dvc", "status", "--cloud", *stages)
     tell("The bucket, read byte by byte without DVC:")
-    contents = read_bucket(client, BUCKET, PREFIX)
+    contents = read_remote(client, BUCKET, PREFIX, read=True)
     print(f"  {contents.told()}")
     tell("Bob clones. With the wrong secret he gets nothing, and reads why:")
     run(place, ours, "git", "clone", "--quiet", "ann", "bob")

@@ -4,12 +4,10 @@ For the tests of tests/remote, the demo (bench/remote_demo.py) and the measureme
 writes is in the folder it is given; it ends with the `with` block, and with this process if that is killed.
 """
 
-import ctypes
 import json
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +19,13 @@ from typing import Any, Self
 
 import httpx
 
+# The kernel kills it when this process ends, however that ends (Linux).
+END_WITH_US = """\
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 GRPC = 10_000  # weed talks to itself on each port plus this one
 SECONDS_TO_START = 60
 KEEP_CLEAR_OF = ("AWS_", "BOTO_", "S3_")  # variables of the user that would lead a client elsewhere
@@ -124,9 +129,8 @@ class SeaweedFS:
             RuntimeError: it ended, or does not answer in a minute; with its last words.
         """
         with (self.place / "log.txt").open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, cwd=self.place, stdout=log, stderr=log, start_new_session=True, preexec_fn=_end_with_us
-            )
+            command = [sys.executable, "-c", END_WITH_US, *self._command]
+            self._process = subprocess.Popen(command, cwd=self.place, stdout=log, stderr=log, start_new_session=True)
         for _ in range(10 * SECONDS_TO_START):  # no clock: a machine that slept may go on
             if self._process.poll() is not None:
                 break
@@ -189,9 +193,3 @@ class SeaweedFS:
             region_name="us-east-1",
             config=config,
         )
-
-
-def _end_with_us() -> None:
-    """In the new process: the kernel kills it when this one ends, however that ends (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from bench.bucket import Contents, read_bucket
 from bench.seaweedfs import SeaweedFS
+from stages.lib.commands.check_remote import Contents, read_remote
 
 BUCKET = "llmill"
 # Two stages: one writes a directory and a file, the next reads them; a metric stays in git, as in the project's graph.
@@ -68,7 +68,7 @@ class Store:
 
     def contents(self) -> Contents:
         """All that lies there, read without DVC."""
-        return read_bucket(self.server.client(), BUCKET, f"{self.prefix}/")
+        return read_remote(self.server.client(), BUCKET, f"{self.prefix}/", read=True)
 
     def key(self, name: str) -> str:
         """Of an object, by its hash."""

@@ -20,7 +20,7 @@ def corrupt(store: Store, project: Project, path: str) -> str:
 def test_a_corrupt_object_is_not_taken(pushed: Project, store: Store, fresh: Fresh) -> None:
     name = corrupt(store, pushed, FILE)
     contents = store.contents()
-    assert contents.corrupt == [name] and name in contents.told()
+    assert contents.corrupt == [name] and f"corrupt: {name}" in contents.told()
     clone = fresh(pushed)
     done = clone.tried("pull")
     assert done.returncode == 1
