@@ -35,8 +35,9 @@ def run(place: Path, environment: dict[str, str], *command: str, fails: bool = F
     """
     print(f"{place.name}$ {' '.join(command)}", flush=True)
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    print("\n".join(f"  {line}" for line in lines), flush=True)
+    said = done.stdout + (done.stderr if done.returncode else "")
+    for line in filter(str.strip, said.splitlines()):
+        print(f"  {line}", flush=True)
     if bool(done.returncode) != fails:
         sys.exit(f"remote-demo: exit status {done.returncode}")
     return done.stdout
