@@ -7,7 +7,7 @@ same bytes go to one real S3 server on loopback (bench/seaweedfs.py) and come ba
 
 - dvc: `dvc push` from a clone, and `dvc pull` into a fresh one with `verify` on: hashed, and linked into the workspace
 - dvc, unverified: the same with `verify` off
-- each: one put and one get an object by s3fs, which DVC uses too, with as many at once
+- each: one put and one get an object by botocore, as many at once
 - tar: all in one file: packed and put, got and unpacked
 
 Each is a process of its own, from its start to its end; seconds are medians, wall / CPU of the client.
@@ -24,6 +24,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,23 +108,36 @@ def describe(outputs: Sequence[Output], small: int) -> str:
 
 def transfer(way: str, direction: str, files: Sequence[Path], *, url: str, prefix: str, place: Path, jobs: int) -> None:
     """A plain copy, without DVC: files to the bucket, or from it into `place`."""
-    import s3fs
+    from botocore.config import Config
+    from botocore.session import Session
 
-    store = s3fs.S3FileSystem(endpoint_url=url, config_kwargs={"proxies": {}})
-    names = [f"{BUCKET}/{prefix}/{file.parent.name}{file.name}" for file in files]
-    archive = place / "all.tar"
+    config = Config(max_pool_connections=jobs, proxies={})
+    client = Session().create_client("s3", endpoint_url=url, region_name="us-east-1", config=config)
+
+    def put(file: Path, name: str) -> None:
+        with file.open("rb") as body:
+            client.put_object(Bucket=BUCKET, Key=f"{prefix}/{name}", Body=body)
+
+    def get(name: str) -> None:
+        body = client.get_object(Bucket=BUCKET, Key=f"{prefix}/{name}")["Body"]
+        with (place / name).open("wb") as target:
+            shutil.copyfileobj(body, target, 1 << 20)
+
+    names, archive = [file.parent.name + file.name for file in files], place / "all.tar"
     match way, direction:
         case "each", "push":
-            store.put([str(file) for file in files], names, batch_size=jobs)
+            with ThreadPoolExecutor(jobs) as pool:
+                list(pool.map(put, files, names))
         case "each", "pull":
-            store.get(names, [str(place / Path(name).name) for name in names], batch_size=jobs)
+            with ThreadPoolExecutor(jobs) as pool:
+                list(pool.map(get, names))
         case "tar", "push":
             with tarfile.open(archive, "w") as tar:
-                for file in files:
-                    tar.add(file, file.parent.name + file.name)
-            store.put_file(str(archive), f"{BUCKET}/{prefix}/all.tar")
+                for file, name in zip(files, names, strict=True):
+                    tar.add(file, name)
+            put(archive, archive.name)
         case "tar", "pull":
-            store.get_file(f"{BUCKET}/{prefix}/all.tar", str(archive))
+            get(archive.name)
             with tarfile.open(archive) as tar:
                 tar.extractall(place, filter="data")
         case _:
@@ -230,6 +244,9 @@ def main() -> None:
                 folder = Path(place) / f"{number}-{index}"
                 found[way].append(measure(way, server, args.cache, names, jobs=args.jobs, place=folder))
                 shutil.rmtree(folder)
+                print(
+                    f"round {number + 1}, {way}: {found[way][-1][0]:.1f} s, {found[way][-1][2]:.1f} s", file=sys.stderr
+                )
     print(f"\n{table(found)}")
 
 
