@@ -9,6 +9,7 @@ checkpointing, images, vLLM), they are left to TRL.
 Shapes: B replies of a micro-batch, U distinct prompts of them, P prompt tokens, C reply tokens.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,9 +18,9 @@ from transformers import DynamicCache
 from trl import GRPOTrainer
 
 from stages.lib.adapters.fused_loss import has_fused_loss
+from stages.lib.adapters.merged_layers import MergedLayers
 from stages.lib.decoding import grouped_attention
 from stages.lib.grpo.rollouts import sample_replies
-from stages.lib.grpo.temporary_merge import MergedLayers
 
 
 class SharedPromptTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
@@ -31,7 +32,7 @@ class SharedPromptTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
         full = set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
         self._shares = full and not sharded and not self.use_vllm
-        self._merged = MergedLayers(self.model) if self._shares else None
+        self._merged = MergedLayers(self.accelerator.unwrap_model(self.model))
 
     def _generate_single_turn(
         self,
@@ -42,7 +43,7 @@ class SharedPromptTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
         has_tool_images: bool = False,
     ) -> tuple[list[list[int]], None]:
         """Replies to prompts (equal ones beside each other), end tokens with them."""
-        if self._merged is None or images is not None or multimodal_fields:
+        if not self._shares or images is not None or multimodal_fields:
             result: tuple[list[list[int]], None] = super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
@@ -101,7 +102,7 @@ class SharedPromptTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
             return result
         size = batch_size or len(input_ids)
         one_pass = self._shared_pass if shares else self._whole_pass
-        with self.accelerator.autocast():
+        with self.accelerator.autocast(), self._merged.learning() if shares else nullcontext():
             parts = [
                 one_pass(model, ids, mask, logits_to_keep)
                 for ids, mask in zip(torch.split(input_ids, size), torch.split(attention_mask, size), strict=True)

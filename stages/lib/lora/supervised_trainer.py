@@ -6,15 +6,20 @@ from torch import Tensor
 from trl import SFTTrainer
 
 from stages.lib.adapters.fused_loss import has_fused_loss
+from stages.lib.adapters.merged_layers import MergedLayers
 from stages.lib.lora.supervised_logits import token_losses
 
 
 class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
-    """SFTTrainer whose loss on a CPU is computed without Triton.
+    """SFTTrainer whose loss on a CPU is computed without Triton, and through base + LoRA as one weight.
 
     TRL 1.15 scores tokens with a Triton kernel alone; torch for CPUs comes without Triton, and there its training
     stops with an AttributeError. On a GPU the kernel is used as TRL does.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._merged = MergedLayers(self.model)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -24,5 +29,6 @@ class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
         if has_fused_loss(labels) or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         others = {name: tensor for name, tensor in inputs.items() if name != "labels"}
-        losses, _ = token_losses(model, others, labels)
+        with self._merged.learning():
+            losses, _ = token_losses(model, others, labels)
         return losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)

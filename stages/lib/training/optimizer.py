@@ -57,7 +57,7 @@ def build_optimizers(model: GPT, params: TrainingParams, among: Collection[str] 
         )
         optimizers.append(adamw)
     if by_muon:
-        muon = Muon(
+        muon = (Float32Muon if device == "cpu" else Muon)(
             [named[name] for name in named if name in by_muon],
             lr=params.lr,
             weight_decay=params.weight_decay,
@@ -65,6 +65,46 @@ def build_optimizers(model: GPT, params: TrainingParams, among: Collection[str] 
         )
         optimizers.append(muon)
     return optimizers
+
+
+class Float32Muon(Muon):
+    """torch's Muon with its matrices made orthogonal in float32.
+
+    torch does it in bfloat16, as published. A CPU without bfloat16 products took 3.2 times AdamW's step for that, and
+    each kind of CPU would train other weights.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """As torch's, for gradients of real numbers."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter.grad)
+                momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
+                update = orthogonal(
+                    parameter.grad.lerp(momentum, group["momentum"]),
+                    group["ns_coefficients"],
+                    group["ns_steps"],
+                    group["eps"],
+                )
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.add_(update, alpha=-group["lr"] * 0.2 * math.sqrt(max(parameter.shape)))
+
+
+def orthogonal(matrix: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
+    """U V' of the matrix U S V', (rows, columns), nearly: S ends within 0.7 to 1.2 (Newton-Schulz, Jordan 2024)."""
+    a, b, c = coefficients
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if tall else x
 
 
 def moments(model: GPT, optimizers: list[Optimizer]) -> dict[str, Tensor]:

@@ -88,6 +88,27 @@ def test_muons_update_is_orthogonal_and_as_large_as_adamws_whatever_the_gradient
             assert float((update * parameter.grad).sum()) < 0, name  # downhill
 
 
+def test_muon_steps_as_torchs_does_but_for_its_bfloat16() -> None:
+    ours, theirs = model(), model()
+    muon: Any
+    _, muon = build_optimizers(ours, settings(optimizer="muon", weight_decay=0.1, lr=0.02))
+    matrices = [one for name, one in theirs.named_parameters() if name.startswith("blocks.") and one.dim() == 2]
+    published: Any = torch.optim.Muon(matrices, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    before = [one.detach().clone() for one in matrices]
+    for step in range(3):  # with momentum from the second on
+        torch.manual_seed(step)
+        for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        muon.step()
+        published.step()
+    found = [one for name, one in ours.named_parameters() if name.startswith("blocks.") and one.dim() == 2]
+    for one, other, start in zip(found, matrices, before, strict=True):
+        moved = (other - start).detach().norm()
+        assert float((one - other).detach().norm() / moved) < 0.05 and float(moved) > 0.01
+    assert moments(ours, [muon])["blocks.0.attention.qkv.weight/momentum_buffer"].dtype == torch.float32
+
+
 def test_the_betas_are_of_mean_and_square() -> None:
     made = with_gradients(model(), 2.0)
     optimizers = build_optimizers(made, settings(optimizer="adamw", beta1=0.9, beta2=0.75))
