@@ -171,7 +171,7 @@ def clone(place: Path, url: str, prefix: str, verify: bool, cache: Path | None =
 
 
 def measure(way: str, server: SeaweedFS, cache: Path, names: Sequence[str], *, jobs: int, place: Path) -> list[float]:
-    """Wall and CPU seconds of a push and of a pull, into a part of the bucket that was empty before.
+    """Wall and CPU seconds of a push to a part of the bucket that was empty, of a pull, and of a push of nothing new.
 
     Raises:
         SystemExit: a command failed, or what came back is not what was sent.
@@ -191,10 +191,12 @@ def measure(way: str, server: SeaweedFS, cache: Path, names: Sequence[str], *, j
         contents = read_remote(server.client(), BUCKET, f"{prefix}/", read=True)
         if not contents.sound or contents.sizes.keys() != set(names):
             sys.exit(f"{way}: {len(names)} objects were to be there, and: {contents.told()}")
+        again = timed([*command, "push", "--jobs", str(jobs)], place / "from", environment)
         pull = timed([*command, "pull", "--jobs", str(jobs)], clone(back, server.url, prefix, verify), environment)
         came = {file.parent.name + file.name for file in (back / ".dvc/cache/files/md5").glob("??/*")}
     else:
         back.mkdir()
+        again = (0.0, 0.0)
         command = [sys.executable, "-m", "bench.remote", "--plain", way, "--url", server.url, "--prefix", prefix]
         command += ["--cache", str(cache), "--jobs", str(jobs), "--place"]
         push = timed([*command, str(place), "--direction", "push"], ROOT, environment)
@@ -202,7 +204,7 @@ def measure(way: str, server: SeaweedFS, cache: Path, names: Sequence[str], *, j
         came = {file.name for file in back.iterdir()} - {"all.tar"}
     if came != set(names):
         sys.exit(f"{way}: {len(came)} of {len(names)} objects came back")
-    return [*push, *pull]
+    return [*push, *pull, *again]
 
 
 def table(found: dict[str, list[list[float]]]) -> str:
@@ -211,10 +213,14 @@ def table(found: dict[str, list[list[float]]]) -> str:
         way: [statistics.median(column) for column in zip(*rounds, strict=True)] for way, rounds in found.items()
     }
     base = medians["each"]
-    lines = ["| way | push, s (wall / CPU) | of `each` | pull, s (wall / CPU) | of `each` |", "|---|---|---|---|---|"]
-    for way, (push, push_cpu, pull, pull_cpu) in medians.items():
+    lines = [
+        "| way | push, s (wall / CPU) | of `each` | pull, s (wall / CPU) | of `each` | push again |",
+        "|---" * 6 + "|",
+    ]
+    for way, (push, push_cpu, pull, pull_cpu, again, again_cpu) in medians.items():
         cells = [f"{push:.2f} / {push_cpu:.2f}", f"{push / base[0]:.2f}", f"{pull:.2f} / {pull_cpu:.2f}"]
-        lines.append(f"| {way} | {' | '.join([*cells, f'{pull / base[2]:.2f}'])} |")
+        cells += [f"{pull / base[2]:.2f}", f"{again:.2f} / {again_cpu:.2f}" if again else ""]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
