@@ -9,7 +9,7 @@ JOBS ?= 1
 EXTRAS = llm-bin pdf trackers bench dev
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro results chat install-app install-gpu test test-slow check pins dry-run format grid timings install clean clean-cache
+.PHONY: repro results chat install-app install-gpu install-s3 remote-demo test test-slow check pins dry-run format grid timings install clean clean-cache
 
 install: $(VENV)/.installed
 
@@ -36,6 +36,15 @@ install-app: $(VENV)/.installed-app
 $(VENV)/.installed-app: $(VENV)/.installed
 	$(INSTALL) app
 	touch $@
+
+install-s3: $(VENV)/.installed-s3
+
+$(VENV)/.installed-s3: $(VENV)/.installed
+	$(INSTALL) s3-server
+	touch $@
+
+remote-demo: install-s3  ## push, pull in a fresh clone, a wrong secret: on a real S3 server that ends with it
+	python -m bench.remote_demo
 
 test: install  ## the tests that a change must not break
 	python -m pytest -m "not slow"
