@@ -1,5 +1,6 @@
 """Speed counts what a step really learned from and computed: padding that no model saw is in neither."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -40,10 +41,14 @@ class Padded:
 
 
 @pytest.fixture
-def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each look at the clock is a second later: a step takes 1 s."""
+def ticking(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each look at the clock is a second later: a step takes 1 s. One thread: what lanes compute is not counted."""
     seconds = count()
     monkeypatch.setattr(speed, "perf_counter", lambda: float(next(seconds)))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("ticking")
