@@ -4,6 +4,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import pytest
+
 from tests.graph import ROOT
 from tests.remote.projects import BUCKET, Project, Store, write_config
 from tests.remote.throttle import Throttle
@@ -49,6 +51,7 @@ def test_a_file_of_two_directories_that_was_refused_once_is_found_and_brought(
     assert clone.files("data", "models") == project.files("data", "models")
 
 
+@pytest.mark.slow
 def test_a_corrupt_object_is_found_by_its_bytes_and_brought(pushed: Project, store: Store, fresh: Fresh) -> None:
     name = pushed.files("data")["data/parts/0007.txt"]
     size = store.contents().sizes[name]
