@@ -39,7 +39,8 @@ def test_a_file_of_two_directories_that_was_refused_once_is_found_and_brought(
         assert len(store.contents().lacking) == 2 and name not in store.contents().sizes
         project.commit()
         clone = fresh(project)
-        assert clone.tried("pull").returncode == 1
+        failed = clone.tried("pull")  # with 1, or with 255 where DVC stumbles over its own temporary file
+        assert failed.returncode != 0 and f"failed to transfer '{name}'" in failed.stderr
         found = check(project)
         assert found.returncode == 1 and "2 not whole" in found.stdout and f"lacks {name}" in found.stdout
         repaired = check(project, "--repair")
