@@ -4,6 +4,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import pytest
+
 from tests.graph import ROOT
 from tests.remote.projects import BUCKET, Project, Store, write_config
 from tests.remote.throttle import Throttle
@@ -37,7 +39,8 @@ def test_a_file_of_two_directories_that_was_refused_once_is_found_and_brought(
         assert len(store.contents().lacking) == 2 and name not in store.contents().sizes
         project.commit()
         clone = fresh(project)
-        assert clone.tried("pull").returncode == 1
+        failed = clone.tried("pull")  # with 1, or with 255 where DVC stumbles over its own temporary file
+        assert failed.returncode != 0 and f"failed to transfer '{name}'" in failed.stderr
         found = check(project)
         assert found.returncode == 1 and "2 not whole" in found.stdout and f"lacks {name}" in found.stdout
         repaired = check(project, "--repair")
@@ -49,6 +52,7 @@ def test_a_file_of_two_directories_that_was_refused_once_is_found_and_brought(
     assert clone.files("data", "models") == project.files("data", "models")
 
 
+@pytest.mark.slow
 def test_a_corrupt_object_is_found_by_its_bytes_and_brought(pushed: Project, store: Store, fresh: Fresh) -> None:
     name = pushed.files("data")["data/parts/0007.txt"]
     size = store.contents().sizes[name]

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.remote.projects import BUCKET, Project, Store
 
 Fresh = Callable[[Project], Project]
@@ -35,6 +37,7 @@ def test_a_corrupt_object_is_not_taken(pushed: Project, store: Store, fresh: Fre
     assert clone.files("data", "models") == pushed.files("data", "models")
 
 
+@pytest.mark.slow
 def test_a_corrupt_file_of_a_directory_is_not_taken(pushed: Project, store: Store, fresh: Fresh) -> None:
     name = corrupt(store, pushed, "data/parts/0007.txt")
     clone = fresh(pushed)
@@ -44,6 +47,7 @@ def test_a_corrupt_file_of_a_directory_is_not_taken(pushed: Project, store: Stor
     assert name not in clone.cached()
 
 
+@pytest.mark.slow
 def test_without_verify_dvc_takes_it_for_good(pushed: Project, store: Store, fresh: Fresh) -> None:
     """Why docs/remote.md has `verify`: this is DVC's default, and the day it changes the page may be shorter."""
     name = corrupt(store, pushed, FILE)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.remote.projects import Project, Store
 
 Fresh = Callable[[Project], Project]
@@ -44,6 +46,7 @@ def test_in_a_fresh_clone_nothing_runs_and_nothing_is_pulled(pushed: Project, fr
     assert clone.files("data", "models") == {}
 
 
+@pytest.mark.slow
 def test_an_edit_in_a_fresh_clone_runs_its_stage_on_what_is_pulled_for_it(pushed: Project, fresh: Fresh) -> None:
     clone = fresh(pushed)
     (clone.place / "count.py").write_text((clone.place / "count.py").read_text() + "# edited\n")
