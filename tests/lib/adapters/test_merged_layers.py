@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from stages.lib.adapters.merged_layers import MergedLayers
 
@@ -77,6 +77,28 @@ def test_gradients_are_pefts_and_the_sum_is_of_todays_weights(tiny_directory: Pa
             model.get_parameter(name).grad = gradient
         optimizer.step()
         model.zero_grad()
+
+
+def test_biases_of_another_family_stay_in(tmp_path: Path) -> None:
+    """Qwen2's queries, keys and values have biases, and its key heads are fewer."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 64}
+    qwen = Qwen2ForCausalLM(Qwen2Config(**sizes, num_attention_heads=4, num_key_value_heads=2))
+    for name, parameter in qwen.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    qwen.save_pretrained(tmp_path)
+    model = tuned(tmp_path)
+    expected = loss_of(model)
+    expected.backward()
+    theirs = gradients(model)
+    with MergedLayers(model).learning():
+        loss = loss_of(model)
+    loss.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    ours = gradients(model)
+    for name, gradient in theirs.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
 
 
 def test_a_sum_that_is_made_anew_before_the_backward_pass_is_refused(tiny_directory: Path) -> None:
