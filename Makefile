@@ -6,10 +6,12 @@ INSTALL = $(PYTHON) -m install --venv $(VENV) --torch "$(TORCH)" --installer "$(
 # A grid of experiments: the stages to run, and a list of values for each key (docs/experiments.md).
 GRID = pretrain chunk -S chunk.chunk_chars=400,700 -S pretrain.d_model=64,128 -S pretrain.lr=1.2e-2,2.4e-2
 JOBS ?= 1
+# Processes of `make test`; each holds up to 3 GB.
+TEST_JOBS ?= 2
 EXTRAS = llm-bin pdf trackers bench dev
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro results chat install-app install-gpu install-ray install-s3 remote-demo test test-slow check pins dry-run format grid timings install clean clean-cache
+.PHONY: repro results chat install-app install-gpu install-ray install-s3 remote-demo test test-landing test-slow check pins dry-run format grid timings install clean clean-cache
 
 install: $(VENV)/.installed
 
@@ -53,9 +55,12 @@ remote-demo: install-s3  ## push, pull in a fresh clone, a wrong secret: on a re
 	python -m bench.remote_demo
 
 test: install  ## the tests that a change must not break
-	python -m pytest -m "not slow"
+	python -m pytest -m "not slow" -n $(TEST_JOBS) --dist loadfile
 
-test-slow: install  ## the tests that take long
+test-landing: install  ## of the tests that take long, those that .ci/run runs
+	python -m pytest -m landing
+
+test-slow: install  ## all tests that take long
 	python -m pytest -m slow
 
 check: install  ## style and types over all code

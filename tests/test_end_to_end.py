@@ -72,6 +72,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.landing
 @pytest.mark.slow
 def test_every_metric_file_of_the_graph_is_there(clone: Path) -> None:
     listed = json.loads(run("dvc", "metrics", "show", "--json", cwd=clone))
@@ -80,6 +81,7 @@ def test_every_metric_file_of_the_graph_is_there(clone: Path) -> None:
     assert all("error" not in content for content in files.values())
 
 
+@pytest.mark.landing
 @pytest.mark.slow
 def test_the_benchmark_compares_dense_each_reranker_and_bm25(clone: Path) -> None:
     with (clone / "data/benchmarks/benchmark_results.csv").open() as file:
@@ -92,6 +94,7 @@ def test_the_benchmark_compares_dense_each_reranker_and_bm25(clone: Path) -> Non
         assert at_k == sorted(at_k) and at_k[0] >= 0 and at_k[-1] <= 1
 
 
+@pytest.mark.landing
 @pytest.mark.slow
 def test_the_funnel_adds_up(clone: Path) -> None:
     with (clone / "data/selected/funnel.csv").open() as file:
@@ -101,6 +104,7 @@ def test_the_funnel_adds_up(clone: Path) -> None:
         assert int(row["in"]) == int(row["kept"]) + int(row["dropped"]), row
 
 
+@pytest.mark.landing
 @pytest.mark.slow
 def test_each_stage_reads_and_writes_what_dvc_yaml_says(clone: Path) -> None:
     listed = listed_stages(clone)
@@ -119,6 +123,7 @@ def test_each_stage_reads_and_writes_what_dvc_yaml_says(clone: Path) -> None:
     assert not any(faults.values()), json.dumps({stage: fault for stage, fault in faults.items() if fault}, indent=1)
 
 
+@pytest.mark.landing
 @pytest.mark.slow
 def test_stages_without_tensors_import_no_heavy_package(clone: Path) -> None:
     records = read_records(clone.parent / "record")
@@ -128,6 +133,7 @@ def test_stages_without_tensors_import_no_heavy_package(clone: Path) -> None:
         assert record.imported & (TENSORS | TABLES) <= allowed, name
 
 
+@pytest.mark.landing
 @pytest.mark.slow
 def test_each_stage_says_what_came_in_and_where_the_rest_lies(clone: Path) -> None:
     lines = (clone.parent / "output.txt").read_text().splitlines()
@@ -137,6 +143,7 @@ def test_each_stage_says_what_came_in_and_where_the_rest_lies(clone: Path) -> No
         assert said, f"{stage}: no line of what came in"
 
 
+@pytest.mark.landing
 @pytest.mark.slow
 def test_a_second_repro_runs_nothing(clone: Path) -> None:
     out = run("dvc", "repro", cwd=clone)

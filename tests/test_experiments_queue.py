@@ -63,6 +63,7 @@ def wait_for(place: Path, names: set[str], seconds: float = 240) -> dict[str, st
     raise AssertionError(run(place, "dvc", "queue", "status"))
 
 
+@pytest.mark.landing
 @pytest.mark.slow
 def test_a_queued_experiment_runs_the_code_and_params_it_was_queued_with(clone: Path, tmp_path: Path) -> None:
     expected = {}

@@ -344,6 +344,7 @@ def test_unsloth_without_a_gpu(project: Path) -> None:
         main()
 
 
+@pytest.mark.landing
 @pytest.mark.slow
 def test_killed_and_run_again_gives_the_same_bytes(
     tmp_path: Path, tiny_directory: Path, monkeypatch: pytest.MonkeyPatch

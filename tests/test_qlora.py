@@ -89,6 +89,7 @@ def test_trains_an_adapter(project: Path, capsys: pytest.CaptureFixture[str]) ->
     assert str(project) not in card + (project / "models/tiny-qlora/adapter_config.json").read_text()
 
 
+@pytest.mark.landing
 @pytest.mark.slow  # two trainings and a process that dies
 def test_a_killed_training_goes_on_as_if_it_had_not_been(project: Path, base: Path) -> None:
     qlora.main()

@@ -25,6 +25,7 @@ def start(place: Path, cache: Path, stage: str) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.landing
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["shard", "pretrain"])
 def test_two_that_make_the_same_take_turns(tmp_path: Path, stage: str) -> None:

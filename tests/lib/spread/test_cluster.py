@@ -52,6 +52,7 @@ def results(lines: list[str]) -> dict[int, dict[str, Any]]:
     return {one["place"]: one for one in found}
 
 
+@pytest.mark.landing
 @pytest.mark.slow
 def test_a_record_that_fails_and_one_that_kills_its_worker_are_two_failures_and_no_more(cluster: TwoNodes) -> None:
     records = list(range(40))
@@ -76,6 +77,7 @@ def test_a_worker_that_cannot_load_its_model_ends_the_run_and_says_why(cluster: 
     assert "weights: no such file" in told.splitlines()[-1]
 
 
+@pytest.mark.landing
 @pytest.mark.slow
 def test_a_node_killed_in_mid_run_costs_no_record(cluster: TwoNodes) -> None:
     records = list(range(200))

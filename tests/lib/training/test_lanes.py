@@ -165,6 +165,7 @@ def test_bf32_is_near_float32_and_goes_on_as_if_it_had_never_stopped(tmp_path: P
     assert curve.points == whole.points
 
 
+@pytest.mark.landing
 @pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 def test_after_kill_9_lanes_end_with_the_same_bytes(tmp_path: Path, compiled: bool) -> None:

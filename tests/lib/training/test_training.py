@@ -175,6 +175,7 @@ def torchrun(place: Path, steps: int, parallel: str) -> list[int]:
     return [first + i for pair in zip(*asked, strict=True) for first, count in pair for i in range(count)]
 
 
+@pytest.mark.landing
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_processes_stopped_and_resumed_as_one_see_the_same_tokens(tmp_path: Path, parallel: str) -> None:
