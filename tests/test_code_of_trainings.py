@@ -21,6 +21,7 @@ READ = (
     | {f"instructions.{name}" for name in ("delimited", "record_files", "records", "spam_files")}
 )
 SHOWN = {
+    "launching.launch",
     "training.speed",
     "training.out_of_memory",
     "training.memory",
