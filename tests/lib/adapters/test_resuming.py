@@ -8,7 +8,7 @@ def write_checkpoint(directory: Path, step: int, state: str | None = None) -> Pa
     place = directory / f"checkpoint-{step}"
     place.mkdir(parents=True)
     for name in (*RESUMED_BY, "adapter_model.safetensors"):
-        (place / name).write_bytes(b"x")
+        (place / name.replace("*", "_1")).write_bytes(b"x")
     (place / "trainer_state.json").write_text(json.dumps({"global_step": step}) if state is None else state)
     return place
 
