@@ -9,7 +9,7 @@ JOBS ?= 1
 EXTRAS = llm-bin pdf trackers bench dev
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro results chat install-app install-gpu install-s3 remote-demo test test-slow check pins dry-run format grid timings install clean clean-cache
+.PHONY: repro results chat install-app install-gpu install-ray install-s3 remote-demo test test-slow check pins dry-run format grid timings install clean clean-cache
 
 install: $(VENV)/.installed
 
@@ -35,6 +35,12 @@ install-app: $(VENV)/.installed-app
 
 $(VENV)/.installed-app: $(VENV)/.installed
 	$(INSTALL) app
+	touch $@
+
+install-ray: $(VENV)/.installed-ray
+
+$(VENV)/.installed-ray: $(VENV)/.installed
+	$(INSTALL) ray
 	touch $@
 
 install-s3: $(VENV)/.installed-s3

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from stages.lib.answering.chat_settings import ChatSettings
 from stages.lib.core.params import PARAMS_FILE, from_mapping, in_domain, new_name, parse_yaml, read_yaml
+from stages.lib.spread.cluster import RayParams
 from stages.lib.weights.models import model_entry
 
 PROFILES_DIR = Path(__file__).parent
@@ -41,7 +42,7 @@ MODEL_NAMES = {
     ("chat", "late_interaction"),
     ("rag", "similarity_model"),
 }
-SHARED: dict[str, type[Any]] = {"chat": ChatSettings}  # sections that are no stage's own
+SHARED: dict[str, type[Any]] = {"chat": ChatSettings, "ray": RayParams}  # sections that are no stage's own
 
 
 def profile_names() -> list[str]:

@@ -11,21 +11,22 @@ if __name__ == "__main__":  # first of all: the imports below take seconds
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, TextIO
 
-from stages.lib.core.chunk_places import text_in
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import load
 from stages.lib.core.records import Record, atomic_path
 from stages.lib.corpus.sources import DocumentSource, hub_commits, parse_source, read_source, work_of
 from stages.lib.reading.documents import Document, DocumentOrDrop, DocumentStream, Drop, duplicate_key
-from stages.lib.splitting.headings import Headings
-from stages.lib.splitting.splitters import Splitter, split
-from stages.lib.splitting.tables import Tables
+from stages.lib.splitting.cutting import Cutter
+from stages.lib.splitting.splitters import Splitter
+from stages.lib.spread.cluster import Engine, RayParams, open_cluster
+from stages.lib.spread.documents import cut_all
 
 OUTPUT_DIR = Path("data/chunks")
 EXAMPLES = 3  # drops of each reason that are shown
@@ -42,6 +43,7 @@ class Params:
     overlap_fraction: float  # of chunk_chars, shared by neighbouring chunks, 0..0.5
     splitter: Splitter
     max_document_chars: int  # longer documents are dropped (`too_long`)
+    engine: Engine  # who cuts: this process, or the workers of a Ray cluster (section ray)
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -58,6 +60,10 @@ class Params:
         """The typed sources. Raises `ValueError` naming the key."""
         return [parse_source(content, f"sources[{i}]") for i, content in enumerate(self.sources)]
 
+    def cutter(self) -> Cutter:
+        """What cuts the documents."""
+        return Cutter(self.splitter, self.chunk_chars, self.overlap_fraction)
+
 
 @dataclass
 class Tally:
@@ -70,6 +76,19 @@ class Tally:
     lengths: Counter[int] = field(default_factory=Counter)  # characters of a chunk -> how many such chunks
     shared: int = 0  # characters that neighbouring chunks have in common
     joints: int = 0  # pairs of neighbouring chunks
+
+    def drop(self, drop: Drop) -> None:
+        """Counts a document that is left out."""
+        self.dropped[drop.reason] += 1
+        if len(examples := self.examples.setdefault(drop.reason, [])) < EXAMPLES:
+            examples.append(drop)
+
+    def keep(self, chunks: Sequence[Record]) -> None:
+        """Counts a document that is kept, and its chunks."""
+        self.kept += 1
+        self.lengths.update(len(chunk["text"]) for chunk in chunks)
+        self.joints += max(0, len(chunks) - 1)
+        self.shared += sum(max(0, one["end"] - two["start"]) for one, two in pairwise(chunks))
 
 
 def drop_duplicates(items: DocumentStream, tally: Tally) -> DocumentStream:
@@ -84,44 +103,7 @@ def drop_duplicates(items: DocumentStream, tally: Tally) -> DocumentStream:
                 kept = Drop(item.source, "duplicate_document", f"same text as document {first[key]}")
             else:
                 first[key] = item.id
-        if isinstance(kept, Document):
-            tally.kept += 1
-        else:
-            tally.dropped[kept.reason] += 1
-            if len(examples := tally.examples.setdefault(kept.reason, [])) < EXAMPLES:
-                examples.append(kept)
         yield kept
-
-
-def chunk_document(document: Document, params: Params, tally: Tally) -> Iterator[Record]:
-    """The chunks of one document, in order; counts them."""
-    previous_end: int | None = None
-    tables = Tables(document.text, params.chunk_chars)
-    headings = Headings(document.text) if is_markdown(document.source, params.splitter) else None
-    for start, end in split(document.text, params.splitter, params.chunk_chars, params.overlap_fraction, tables):
-        header = tables.header(start)
-        chunk: Record = {
-            "id": f"{document.id}-{start}",
-            "document": document.id,
-            "source": document.source,
-            "heading": headings.path(start) if headings else "",
-            "header": list(header) if header else None,
-            "start": start,
-            "end": end,
-        }
-        text = text_in(document.text, chunk)
-        yield chunk | {"text": text}
-        tally.lengths[len(text)] += 1
-        if previous_end is not None:
-            tally.joints += 1
-            tally.shared += max(0, previous_end - start)
-        previous_end = end
-
-
-def is_markdown(source: str, splitter: Splitter) -> bool:
-    """Whether a document's headings are looked for: not in PDFs, in plain text only by the splitter `markdown`."""
-    suffix = PurePosixPath(source.lower()).suffix
-    return suffix != ".pdf" and (splitter == "markdown" or suffix != ".txt")
 
 
 def summary(tally: Tally, params: Params) -> dict[str, Any]:
@@ -200,13 +182,18 @@ def main() -> None:
             return stack.enter_context(stack.enter_context(atomic_path(OUTPUT_DIR / name)).open("w", encoding="utf-8"))
 
         documents, chunks, dropped = output("documents.jsonl"), output("chunks.jsonl"), output("dropped.jsonl")
-        for item in drop_duplicates(read_all(params), tally):
+        cluster = stack.enter_context(open_cluster(params.engine, load(RayParams, "ray")))
+        for item, cut in cut_all(drop_duplicates(read_all(params), tally), params.cutter(), cluster):
             if isinstance(item, Drop):
+                tally.drop(item)
                 _write(dropped, asdict(item))
             else:
+                tally.keep(cut)
                 _write(documents, {"id": item.id, "source": item.source, "text": item.text})
-                for chunk in chunk_document(item, params, tally):
+                for chunk in cut:
                     _write(chunks, chunk)
+        if not tally.kept:
+            raise ValueError("\n".join(["no document could be cut", *dropped_lines(tally)]))
     watch.lap("chunk")
     results = summary(tally, params)
     if commits := hub_commits(params.parsed_sources()):

@@ -34,6 +34,8 @@ from stages.lib.llm.in_flight import top_reasons
 from stages.lib.near_duplicates.duplication import PROMPT, Verdict, judge_pairs
 from stages.lib.near_duplicates.found_pairs import ChunkPair, FoundPairs, check_search, read_found
 from stages.lib.near_duplicates.groups import diameter, group_members, star_groups
+from stages.lib.spread.cluster import Engine, RayParams, open_cluster
+from stages.lib.spread.language_models import by_workers
 from stages.lib.weights.models import load_model_entry
 from stages.lib.wording.facts import other_fact
 from stages.lib.wording.form import same_words
@@ -67,6 +69,7 @@ class Params:
     neighbours: int  # of a chunk so many nearest are looked at, >= 1
     sample: int  # kept chunks that qa asks about; 0: all
     seed: int  # of the sample
+    engine: Engine  # who judges: this process, or the workers of a Ray cluster (section ray)
 
     def __post_init__(self) -> None:
         """Checks that every model has thresholds, and the ranges."""
@@ -288,7 +291,8 @@ def main() -> None:
     watch.lap("read")
     entry = load_model_entry(params.judge)  # whether or not there is a pair to ask about
     with ExitStack() as stack:
-        judge = cache(lambda: stack.enter_context(open_model(entry)))
+        cluster = stack.enter_context(open_cluster(params.engine, load(RayParams, "ray")))
+        judge = cache(lambda: stack.enter_context(open_model(entry, by_workers(cluster))))
 
         def ask(pairs: list[ChunkPair]) -> list[Verdict]:
             watch.lap("group")

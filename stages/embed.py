@@ -22,12 +22,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stages.lib.core.metrics import Stopwatch, all_kept, ending, write_metrics
+from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
 from stages.lib.core.params import in_domain, load, read_param
 from stages.lib.core.records import Record, iterate_jsonl, read_jsonl, write_array, write_json, write_rows
 from stages.lib.core.telling import Tell, check_tell, title_of, told_text
 from stages.lib.core.tracked import check_declared
 from stages.lib.embedding.embedders import Embedder, open_embedder
+from stages.lib.spread.cluster import Engine, RayParams, open_cluster
+from stages.lib.spread.vectors import by_workers
 from stages.lib.weights.models import load_model_entry
 
 Corpus = Literal["all", "deduplicated"]
@@ -37,6 +39,7 @@ CORPORA: dict[Corpus, Path] = {
 }
 SELECTED = Path("data/selected/qa_selected.jsonl")
 OUT = Path("data/embeddings")
+SHOWN = 5  # chunks without a vector that are named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,7 @@ class Params:
     instructions: dict[str, str]  # name -> text put to each query; "" leaves the query alone
     corpus: Corpus  # what is searched: every chunk, or those that dedup kept
     tell: list[Tell]  # what stands before a chunk's text where it is searched: embedded, reranked, counted by BM25
+    engine: Engine  # who embeds: this process, or the workers of a Ray cluster (section ray)
 
     def __post_init__(self) -> None:
         if not self.models or not self.instructions:
@@ -65,6 +69,7 @@ class Embedded:
     chunk_blocks: Iterator[np.ndarray]  # rows of the chunks' vectors (n, d), in order, read once
     question_ids: list[str]  # (q,)
     queries: dict[str, np.ndarray]  # instruction -> (q, d)
+    failed: dict[str, str]  # chunk -> why it has no vector; it is left out of the search
     metrics: dict[str, Any]
 
 
@@ -72,7 +77,7 @@ def embed(chunks: Iterable[Record], questions: Sequence[Record], embedder: Embed
     """Computes what the ledger of vectors lacks. Of the chunks no more is held than ids, texts and titles.
 
     Raises:
-        ValueError: no chunks or no questions, an id twice, or a vector that is not finite.
+        ValueError: no chunks or no questions, an id twice, not one chunk with a vector, or a question without.
     """
     titled = embedder.templates.titled
     chunk_ids: list[str] = []
@@ -97,20 +102,25 @@ def embed(chunks: Iterable[Record], questions: Sequence[Record], embedder: Embed
             f"{SELECTED}: no selected questions, so nothing to search for; see {SELECTED.parent}/funnel.csv"
         )
     progress = f"embed chunks {embedder.name}"
-    chunk_blocks = embedder.document_blocks(texts, progress, ids=chunk_ids, titles=titles)
+    failed: dict[int, str] = {}
+    chunk_blocks = embedder.document_blocks(texts, progress, ids=chunk_ids, titles=titles, failed=failed)
+    if len(failed) == len(texts):
+        raise ValueError(f"{embedder.name}: not one chunk has a vector; the first: {failed[0]}")
     query_vectors = {
         name: embedder.encode_queries(asked, instruction, progress=f"embed {name} {embedder.name}", ids=question_ids)
         for name, instruction in params.instructions.items()
     }
     truncated = embedder.count_truncated(texts, titles)
     row = {chunk: i for i, chunk in enumerate(chunk_ids)}
-    own = [(i, row[question["chunk"]]) for i, question in enumerate(questions) if question["chunk"] in row]
+    places = [(i, row.get(question["chunk"], -1)) for i, question in enumerate(questions)]
+    own = [(i, place) for i, place in places if place >= 0 and place not in failed]
     own_vectors = embedder.encode_documents(
         [texts[i] for _, i in own], progress=None, titles=titles and [titles[i] for _, i in own]
     )  # (questions about a chunk of the corpus, d)
     metrics = {
         "corpus": params.corpus,
-        "chunks": len(texts),
+        "chunks": len(texts) - len(failed),
+        "failed_chunks": len(failed),
         "queries": len(asked),
         "dimension": embedder.dimension,
         "max_length": embedder.encoder.max_length,
@@ -127,10 +137,11 @@ def embed(chunks: Iterable[Record], questions: Sequence[Record], embedder: Embed
         },
     }
     return Embedded(
-        chunk_ids=chunk_ids,
+        chunk_ids=[name for place, name in enumerate(chunk_ids) if place not in failed] if failed else chunk_ids,
         chunk_blocks=chunk_blocks,
         question_ids=question_ids,
         queries=query_vectors,
+        failed={chunk_ids[place]: fault for place, fault in failed.items()},
         metrics=metrics,
     )
 
@@ -170,7 +181,11 @@ def main() -> None:
     check_declared(query_files.values(), "embed.instructions")
     chunks = iterate_jsonl(CORPORA[params.corpus], required=("id", "text", *params.tell))
     questions = read_jsonl(SELECTED, required=("id", "question", "chunk"))
-    with open_embedder(name, load_model_entry(name)) as embedder:
+    entry = load_model_entry(name)
+    with (
+        open_cluster(params.engine, load(RayParams, "ray")) as cluster,
+        open_embedder(name, entry, by_workers(cluster, entry)) as embedder,
+    ):
         found = embed(chunks, questions, embedder, params)
         watch.lap("embed")
         count = len(found.chunk_ids)
@@ -183,7 +198,12 @@ def main() -> None:
     watch.lap("write")
     watch.write(computed=embedder.computed)
     made = f"{count:,} chunk and {len(found.queries)} x {len(questions):,} query vectors"
-    print(ending(f"embed {name}", all_kept(count + len(questions)), "texts", made, OUT))
+    if found.failed:
+        print(f"embed {name}: {len(found.failed):,} chunks have no vector and are not searched, the first of them:")
+        print("\n".join(f"  {chunk}: {fault}" for chunk, fault in list(found.failed.items())[:SHOWN]))
+    came, kept = count + len(found.failed) + len(questions), count + len(questions)
+    embedded = check_counts(came, kept, {"failed": len(found.failed)})
+    print(ending(f"embed {name}", embedded, "texts", made, OUT))
 
 
 if __name__ == "__main__":

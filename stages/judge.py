@@ -32,6 +32,8 @@ from stages.lib.judging.validity import PROBES, JudgedItem, Probe, auc_report, m
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.in_flight import top_reasons
 from stages.lib.llm.protocol import Sampling
+from stages.lib.spread.cluster import Engine, RayParams, open_cluster
+from stages.lib.spread.language_models import by_workers
 from stages.lib.weights.models import load_model_entry
 
 CHUNKS = Path("data/chunks/chunks_dedu.jsonl")
@@ -50,6 +52,7 @@ class Params:
     expected_scores: bool  # also the expectation over the tokens 1..5 (rating; needs log-probabilities)
     validity_pairs: int  # items that are made wrong in each way, to check (and to calibrate likelihood) by, >= 1
     seed: int  # of the draw of these items
+    engine: Engine  # who answers: this process, or the workers of a Ray cluster (section ray)
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
@@ -142,7 +145,10 @@ def main(judge: str, generator: str) -> None:
     print_thin(name, items, probes, params.validity_pairs)
     names = [*CRITIQUE_PROMPTS.values(), *LIKELIHOOD_PROMPTS]  # of both methods: dvc.yaml tracks both
     prompts = load_prompts(names, domain=read_param("domain"))
-    with open_model(load_model_entry(judge)) as model:
+    with (
+        open_cluster(params.engine, load(RayParams, "ray")) as cluster,
+        open_model(load_model_entry(judge), by_workers(cluster)) as model,
+    ):
         method = model.entry.judge_method
         match method:
             case "rating":

@@ -24,11 +24,13 @@ from typing import Any
 import numpy as np
 
 from stages.lib.core.metrics import Stopwatch, check_counts, ending, write_metrics
-from stages.lib.core.params import PARAMS_FILE, from_mapping, read_names, read_param
+from stages.lib.core.params import PARAMS_FILE, from_mapping, load, read_names, read_param
 from stages.lib.core.records import iterate_jsonl
 from stages.lib.embedding.embedders import open_embedder
 from stages.lib.near_duplicates.found_pairs import DIRECTORY, FoundPairs, check_search, write_found
 from stages.lib.near_duplicates.near_pairs import near_pairs
+from stages.lib.spread.cluster import RayParams, check_engine, open_cluster
+from stages.lib.spread.vectors import by_workers
 from stages.lib.weights.models import load_model_entry
 from stages.lib.wording.facts import numbers
 from stages.lib.wording.form import same_words
@@ -101,6 +103,7 @@ def main() -> None:
         raise ValueError(f"usage: python -m stages.near_pairs MODEL, one of dedup.models; found {sys.argv[1:]}")
     model = sys.argv[1]
     params = load_params(model)
+    engine = check_engine(read_param("dedup.engine"), "dedup.engine")  # who embeds
     watch = Stopwatch(f"near_pairs_{model}")
     ids: list[str] = []
     texts: list[str] = []
@@ -114,7 +117,11 @@ def main() -> None:
     own = sorted(set(same_words(texts)))
     texts, compared = [texts[i] for i in own], [ids[i] for i in own]
     watch.lap("collapse")
-    with open_embedder(model, load_model_entry(model)) as embedder:
+    entry = load_model_entry(model)
+    with (
+        open_cluster(engine, load(RayParams, "ray")) as cluster,
+        open_embedder(model, entry, by_workers(cluster, entry)) as embedder,
+    ):
         vectors = embedder.encode_documents(texts, f"near pairs {model}", ids=compared)
         truncated = embedder.count_truncated(texts)
     watch.lap("embed")

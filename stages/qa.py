@@ -24,6 +24,8 @@ from stages.lib.llm.asking import open_model
 from stages.lib.llm.in_flight import top_reasons
 from stages.lib.qa.question_writing import PROMPTS, QuestionOutcome, asker
 from stages.lib.qa.questions import mark_duplicates
+from stages.lib.spread.cluster import Engine, RayParams, open_cluster
+from stages.lib.spread.language_models import by_workers
 from stages.lib.weights.models import load_model_entry
 
 CHUNKS = Path("data/chunks/chunks_dedu.jsonl")
@@ -46,6 +48,7 @@ class Params:
     seed: int  # of sampling, where temperature > 0
     tell: list[Tell]  # what the generator (direct) and the judges read beside a chunk's text
     duplicate_similarity: float  # Jaccard similarity of the content words from which questions count as the same, 0..1
+    engine: Engine  # who answers: this process, or the workers of a Ray cluster (section ray)
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
@@ -122,7 +125,10 @@ def main(generator: str) -> None:
     chunks = [chunk | {"told": told(chunk, params.tell)} for chunk in chunks]
     if not chunks:
         raise ValueError(f"{CHUNKS}: no chunk is marked as sampled; see dedup's sample params")
-    with open_model(load_model_entry(generator)) as model:
+    with (
+        open_cluster(params.engine, load(RayParams, "ray")) as cluster,
+        open_model(load_model_entry(generator), by_workers(cluster)) as model,
+    ):
         strategy = model.entry.qa_strategy
         prompts = load_prompts(list(PROMPTS.values()), domain=read_param("domain"))  # both: dvc.yaml tracks both
         prompt = prompts[PROMPTS[strategy]]

@@ -32,6 +32,9 @@ from stages.lib.reranking.rerankers import ASKING_METHODS, PROMPTS, asking_reran
 from stages.lib.search import embedding_files as stored
 from stages.lib.search.fusion import Fusion, fuse
 from stages.lib.search.top_k import TopK, exact_top_k
+from stages.lib.spread.cluster import Engine, RayParams, open_cluster
+from stages.lib.spread.language_models import by_workers as asked_by
+from stages.lib.spread.pair_scores import by_workers as scored_by
 from stages.lib.weights.models import load_model_entry
 
 CHUNKS = Path("data/chunks/chunks.jsonl")
@@ -73,6 +76,7 @@ class Params:
     fusion: Fusion  # how the two scores come to one scale where dense_weight > 0
     rrf_k: int  # constant of fusion reciprocal_rank: the greater, the less the first ranks stand out
     late_interaction_idf: bool  # weigh a question's tokens by how rare they are among the chunks
+    engine: Engine  # who scores: this process, or the workers of a Ray cluster (section ray)
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
@@ -229,11 +233,14 @@ def main() -> None:
         rrf_k=params.rrf_k,
     )
     with ExitStack() as stack:
+        cluster = stack.enter_context(open_cluster(params.engine, load(RayParams, "ray")))
+        reranker: Reranker
         if entry.rerank_method in ASKING_METHODS:
-            reranker = asking_reranker(stack.enter_context(open_model(entry)), prompts)
+            reranker = asking_reranker(stack.enter_context(open_model(entry, asked_by(cluster))), prompts)
         else:
-            weigh = params.late_interaction_idf
-            reranker = stack.enter_context(open_encoder_reranker(entry, corpus.texts if weigh else None))
+            weighing = corpus.texts if params.late_interaction_idf else None
+            scored_by_workers = scored_by(cluster, entry)
+            reranker = stack.enter_context(open_encoder_reranker(entry, weighing, scored_by_workers))
         records, metrics = rerank(
             questions, corpus, found, reranker=reranker, settings=settings, progress=f"rerank {name}"
         )

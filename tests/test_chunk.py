@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.chunk import Params, Tally, chunk_document, drop_duplicates, main, percentile, summary
+from stages.chunk import Params, Tally, drop_duplicates, main, percentile, summary
 from stages.lib.core.chunk_places import text_in
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
@@ -175,15 +175,17 @@ def test_duplicates_are_dropped_whatever_their_source() -> None:
         Document("a", "x"),
         Document("a", "y"),
     ]
-    kept = [item for item in drop_duplicates(iter(items), tally) if isinstance(item, Document)]
-    assert kept == [Document("a", "x"), Document("a", "y")]
-    assert (tally.documents, tally.kept, tally.dropped) == (5, 2, Counter(duplicate_document=2, empty=1))
+    passed = list(drop_duplicates(iter(items), tally))
+    assert [item for item in passed if isinstance(item, Document)] == [Document("a", "x"), Document("a", "y")]
+    reasons = [item.reason for item in passed if isinstance(item, Drop)]
+    assert (tally.documents, reasons) == (5, ["empty", "duplicate_document", "duplicate_document"])
 
 
 def test_the_summary_describes_lengths_and_overlap() -> None:
     params = params_of(Params, "chunk", sources=SOURCES, chunk_chars=100, overlap_fraction=0.2, splitter="chars")
-    tally = Tally(documents=1, kept=1)
-    chunks = list(chunk_document(Document("s", "x" * 1000), params, tally))
+    tally = Tally(documents=1)
+    chunks = params.cutter().chunks(Document("s", "x" * 1000))
+    tally.keep(chunks)
     figures = summary(tally, params)
     assert figures["chunks"] == len(chunks)
     assert figures["characters"] == sum(len(chunk["text"]) for chunk in chunks)

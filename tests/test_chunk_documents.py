@@ -10,7 +10,7 @@ import pytest
 import regex
 import yaml
 
-from stages.chunk import Tally, drop_duplicates, dropped_lines, main
+from stages.chunk import Tally, dropped_lines, main
 from stages.lib.core.chunk_places import text_in
 from stages.lib.core.metrics import read_results
 from stages.lib.core.records import Record, read_jsonl
@@ -187,7 +187,8 @@ def test_links_in_a_circle_give_each_file_once(project: Path) -> None:
 
 def test_many_drops_of_one_reason_are_counted_and_a_few_shown() -> None:
     tally = Tally()
-    list(drop_duplicates(iter([Drop(f"{i}.txt", "empty", "x" * 500) for i in range(1200)]), tally))
+    for i in range(1200):
+        tally.drop(Drop(f"{i}.txt", "empty", "x" * 500))
     lines = dropped_lines(tally)
     assert lines[1] == "  empty: 1,200"
     assert [line.split(":")[0].strip() for line in lines[2:]] == ["0.txt", "1.txt", "2.txt", "... and 1,197 more"]

@@ -11,20 +11,24 @@ import pytest
 
 from profiles.overlay import MODEL_NAMES
 from stages.lib.core.params import PROMPTS_FILE, read_yaml
+from stages.lib.spread.cluster import RayParams
 from tests.graph import ROOT, STAGES, import_closure
 
 PROMPTS = set(read_yaml(ROOT / PROMPTS_FILE))
 SECTION = {"near_pairs": "dedup"}  # stages that have no section of their own name
 # Keys of a stage's section that it does not track: loop lists (a stage of a loop does not depend on who else is in the
 # loop, or a new model would run them all) and keys that decide files which are deps.
+# `engine` decides who computes, never what comes out: the team's laptop does not run again what the cluster ran.
 UNTRACKED = {
-    "dedup": {"thresholds", "memory_mb", "neighbours"},  # near_pairs': they decide data/near_pairs
-    "qa": {"generators"},
-    "judge": {"judges"},
-    "embed": {"models"},
-    "rerank": {"rerankers", "instructions"},
+    "chunk": {"engine"},
+    "dedup": {"thresholds", "memory_mb", "neighbours", "engine"},  # near_pairs': they decide data/near_pairs
+    "qa": {"generators", "engine"},
+    "judge": {"judges", "engine"},
+    "embed": {"models", "engine"},
+    "rerank": {"rerankers", "instructions", "engine"},
 }
-LOOP_LISTS_ELSEWHERE = {"near_pairs": {"dedup.models"}}
+WORKERS = {f"ray.{field.name}" for field in dataclasses.fields(RayParams)}  # of such an engine
+LOOP_LISTS_ELSEWHERE = {"near_pairs": {"dedup.models", "dedup.engine"}}
 # What a stage reads of other sections than its own by `load`, and the models that these name.
 SHARED_SECTIONS = {"rag": {"chat"}}
 MODELS_ELSEWHERE = {"rag": {"chat.embedding", "chat.late_interaction", "gguf.base"}}

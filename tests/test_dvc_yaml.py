@@ -27,6 +27,7 @@ MEANT_EDGES = {
     "hellaswag": {"pretrain"},
     "gpt_export": {"pretrain", "gguf"},  # init_from, and the export
     "corpus": {"shard", "chunk", "eval", "rag"},  # PDFs among them
+    "spread": {"chunk", "near_pairs", "dedup", "qa", "judge", "embed", "rerank"},  # what a cluster computes
     "splitting": {"chunk", "rag", "shard"},  # shard: where a long document is cut, for validation
     "embedding": {"near_pairs", "embed", "rerank", "grpo", "eval", "rag"},
     "near_duplicates": {"near_pairs", "dedup"},

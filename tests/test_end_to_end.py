@@ -12,7 +12,7 @@ import pytest
 
 from tests.graph import ROOT
 from tests.recorded import differences, listed_stages, read_records
-from tests.test_dvc_params import LOOP_LISTS_ELSEWHERE, SECTION, UNTRACKED
+from tests.test_dvc_params import LOOP_LISTS_ELSEWHERE, SECTION, UNTRACKED, WORKERS
 
 # What dvc.yaml lists and this run does not read, by stage, each with its reason.
 PINS = "constraints.txt"  # it pins the packages whose documentation is read
@@ -112,7 +112,7 @@ def test_each_stage_reads_and_writes_what_dvc_yaml_says(clone: Path) -> None:
     for stage, record in records.items():
         name = stage.partition("@")[0]
         untracked = {f"params.yaml:{SECTION.get(name, name)}.{key}" for key in UNTRACKED.get(name, set())}
-        untracked |= {f"params.yaml:{key}" for key in LOOP_LISTS_ELSEWHERE.get(name, set())}
+        untracked |= {f"params.yaml:{key}" for key in LOOP_LISTS_ELSEWHERE.get(name, set()) | WORKERS}
         found = differences(record, listed[stage])
         left = {what: sorted(paths - untracked - UNREAD.get(name, set())) for what, paths in found.items()}
         faults[stage] = {what: paths for what, paths in left.items() if paths}

@@ -266,7 +266,7 @@ def test_wrong_items_are_compared_with_the_items_that_they_were_made_from() -> N
         (criterion, kind): [3.0, 2.0] for criterion in PROBES for kind in PROBES[criterion]
     }
     scored: Record = {f"{criterion}_score": 4.0 for criterion in CRITERIA} | {"failure": None}
-    params = Params(judges=["j"], max_new_tokens=9, expected_scores=True, validity_pairs=2, seed=0)
+    params = Params(judges=["j"], max_new_tokens=9, expected_scores=True, validity_pairs=2, seed=0, engine="local")
     found = make_metrics("rating", Judged([scored] * 5, measures, wrong), probes, params)
     for criterion, kinds_of in PROBES.items():
         for kind in kinds_of:

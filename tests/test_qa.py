@@ -29,6 +29,7 @@ PARAMS = Params(
     seed=0,
     tell=[],
     duplicate_similarity=0.85,
+    engine="local",
 )
 PROMPTS = load_prompts(
     ["QA_generation_prompt", "fact_first_question_prompt"], ROOT / "prompts.yaml", domain="machine learning"

@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from stages.lib.embedding.encoders import open_encoder
 from stages.lib.embedding.written import Written, read_templates
 from stages.lib.weights.models import ModelEntry, locate, weights_identity
 
+# Texts as the encoder has prepared them, and batches of them (positions) -> (positions, vectors of them or why there is
+# none), in any order: by others than this process (spread/vectors.py).
+HandedOn = Callable[[Sequence[Any], list[list[int]]], Iterator[tuple[Sequence[int], Sequence[np.ndarray | Exception]]]]
 LEDGER_FILE = Path("embeddings") / "ledger.sqlite"
 READ_AT_ONCE = 10_000  # vectors taken from the ledger at a time: 15 MB of 384 numbers
 TOKENIZE_AT_ONCE = 1_000  # texts; of a text a tokenizer keeps 100 bytes a token until it is done with all of them
@@ -37,7 +41,7 @@ TOKENIZE_AT_ONCE = 1_000  # texts; of a text a tokenizer keeps 100 bytes a token
 class Embedder:
     """An embedding model over a ledger of vectors; the weights load only when a vector is missing."""
 
-    def __init__(self, name: str, entry: ModelEntry, ledger: Ledger) -> None:
+    def __init__(self, name: str, entry: ModelEntry, ledger: Ledger, handed_on: HandedOn | None = None) -> None:
         if entry.backend != "sentence_transformers":
             raise ValueError(f"models.{name}: backend {entry.backend!r} does not embed; use sentence_transformers")
         self.name = name
@@ -47,6 +51,7 @@ class Embedder:
         self.templates = read_templates(entry, directory)
         self.computed = 0  # vectors that were not in the ledger
         self._ledger = ledger
+        self._handed_on = handed_on
         self._lock = threading.Lock()  # a fast tokenizer serves one thread at a time
         code = code_identity(type(self.encoder))
         self.identity = [weights_identity(entry), *self.encoder.identity, code]  # what decides a vector, but the text
@@ -69,7 +74,7 @@ class Embedder:
         `ids` name them in errors; `progress` names the bar, None: there is none; `titles`: see `write_documents`.
 
         Raises:
-            ValueError: a vector is not finite; names its text.
+            ValueError: a text has no vector, or one that is not finite; names it.
         """
         return self._encode(self._documents(texts, titles), progress, ids)
 
@@ -79,12 +84,14 @@ class Embedder:
         progress: str | None = "embed",
         ids: Sequence[str] | None = None,
         titles: Sequence[str] | None = None,
+        failed: dict[int, str] | None = None,
     ) -> Iterator[np.ndarray]:
         """The rows of `encode_documents`, (n, H), in blocks: for who writes them down and holds no more than one.
 
-        Whatever is missing is computed at the call.
+        Whatever is missing is computed at the call. Texts that have no vector are left out and entered in `failed`,
+        row -> why; None: the first of them is an error.
         """
-        return self._blocks(self._documents(texts, titles), progress, ids)
+        return self._blocks(self._documents(texts, titles), progress, ids, failed)
 
     def encode_queries(
         self,
@@ -96,7 +103,7 @@ class Embedder:
         """(n, H) float32, rows of length 1: the vectors of questions, each written by `write_queries`.
 
         Raises:
-            ValueError: a vector is not finite; names its text.
+            ValueError: a text has no vector, or one that is not finite; names it.
         """
         return self._encode(self._queries(texts, instruction), progress, ids)
 
@@ -147,12 +154,25 @@ class Embedder:
             start += len(block)
         return vectors
 
-    def _blocks(self, texts: "_AsWritten", progress: str | None, ids: Sequence[str] | None) -> Iterator[np.ndarray]:
+    def _blocks(
+        self,
+        texts: "_AsWritten",
+        progress: str | None,
+        ids: Sequence[str] | None,
+        failed: dict[int, str] | None = None,
+    ) -> Iterator[np.ndarray]:
         """Computes what the ledger lacks; then all is read from it, a block at a time."""
         keys = [self.key(text) for text in texts]
         with self._lock:
-            self._compute_missing(texts, keys, progress, ids)
-        return self._read(keys)
+            faults = self._compute_missing(texts, keys, progress)
+        rows = {row: faults[key] for row, key in enumerate(keys) if key in faults} if faults else {}
+        if rows and failed is None:
+            row, fault = next(iter(rows.items()))
+            name = repr(ids[row]) if ids else f"{row} ({texts[row].text[:60]!r}...)"
+            raise ValueError(f"{self.name}: text {name} has no vector: {fault}")
+        if failed is not None:
+            failed.update(rows)
+        return self._read([key for row, key in enumerate(keys) if row not in rows])
 
     def _read(self, keys: list[str]) -> Iterator[np.ndarray]:
         for start in range(0, len(keys), READ_AT_ONCE):
@@ -163,41 +183,53 @@ class Embedder:
                 block[row] = np.frombuffer(known[key], dtype="<f4")
             yield block
 
-    def _compute_missing(
-        self, texts: "_AsWritten", keys: list[str], progress: str | None, ids: Sequence[str] | None
-    ) -> None:
-        """Puts the vectors that the ledger lacks into it; a text that is there twice is computed once."""
+    def _compute_missing(self, texts: "_AsWritten", keys: list[str], progress: str | None) -> dict[str, str]:
+        """Puts the vectors that the ledger lacks into it; a text that is there twice is computed once.
+
+        Returns the keys that get no vector, and why.
+        """
         first: dict[str, int] = {}  # key -> the row where it is first asked for
         for row, key in enumerate(keys):
             first.setdefault(key, row)
         known = self._ledger.known(list(first))
         if len(known) == len(first):
-            return
+            return {}
         rows = list(first.values())
         missing = {i for i, row in enumerate(rows) if keys[row] not in known}
+        faults: dict[str, str] = {}
         with closing(self._missing_batches(texts.some(rows), missing, progress)) as batches:
-            for batch, found in batches:  # places in `rows`, (B, H)
+            for batch, found in batches:  # places in `rows`, a vector (H,) or a fault of each
+                new = []
                 for i, vector in zip(batch, found, strict=True):
-                    if not abs(np.linalg.norm(vector) - 1) < 1e-3:  # also true of NaN
-                        row = rows[i]
-                        name = repr(ids[row]) if ids else f"{row} ({texts[row].text[:60]!r}...)"
-                        raise ValueError(f"{self.name}: the vector of text {name} is not finite: {vector[:4]}")
-                new = [(i, vector) for i, vector in zip(batch, found, strict=True) if i in missing]
-                self._ledger.put((keys[rows[i]], vector.astype("<f4").tobytes()) for i, vector in new)
+                    if i not in missing:
+                        continue
+                    if isinstance(vector, Exception):
+                        faults[keys[rows[i]]] = str(vector)
+                    elif not abs(np.linalg.norm(vector) - 1) < 1e-3:  # also true of NaN
+                        faults[keys[rows[i]]] = f"it is not finite: {vector[:4]}"
+                    else:
+                        new.append((keys[rows[i]], vector.astype("<f4").tobytes()))
+                self._ledger.put(new)
                 self.computed += len(new)
+        return faults
 
     def _missing_batches(
         self, texts: "_AsWritten", missing: set[int], progress: str | None
-    ) -> Generator[tuple[list[int], np.ndarray], None, None]:
+    ) -> Generator[tuple[Sequence[int], Sequence[np.ndarray | Exception]], None, None]:
         """Yields each batch of the plan over all texts in which one is missing, with its vectors (B, H)."""
         prepared = [text for part in texts.parts() for text in self.encoder.prepare(part)]
         todo = [batch for batch in self.encoder.plan(prepared) if not missing.isdisjoint(batch)]
-        sizes = [sum(len(prepared[i]) for i in batch) for batch in todo]
-        results = self.encoder.encode([[prepared[i] for i in batch] for batch in todo])
-        with bar(progress, sum(sizes), "token", unit_scale=True) as counter, closing(results):
-            for batch, size, vectors in zip(todo, sizes, results, strict=True):
+        with bar(progress, sum(len(prepared[i]) for batch in todo for i in batch), "token", unit_scale=True) as counter:
+            for batch, vectors in self._handed_on(prepared, todo) if self._handed_on else self._encoded(prepared, todo):
                 yield batch, vectors
-                counter.update(size)
+                counter.update(sum(len(prepared[i]) for i in batch))
+
+    def _encoded(
+        self, prepared: Sequence[Any], batches: list[list[int]]
+    ) -> Generator[tuple[Sequence[int], Sequence[np.ndarray | Exception]], None, None]:
+        with closing(self.encoder.encode([[prepared[i] for i in batch] for batch in batches])) as results:
+            for batch, vectors in zip(batches, results, strict=True):
+                yield batch, list(vectors)
 
 
 @dataclass(frozen=True)
@@ -224,14 +256,16 @@ class _AsWritten:
 
 
 @contextmanager
-def open_embedder(name: str, entry: ModelEntry) -> Iterator[Embedder]:
+def open_embedder(name: str, entry: ModelEntry, handed_on: HandedOn | None = None) -> Iterator[Embedder]:
     """Opens the embedding model `models.<name>`, whose entry it is, over the project's ledger of vectors.
+
+    `handed_on`: has the batches computed elsewhere.
 
     Raises:
         ValueError: not an embedding model, or weights that are absent or not the pinned ones.
     """
     ledger = Ledger(cache_dir() / LEDGER_FILE)
     try:
-        yield Embedder(name, entry, ledger)
+        yield Embedder(name, entry, ledger, handed_on)
     finally:
         ledger.close()

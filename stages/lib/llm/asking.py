@@ -26,15 +26,19 @@ A = TypeVar("A", Reply, Score)
 
 
 @contextmanager
-def open_model(entry: ModelEntry) -> Iterator["AskedModel"]:
+def open_model(
+    entry: ModelEntry, handed_on: Callable[[ModelEntry, Backend], Backend] | None = None
+) -> Iterator["AskedModel"]:
     """Opens a model; its weights load when the first request is not in the ledger.
+
+    `handed_on`: makes of a backend one whose requests others answer (spread/language_models.py). The ledger stays here.
 
     Raises:
         ValueError: no language model, weights that are absent or not the pinned ones, or a backend
             whose package is not installed.
     """
-    with closing(make_backend(entry)) as backend, closing(Ledger(cache_dir() / "llm" / "ledger.sqlite")) as ledger:
-        yield AskedModel(entry, backend, ledger)
+    with closing(make_backend(entry)) as own, closing(Ledger(cache_dir() / "llm" / "ledger.sqlite")) as ledger:
+        yield AskedModel(entry, handed_on(entry, own) if handed_on else own, ledger, answered_by=type(own))
 
 
 def make_backend(entry: ModelEntry) -> Backend:
@@ -69,9 +73,13 @@ def make_backend(entry: ModelEntry) -> Backend:
 class AskedModel:
     """A `LanguageModel` whose answers go through the ledger."""
 
-    def __init__(self, entry: ModelEntry, backend: Backend, ledger: Ledger) -> None:
+    def __init__(
+        self, entry: ModelEntry, backend: Backend, ledger: Ledger, answered_by: type[Backend] | None = None
+    ) -> None:
+        """`answered_by`: whose code makes the answers, where the backend hands the requests on."""
         self._entry = entry
         self._backend = backend
+        self._answered_by = answered_by or type(backend)
         self._ledger = ledger
         self._identity = weights_identity(entry)
         self._name = kept_name(entry)
@@ -103,11 +111,11 @@ class AskedModel:
         asked: list[Any] = [self._identity, self._backend.version, request.prompt.chat, self._backend.render(request)]
         # How the backend makes its answer. The wire to a server is no part of it: what was paid for outlives that.
         if isinstance(request, ScoreRequest):
-            return ledger_key("score", *asked, code_identity(type(self._backend).score), request.choices)
+            return ledger_key("score", *asked, code_identity(self._answered_by.score), request.choices)
         sampling = request.sampling
         if sampling.temperature == 0:  # a greedy reply depends on neither
             sampling = dataclasses.replace(sampling, seed=Sampling.seed, top_p=Sampling.top_p)
-        code = code_identity(type(self._backend).generate)
+        code = code_identity(self._answered_by.generate)
         return ledger_key("generate", *asked, code, dataclasses.asdict(sampling), request.schema)
 
     def _answers(

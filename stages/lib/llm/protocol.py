@@ -7,7 +7,7 @@ requests are equal and a request can be a key of the ledger.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from stages.lib.weights.models import ModelEntry
 
@@ -107,6 +107,16 @@ class Score:
         return None if self.error else self.logprobs[0] / self.tokens[0]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How the requests of a call are computed: in pieces that know nothing of each other, here or elsewhere."""
+
+    refused: list[tuple[int, Any]]  # positions of requests that need no model, with their answers
+    pieces: list[list[int]]  # positions that are computed together
+    shared: int = 0  # tokens that all prompts of the call begin with
+    threads: int = 1  # of a piece, on a CPU
+
+
 class LanguageModel(Protocol):
     """What stages see; answers come in the order of the requests."""
 
@@ -147,3 +157,21 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Frees what the backend holds."""
+
+
+@runtime_checkable
+class DivisibleBackend(Backend, Protocol):
+    """A backend that plans its batches apart from computing them, so that another process may take some of them.
+
+    A piece has the same bits wherever it is computed.
+    """
+
+    def plan(
+        self, requests: Sequence[GenerateRequest] | Sequence[ScoreRequest], missing: Sequence[int], *, on_cpu: bool
+    ) -> Plan:
+        """The plan of a call; `on_cpu`: the models that compute it are on CPUs."""
+
+    def compute(
+        self, requests: Sequence[GenerateRequest] | Sequence[ScoreRequest], shared: int, threads: int
+    ) -> Sequence[Reply | Score]:
+        """The answers to the requests of one piece, with the two numbers of its plan."""

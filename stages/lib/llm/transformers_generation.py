@@ -12,7 +12,7 @@ Shapes: P tokens that all prompts share, V vocabulary.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ import torch
 
 from stages.lib.decoding.roomy_cache import GrowingBatch, RoomyCache
 from stages.lib.llm.protocol import Sampling
-from stages.lib.llm.token_tree import shared_length
+from stages.lib.llm.shared_prefix import compute_prefix, prefix_length
 from stages.lib.weights.single_threads import each_by_one_thread
 
 Tokens = Sequence[int]
@@ -95,6 +95,25 @@ def even_size(requests: int, size: int) -> int:
     return max(1, math.ceil(requests / (2 * pairs)))
 
 
+@dataclass(frozen=True)
+class RowsPlan:
+    """How replies are computed: in batches that know nothing of each other."""
+
+    batches: list[list[int]]  # positions of the requests that are computed together
+    shared: int  # P
+    threads: int  # of a batch, on a CPU
+
+
+def plan_rows(
+    prompts: Sequence[Tokens], max_tokens: Sequence[int], wanted: Collection[int], *, size: int, on_cpu: bool
+) -> RowsPlan:
+    """Batches of `size` or less, planned over all prompts (token ids, not empty); they hold those that are wanted."""
+    size = even_size(len(prompts), size) if on_cpu else size
+    planned = plan_batches([len(prompt) for prompt in prompts], max_tokens, size)
+    batches = [present for batch in planned if (present := [i for i in batch if i in wanted])]
+    return RowsPlan(batches, prefix_length(prompts), max(1, torch.get_num_threads() // max(1, len(batches))))
+
+
 def generate_rows(
     model: Any,
     prompts: Sequence[Tokens],
@@ -108,21 +127,25 @@ def generate_rows(
 
     The batches of `size` or less are planned over all prompts and hold the rows that are asked for.
     """
-    on_cpu = model.device.type == "cpu"
-    layers = model.config.get_text_config().num_hidden_layers
-    shared = min(shared_length(prompts), min(map(len, prompts)) - 1)
-    stopped = Event()
+    plan = plan_rows(prompts, max_tokens, rows.keys(), size=size, on_cpu=model.device.type == "cpu")
+    prefix = compute_prefix(model, prompts[0][: plan.shared])
+    batches = [[rows[i] for i in batch] for batch in plan.batches]
+    yield from complete_batches(model, prefix, prompts, batches, threads=plan.threads, ends=ends)
 
-    @torch.inference_mode()
-    def begin(count: int) -> RoomyCache:
-        prefix = RoomyCache(layers, count)
-        model(
-            input_ids=torch.tensor([prompts[0][:count]], device=model.device),  # (1, P)
-            past_key_values=prefix,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return prefix
+
+def complete_batches(
+    model: Any,
+    prefix: RoomyCache | None,
+    prompts: Sequence[Tokens],
+    batches: Sequence[list[RunningReply]],
+    *,
+    threads: int,
+    ends: set[int],
+) -> Iterator[list[RunningReply]]:
+    """Completes the rows of each batch behind the P tokens of `prefix`, with which all prompts begin."""
+    layers = model.config.get_text_config().num_hidden_layers
+    shared = prefix.get_seq_length() if prefix else 0
+    stopped = Event()
 
     @torch.inference_mode()
     def complete(growing: list[RunningReply]) -> list[RunningReply]:
@@ -132,16 +155,10 @@ def generate_rows(
         _complete(batch, growing, ends, stopped)
         return growing
 
-    size = even_size(len(prompts), size) if on_cpu else size
-    planned = plan_batches([len(prompt) for prompt in prompts], max_tokens, size)
-    batches = [growing for batch in planned if (growing := [rows[i] for i in batch if i in rows])]
-    if not on_cpu:
-        prefix = begin(shared) if shared else None
+    if model.device.type != "cpu":
         yield from map(complete, batches)
-        return
-    (prefix,) = each_by_one_thread(begin, [shared]) if shared else (None,)
-    threads = max(1, torch.get_num_threads() // max(1, len(batches)))
-    yield from each_by_one_thread(complete, batches, threads, stopped)
+    else:
+        yield from each_by_one_thread(complete, batches, threads, stopped)
 
 
 def _complete(batch: GrowingBatch, rows: Sequence[RunningReply], ends: set[int], stopped: Event) -> None:

@@ -10,14 +10,15 @@ number of cores.
 Shapes: P tokens that all prompts share, N nodes of a pack, R nodes read, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from stages.lib.decoding.roomy_cache import RoomyCache
 from stages.lib.llm.protocol import Score
-from stages.lib.llm.token_tree import TokenTree, plan_packs, shared_length
+from stages.lib.llm.shared_prefix import compute_prefix, prefix_length
+from stages.lib.llm.token_tree import TokenTree, plan_packs
 from stages.lib.weights.single_threads import each_by_one_thread
 
 PACK_TOKENS = {
@@ -29,6 +30,16 @@ DIGITS = 5  # of a log-probability, after the point: what stays equal between ba
 Tokens = Sequence[int]
 
 
+def plan_scores(
+    prompts: Sequence[Tokens], choices: Sequence[Sequence[Tokens]], wanted: Collection[int], *, on_cpu: bool
+) -> tuple[list[list[int]], int]:
+    """Packs of requests (positions), planned over all and holding those that are wanted, and P."""
+    shared = prefix_length(prompts)  # the last token's logits are needed
+    groups = [_sequences(prompt, options, shared) for prompt, options in zip(prompts, choices, strict=True)]
+    planned = [members for members, _ in plan_packs(groups, PACK_TOKENS["cpu" if on_cpu else "cuda"])]
+    return [present for members in planned if (present := [i for i in members if i in wanted])], shared
+
+
 def score_tokens(
     model: Any, prompts: Sequence[Tokens], choices: Sequence[Sequence[Tokens]], missing: Sequence[int]
 ) -> Iterator[list[tuple[int, Score]]]:
@@ -36,34 +47,33 @@ def score_tokens(
 
     The packs are planned over all requests and hold the missing ones.
     """
-    shared = min(shared_length(prompts), min(map(len, prompts)) - 1)  # the last token's logits are needed
-    # A choice's last token is predicted, but predicts nothing: it is left out.
-    groups = [
-        [[*prompt[shared:], *choice[:-1]] for choice in options]
-        for prompt, options in zip(prompts, choices, strict=True)
-    ]
-    wanted = set(missing)
-    planned = [members for members, _ in plan_packs(groups, PACK_TOKENS[model.device.type])]
-    packs = [present for members in planned if (present := [i for i in members if i in wanted])]
-    on_cpu = model.device.type == "cpu"
-    layers = model.config.get_text_config().num_hidden_layers
+    packs, shared = plan_scores(prompts, choices, set(missing), on_cpu=model.device.type == "cpu")
+    prefix = compute_prefix(model, prompts[0][:shared])
+    yield from score_packs(model, prefix, prompts, choices, packs)
 
-    @torch.inference_mode()
-    def begin(count: int) -> RoomyCache:
-        cache = RoomyCache(layers, count)
-        first = torch.tensor([prompts[0][:count]], device=model.device)  # (1, P)
-        model(input_ids=first, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return cache
+
+def score_packs(
+    model: Any,
+    prefix: RoomyCache | None,
+    prompts: Sequence[Tokens],
+    choices: Sequence[Sequence[Tokens]],
+    packs: Sequence[list[int]],
+) -> Iterator[list[tuple[int, Score]]]:
+    """Scores the requests of each pack (positions) behind the P tokens of `prefix`, with which all prompts begin."""
+    shared = prefix.get_seq_length() if prefix else 0
 
     @torch.inference_mode()
     def score(members: list[int]) -> list[tuple[int, Score]]:
-        scores = _score_pack(model, prefix, [groups[i] for i in members], [choices[i] for i in members])
+        groups = [_sequences(prompts[i], choices[i], shared) for i in members]
+        scores = _score_pack(model, prefix, groups, [choices[i] for i in members])
         return list(zip(members, scores, strict=True))
 
-    prefix = None
-    if shared:
-        (prefix,) = each_by_one_thread(begin, [shared]) if on_cpu else (begin(shared),)
-    yield from each_by_one_thread(score, packs) if on_cpu else map(score, packs)
+    yield from each_by_one_thread(score, packs) if model.device.type == "cpu" else map(score, packs)
+
+
+def _sequences(prompt: Tokens, choices: Sequence[Tokens], shared: int) -> list[list[int]]:
+    """What is read for each choice. Its last token is predicted, but predicts nothing: it is left out."""
+    return [[*prompt[shared:], *choice[:-1]] for choice in choices]
 
 
 def _score_pack(

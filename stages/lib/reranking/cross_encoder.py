@@ -12,14 +12,14 @@ import numpy as np
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.ledger import Ledger
-from stages.lib.reranking.pair_scores import SCORE_DECIMALS, PairScores, QueryDocument, through_ledger
+from stages.lib.reranking.pair_scores import HandedOn, PairScores, QueryDocument, pair_scores, through_ledger
 from stages.lib.weights.models import ModelEntry, locate_safetensors, weights_identity
 
 
 class CrossEncoderReranker:
     """A sequence classifier over pairs; its weights load when a pair is not in the ledger."""
 
-    def __init__(self, entry: ModelEntry, ledger: Ledger) -> None:
+    def __init__(self, entry: ModelEntry, ledger: Ledger, handed_on: HandedOn | None = None) -> None:
         """Finds the weights.
 
         Raises:
@@ -27,6 +27,7 @@ class CrossEncoderReranker:
         """
         self.entry = entry
         self._ledger = ledger
+        self._handed_on = handed_on
         self._directory = locate_safetensors(entry)
 
     def score(self, pairs: Sequence[QueryDocument], progress: str | None = None) -> PairScores:
@@ -36,13 +37,18 @@ class CrossEncoderReranker:
             ValueError: the classifier has more than one label.
         """
         versions = [f"{name} {importlib.metadata.version(name)}" for name in ("sentence-transformers", "torch")]
-        code = code_identity(CrossEncoderReranker._plan, CrossEncoderReranker._compute)
+        code = code_identity(CrossEncoderReranker._plan, CrossEncoderReranker.compute)
         identity = ["cross_encoder", weights_identity(self.entry), self.entry.max_length, *versions, code]
         answers = through_ledger(
-            self._ledger, pairs, identity=identity, plan=self._plan, compute=self._compute, progress=progress
+            self._ledger,
+            pairs,
+            identity=identity,
+            plan=self._plan,
+            compute=self.compute,
+            progress=progress,
+            handed_on=self._handed_on,
         )
-        values = np.array([answer["score"] for answer in answers], dtype=np.float64)
-        return PairScores(values.round(SCORE_DECIMALS), sum(answer["truncated"] for answer in answers))
+        return pair_scores(answers, lambda answer: answer["score"])
 
     def _plan(self, pairs: list[QueryDocument]) -> list[list[QueryDocument]]:
         """Batches of pairs of like length."""
@@ -50,7 +56,8 @@ class CrossEncoderReranker:
         size = self.entry.batch_size
         return [order[start : start + size] for start in range(0, len(order), size)]
 
-    def _compute(self, batches: list[list[QueryDocument]]) -> Generator[list[dict[str, Any]], None, None]:
+    def compute(self, batches: list[list[QueryDocument]]) -> Generator[list[dict[str, Any]], None, None]:
+        """Yields the answers to each batch, in order."""
         for pairs in batches:
             yield self._answers(pairs)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from stages.lib.cache.code_identity import code_identity
 from stages.lib.cache.ledger import Ledger
-from stages.lib.reranking.pair_scores import SCORE_DECIMALS, PairScores, QueryDocument, through_ledger
+from stages.lib.reranking.pair_scores import HandedOn, PairScores, QueryDocument, pair_scores, through_ledger
 from stages.lib.reranking.token_encoder import SPECIAL, TokenEncoder, TokenVectors
 from stages.lib.weights.models import ModelEntry, locate_safetensors, weights_identity
 
@@ -51,7 +51,9 @@ def inverse_document_frequency(documents: Sequence[Sequence[int]]) -> tuple[dict
 class LateInteractionReranker:
     """MaxSim over the token vectors of a ColBERT checkpoint, or of any encoder; weights load when a pair is missing."""
 
-    def __init__(self, entry: ModelEntry, ledger: Ledger, idf_corpus: Sequence[str] | None) -> None:
+    def __init__(
+        self, entry: ModelEntry, ledger: Ledger, idf_corpus: Sequence[str] | None, handed_on: HandedOn | None = None
+    ) -> None:
         """`idf_corpus`: the texts whose word frequencies weigh the query's tokens; None: all weigh the same.
 
         Raises:
@@ -59,6 +61,7 @@ class LateInteractionReranker:
         """
         self.entry = entry
         self._ledger = ledger
+        self._handed_on = handed_on
         self._directory = locate_safetensors(entry)
         self._encoder = TokenEncoder(entry, self._directory)
         self._weights: dict[int, float] = {}
@@ -73,13 +76,18 @@ class LateInteractionReranker:
         another corpus, or no weights, computes nothing anew.
         """
         versions = self._encoder.identity
-        code = code_identity(LateInteractionReranker._plan, LateInteractionReranker._compute, TokenEncoder)
+        code = code_identity(LateInteractionReranker._plan, LateInteractionReranker.compute, TokenEncoder)
         identity = ["late_interaction", weights_identity(self.entry), self.entry.max_length, *versions, code]
         answers = through_ledger(
-            self._ledger, pairs, identity=identity, plan=self._plan, compute=self._compute, progress=progress
+            self._ledger,
+            pairs,
+            identity=identity,
+            plan=self._plan,
+            compute=self.compute,
+            progress=progress,
+            handed_on=self._handed_on,
         )
-        values = np.array([self._sum(answer["tokens"], answer["best"]) for answer in answers])
-        return PairScores(values.round(SCORE_DECIMALS), sum(answer["truncated"] for answer in answers))
+        return pair_scores(answers, lambda answer: self._sum(answer["tokens"], answer["best"]))
 
     def _sum(self, tokens: list[int], best: list[float]) -> float:
         """The sum of the best cosines; with weights, a word counts its IDF over the mean IDF of the query's words.
@@ -105,7 +113,8 @@ class LateInteractionReranker:
         documents = list(groups)
         return [[pair for i in batch for pair in groups[documents[i]]] for batch in self._encoder.plan(documents)]
 
-    def _compute(self, batches: list[list[QueryDocument]]) -> Generator[list[dict[str, Any]], None, None]:
+    def compute(self, batches: list[list[QueryDocument]]) -> Generator[list[dict[str, Any]], None, None]:
+        """Yields the answers to each batch, in order."""
         queries = sorted({pair.query for pair in chain(*batches)} - self._queries.keys())
         self._queries |= dict(zip(queries, self._encoder.encode(queries, "query"), strict=True))
         documents = [list(dict.fromkeys(pair.document for pair in batch)) for batch in batches]

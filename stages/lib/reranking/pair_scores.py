@@ -6,7 +6,8 @@ runs over other instructions or embeddings find the pairs that they share alread
 """
 
 import json
-from collections.abc import Callable, Generator, Sequence
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,10 @@ class PairScores:
     errors: tuple[str, ...] = ()  # of the requests that failed, why
 
 
+# Batches of pairs -> (a batch, its answers or why there is none), in any order: by others than this process.
+HandedOn = Callable[[list[list[QueryDocument]]], Iterator[tuple[Sequence[QueryDocument], Sequence[Any]]]]
+
+
 class Reranker(Protocol):
     """Reads the query and the document together."""
 
@@ -53,6 +58,7 @@ def through_ledger(
     plan: Callable[[list[QueryDocument]], list[list[QueryDocument]]],
     compute: Callable[[list[list[QueryDocument]]], Generator[list[Any], None, None]],
     progress: str | None,
+    handed_on: HandedOn | None = None,
 ) -> list[Any]:
     """The answers (anything JSON) to the pairs, computed batch by batch where the ledger lacks them.
 
@@ -63,18 +69,40 @@ def through_ledger(
         plan: splits the distinct pairs into batches.
         compute: yields the answers to each batch, in order. A batch of which one answer is missing is computed whole.
         progress: names the progress bar.
+        handed_on: has the batches computed elsewhere. An answer that it cannot get is an exception, and not stored.
     """
     distinct = list(dict.fromkeys(pairs))
     keys = {pair: ledger_key(*identity, *pair) for pair in distinct}
     known = ledger.get(list(keys.values()))
+    failed: dict[str, Exception] = {}
     if len(known) < len(distinct):
         todo = [batch for batch in plan(distinct) if any(keys[pair] not in known for pair in batch)]
-        with bar(progress, sum(map(len, todo)), "pair") as counter, closing(compute(todo)) as computed:
-            for batch, found in zip(todo, computed, strict=True):
-                answers = zip(batch, found, strict=True)
-                # What an earlier run answered stays as it was.
-                new = {keys[pair]: json.dumps(answer).encode() for pair, answer in answers if keys[pair] not in known}
+        with bar(progress, sum(map(len, todo)), "pair") as counter:
+            for batch, found in handed_on(todo) if handed_on else _in_order(compute, todo):
+                new = {}
+                for pair, answer in zip(batch, found, strict=True):
+                    if isinstance(answer, Exception):
+                        failed[keys[pair]] = answer
+                    elif keys[pair] not in known:  # what an earlier run answered stays as it was
+                        new[keys[pair]] = json.dumps(answer).encode()
                 ledger.put(new.items())
                 known.update(new)
                 counter.update(len(batch))
-    return [json.loads(known[keys[pair]]) for pair in pairs]
+    return [json.loads(known[key]) if (key := keys[pair]) in known else failed[key] for pair in pairs]
+
+
+def _in_order(
+    compute: Callable[[list[list[QueryDocument]]], Generator[list[Any], None, None]], batches: list[list[QueryDocument]]
+) -> Iterator[tuple[list[QueryDocument], list[Any]]]:
+    with closing(compute(batches)) as computed:
+        yield from zip(batches, computed, strict=True)
+
+
+def pair_scores(answers: Sequence[Any], value: Callable[[Any], float]) -> PairScores:
+    """The scores of the answers of `through_ledger`, of which `value` makes a number; NaN where there is none."""
+    values = [math.nan if isinstance(answer, Exception) else value(answer) for answer in answers]
+    return PairScores(
+        np.array(values, dtype=np.float64).round(SCORE_DECIMALS),
+        sum(answer["truncated"] for answer in answers if not isinstance(answer, Exception)),
+        tuple(str(answer) for answer in answers if isinstance(answer, Exception)),
+    )

@@ -9,7 +9,7 @@ from stages.lib.cache.place import cache_dir
 from stages.lib.llm.protocol import LanguageModel
 from stages.lib.reranking.cross_encoder import CrossEncoderReranker
 from stages.lib.reranking.late_interaction import LateInteractionReranker
-from stages.lib.reranking.pair_scores import LEDGER_FILE, Reranker
+from stages.lib.reranking.pair_scores import LEDGER_FILE, HandedOn, Reranker
 from stages.lib.reranking.query_likelihood import QueryLikelihoodReranker
 from stages.lib.reranking.yes_no import YesNoReranker
 from stages.lib.weights.models import ModelEntry
@@ -19,12 +19,15 @@ PROMPTS = ["rerank_instruction", "query_likelihood_prompt"]  # of yes_no and of 
 
 
 @contextmanager
-def open_encoder_reranker(entry: ModelEntry, idf_corpus: Sequence[str] | None) -> Iterator[Reranker]:
+def open_encoder_reranker(
+    entry: ModelEntry, idf_corpus: Sequence[str] | None, handed_on: HandedOn | None = None
+) -> Iterator[CrossEncoderReranker | LateInteractionReranker]:
     """Opens a cross-encoder or a late-interaction encoder; its weights load when a pair is not yet scored.
 
     Args:
         entry: the model's entry.
         idf_corpus: texts whose word frequencies weigh late interaction; None: no weights.
+        handed_on: has the batches computed elsewhere.
 
     Raises:
         ValueError: another backend than sentence_transformers, or weights that are absent or not the pinned ones.
@@ -35,15 +38,22 @@ def open_encoder_reranker(entry: ModelEntry, idf_corpus: Sequence[str] | None) -
             f"found {entry.backend!r}"
         )
     with closing(Ledger(cache_dir() / LEDGER_FILE)) as ledger:
-        match entry.rerank_method:
-            case "cross_encoder":
-                yield CrossEncoderReranker(entry, ledger)
-            case "late_interaction":
-                yield LateInteractionReranker(entry, ledger, idf_corpus)
-            case "yes_no" | "likelihood":
-                raise ValueError(f"{entry.source}: rerank_method {entry.rerank_method!r} asks a language model")
-            case _:
-                assert_never(entry.rerank_method)
+        yield encoder_reranker(entry, ledger, idf_corpus, handed_on)
+
+
+def encoder_reranker(
+    entry: ModelEntry, ledger: Ledger, idf_corpus: Sequence[str] | None, handed_on: HandedOn | None = None
+) -> CrossEncoderReranker | LateInteractionReranker:
+    """What `open_encoder_reranker` opens, over a ledger of the caller's."""
+    match entry.rerank_method:
+        case "cross_encoder":
+            return CrossEncoderReranker(entry, ledger, handed_on)
+        case "late_interaction":
+            return LateInteractionReranker(entry, ledger, idf_corpus, handed_on)
+        case "yes_no" | "likelihood":
+            raise ValueError(f"{entry.source}: rerank_method {entry.rerank_method!r} asks a language model")
+        case _:
+            assert_never(entry.rerank_method)
 
 
 def asking_reranker(model: LanguageModel, prompts: Mapping[str, str]) -> Reranker:

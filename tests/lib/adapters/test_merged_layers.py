@@ -73,7 +73,9 @@ def test_gradients_are_pefts_and_the_sum_is_of_todays_weights(tiny_directory: Pa
         assert found.keys() == expected.keys() and len(expected) >= 4
         for name, gradient in expected.items():
             assert gradient.abs().max() > 0
-            torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
+            # Another order of summation: an AVX2 CPU was 3.4e-5 of the greatest away, an AMX one 5e-6.
+            near = 1e-4 * float(gradient.abs().max())
+            torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=near, msg=name)
             model.get_parameter(name).grad = gradient
         optimizer.step()
         model.zero_grad()

@@ -79,7 +79,7 @@ def test_idf_weighs_words_among_themselves(minilm: ModelEntry, ledger: Ledger) -
     pair = PAIRS[0]
     plain = LateInteractionReranker(minilm, ledger, None)
     weighted = LateInteractionReranker(minilm, ledger, corpus)
-    answer = next(plain._compute([[pair]]))[0]
+    answer = next(plain.compute([[pair]]))[0]
     # [CLS] which tower stands in paris ? [SEP]; tower, in and paris are in one text of two, the others in none
     # of them ("is", "the" and "a" are not asked for).
     in_one, in_none = math.log(3 / 2) + 1, math.log(3) + 1
@@ -110,7 +110,7 @@ def test_a_killed_run_computes_no_document_again(
         whole = LateInteractionReranker(minilm, ledger, None).score(PAIRS).values.tolist()
     with closing(Ledger(tmp_path / "killed")) as ledger:
         first = LateInteractionReranker(minilm, ledger, None)
-        compute = first._compute
+        compute = first.compute
         done: list[str] = []
 
         def die_at_the_second(batches: list[list[QueryDocument]]) -> Iterator[list[Any]]:
@@ -223,7 +223,7 @@ def test_a_colbert_checkpoint_scores_as_colbert_defines(colbert: Path, ledger: L
     np.testing.assert_allclose(found.values, expected, atol=2e-5)
     assert found.truncated == 1  # the Eiffel Tower has 19 tokens with its marker, doc_maxlen is 16
     weighted = LateInteractionReranker(entry, ledger, [pair.document for pair in PAIRS])
-    tokens = next(weighted._compute([PAIRS[:1]]))[0]["tokens"]
+    tokens = next(weighted.compute([PAIRS[:1]]))[0]["tokens"]
     assert len(tokens) == 32
     assert tokens[:2] == [-1, -1]  # [CLS] and the marker are no words
     assert tokens[-20:] == [-1] * 20
