@@ -117,7 +117,9 @@ CONSUMERS: dict[str, Callable[[], Any]] = {
     ),
     "writer of edge cases": lambda: write_edge_cases([], {}, {}, None, chosen(edge_cases=[NEW], shares=NO_SHARES)),
     "qlora's backend": lambda: qlora.open_model(chosen(backend=NEW), Path("x"), "float32", False),
-    "qlora's trainer": lambda: qlora.train_adapter(chosen(backend=NEW), chosen(), "float32", Path("x"), unpacked=False),
+    "qlora's trainer": lambda: qlora.train_adapter(
+        chosen(backend=NEW), chosen(), "float32", Path("x"), unpacked=False, processes=1
+    ),
     "grpo's backend": lambda: train_adapter(chosen(), NEW, {}),
     "attention": lambda: check_attention(NEW, "float32", "hf"),
     "system": lambda: eval.ask_system(NEW, chosen(base="b", asking=None), ENTRY, [], []),

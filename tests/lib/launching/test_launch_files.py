@@ -5,7 +5,6 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +120,8 @@ def test_a_node_may_come_back_to_each_of_them() -> None:
     assert {"name": name, "value": "1"} in container()["env"]
 
 
-@pytest.mark.skipif(find_spec("kubernetes_validate") is None, reason="kubernetes-validate is not installed")
 def test_kubernetes_schemas_take_it() -> None:
-    import kubernetes_validate
-
+    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
     for content in kubernetes():
         kubernetes_validate.validate(content, "1.29", strict=True)
 
