@@ -46,10 +46,19 @@ def train_on(trainer: Any, directory: Path) -> None:
     Raises:
         ValueError: a checkpoint cannot be saved: the disk is full.
     """
+    import torch
+
+    # Of several processes on CPUs transformers asks torch to load the moments onto "cpu:0", which torch does not know.
+    torch.serialization.register_package(100, lambda storage: None, _on_cpu)
     checkpoint = last_whole_checkpoint(directory)
     again = "run again: the training goes on from its last whole checkpoint"
     with saving(directory, "a checkpoint", again):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _on_cpu(storage: Any, location: str) -> Any:
+    """A loaded storage, where `location` is a CPU with a number; else None: others know where it goes."""
+    return storage if location.startswith("cpu:") else None
 
 
 def train_once(directory: Path, steps: int, train: Callable[[], None], world: World) -> Path:
