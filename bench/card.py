@@ -26,7 +26,7 @@ import yaml
 from profiles import overlay
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts
 from stages.lib.gpt.model import GPT, GPTConfig
-from stages.lib.training.distributed import World
+from stages.lib.launching.world import World
 from stages.lib.training.precision import matmul_peak
 from stages.lib.training.training import Training
 from stages.lib.training.training_params import TrainingParams

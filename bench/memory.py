@@ -25,7 +25,7 @@ import torch
 
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts
 from stages.lib.gpt.model import GPT, GPTConfig
-from stages.lib.training.distributed import World
+from stages.lib.launching.world import World
 from stages.lib.training.memory import MIB, TrainingLoad, training_memory
 from stages.lib.training.precision import Precision, faster_precision, matmul_peak
 from stages.lib.training.training import Training

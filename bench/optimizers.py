@@ -19,7 +19,7 @@ import torch
 from bench.pretrain_engines import FACTS
 from stages.lib.gpt.checkpoints import CheckpointStore
 from stages.lib.gpt.model import GPT
-from stages.lib.training.distributed import World
+from stages.lib.launching.world import World
 from stages.lib.training.training import Training
 from stages.lib.training.training_params import OptimizerName
 from stages.pretrain import Params

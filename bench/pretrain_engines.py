@@ -13,7 +13,7 @@ import torch
 from bench.plain_gpt import PlainGPT, PlainTraining
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts
 from stages.lib.gpt.model import GPT, GPTConfig
-from stages.lib.training.distributed import World
+from stages.lib.launching.world import World
 from stages.lib.training.precision import Precision
 from stages.lib.training.training import Training
 from stages.lib.training.training_params import TrainingParams

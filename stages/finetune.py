@@ -38,11 +38,11 @@ from stages.lib.gpt.checkpoints import (
 )
 from stages.lib.instructions.batches import InstructionBatches, LossOn
 from stages.lib.instructions.examples import Example, InstructionSource, is_held_out, parse_source, read_source
+from stages.lib.launching.world import World
 from stages.lib.reading.documents import Drop
 from stages.lib.reading.drop_advice import dropped_text, keys_told, lacking
 from stages.lib.tokens.instruction_template import TEMPLATE
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
-from stages.lib.training.distributed import World
 from stages.lib.training.published_training import Published, run_in_processes, train_and_publish
 from stages.lib.training.speed import Meter, Speed
 from stages.lib.training.training import Training
@@ -198,9 +198,10 @@ def begin(params: Params, data: Data, world: World, facts: TokenizerFacts) -> Tr
     )
     if world.main:
         take_turn(directory)
-    world.barrier()
-    model, _ = load_model(BASE_DIR)
+    world.wait_for_main("the turn")
     store = CheckpointStore(directory, TEMPLATE)
+    world.agree("checkpoints", [directory.name, store.pointers])
+    model, _ = load_model(BASE_DIR)
     return Training(
         model, params.training(), world, store, facts, decisive=decisive, val_sequences=validation.per_epoch
     )

@@ -1,7 +1,8 @@
 """qar_{train,val,test} -> models/{base}-grpo/: reasoning by group-relative policy optimisation, rewards audited first.
 
 data/grpo/ shows it: each test question with the base's reply and the tuned one's, and a picture of the rewards.
-A killed training goes on from its last checkpoint in .cache/grpo/. Run: python -m stages.grpo
+A killed training goes on from its last checkpoint in .cache/grpo/. Under torchrun all processes train, and the main one
+does the rest. Run: python -m stages.grpo
 """
 
 from stages.lib.core import progress
@@ -13,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,6 +25,7 @@ from stages.lib.adapters.model_card import model_card, publish, write_card
 from stages.lib.adapters.resuming import last_whole_checkpoint, logged, prune_finished, step_of, train_once
 from stages.lib.adapters.schedule import LrSchedulerType, Schedule
 from stages.lib.cache.code_identity import code_identity
+from stages.lib.cache.ledger import Ledger
 from stages.lib.cache.training_directory import deciding, training_directory
 from stages.lib.cache.turns import take_turn
 from stages.lib.conversations.chat_format import ChatFormat
@@ -45,9 +48,13 @@ from stages.lib.grpo.settings import (
     check_vllm,
     curve_rows,
 )
+from stages.lib.launching.launch import launch
 from stages.lib.weights.base import base_identity, context_length, load_tokenizer
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import ModelEntry, load_model_entry, resolved_dtype
+
+if TYPE_CHECKING:  # torch loads after the params have been read
+    from stages.lib.launching.world import World
 
 QAR = Path("data/instruct")
 CURVE = Path("metrics/grpo_curve.csv")
@@ -181,7 +188,7 @@ def check_machine(params: Params) -> None:
     Raises:
         ValueError: names what is missing.
     """
-    choose_one_device("grpo")
+    choose_one_device("grpo", params.backend)
     if params.backend == "unsloth":
         check_unsloth(params.gradient_checkpointing)
     check_attention(params.attn_implementation, resolved_dtype(params.dtype), params.backend)
@@ -217,8 +224,24 @@ def answering(params: Params, base: ModelEntry, adapter: Path | None) -> Iterato
             yield said
 
 
-def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
-    """Audits, trains, publishes, measures; `embedder` tells how alike two answers are.
+@contextmanager
+def rewards_embedder(params: Params, world: "World") -> Iterator[Embedder]:
+    """The model that tells how alike two answers are.
+
+    Processes other than the main one keep their vectors to themselves: many processes can share the ledger, but not
+    many machines over a network's file system (SQLite's write-ahead log).
+    """
+    name, entry = params.similarity_model, load_model_entry(params.similarity_model)
+    if world.main:
+        with open_embedder(name, entry) as embedder:
+            yield embedder
+        return
+    with TemporaryDirectory(prefix="llmill-") as own, closing(Ledger(Path(own) / "ledger.sqlite")) as ledger:
+        yield Embedder(name, entry, ledger)
+
+
+def grpo(params: Params, embedder: Embedder, watch: Stopwatch, world: "World") -> None:
+    """Audits, trains, publishes, measures (the main process); `embedder` tells how alike two answers are.
 
     Base and tuned are measured in the same way, whatever trained: the base in `dtype`, not quantized, without and with
     the published adapter, loaded by us.
@@ -246,27 +269,29 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
     def encode(texts: Sequence[str]) -> Floats:
         return embedder.encode_documents(texts, progress=None).astype(np.float64)
 
-    low, high = params.length_words
-    rewards = build_rewards(params.reward_weights, encode, (low, high))
+    rewards = build_rewards(params.reward_weights, encode, (params.length_words[0], params.length_words[1]))
 
-    # What is audited and what is measured are written in the same batches: a token costs no more for more rows.
-    sampled = [(prompt, params.temperature) for prompt in audit_set.tokens for _ in range(params.audit_replies)]
     greedy = [(prompt, 0.0) for prompt in test_set.tokens]
-    with answering(params, base, None) as said:
-        found = said([*sampled, *greedy])
-    audited, before = found[: len(sampled)], found[len(sampled) :]
-    watch.lap("base")
-    audit = audit_base(
-        rewards,
-        params.reward_weights,
-        audit_set,
-        audited,
-        references=splits["val"].samples,
-        tolerance=params.audit_tolerance,
-    )
-    watch.lap("audit")
-    take_turn(directory)
-    resumed_from = step_of(last_whole_checkpoint(directory))
+    before: list[str] = []
+    audit: dict[str, Any] = {}
+    if world.main:
+        # What is audited and what is measured are written in the same batches: a token costs no more for more rows.
+        sampled = [(prompt, params.temperature) for prompt in audit_set.tokens for _ in range(params.audit_replies)]
+        with answering(params, base, None) as said:
+            found = said([*sampled, *greedy])
+        before = found[len(sampled) :]
+        watch.lap("base")
+        audit = audit_base(
+            rewards,
+            params.reward_weights,
+            audit_set,
+            found[: len(sampled)],
+            references=splits["val"].samples,
+            tolerance=params.audit_tolerance,
+        )
+        watch.lap("audit")
+        take_turn(directory)
+    resumed_from = step_of(last_whole_checkpoint(directory)) if world.main else 0
     task = Task(
         base=base,
         dtype=dtype,
@@ -278,9 +303,12 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
         samples=train_set.samples,
         reward_weights=params.reward_weights,
         directory=directory,
+        processes=world.size,
     )
-    trained = train_once(directory, params.steps, lambda: train_adapter(task, params.backend, rewards))
+    trained = train_once(directory, params.steps, lambda: train_adapter(task, params.backend, rewards), world)
     watch.lap("train")
+    if not world.main:
+        return
 
     def card(metrics: dict[str, Any] | None) -> str:
         return model_card(
@@ -306,21 +334,19 @@ def grpo(params: Params, embedder: Embedder, watch: Stopwatch) -> None:
     watch.lap("tuned")
 
     similarity = AnswerSimilarity(encode)
-    by_base, by_tuned = (
-        measure_replies(test_set.samples, replies, similarity, rewards, params.reward_weights)
-        for replies in (before, after)
-    )
-    measures = gains(by_base, by_tuned, params.bootstrap_samples, params.seed)
+    measured = {
+        name: measure_replies(test_set.samples, replies, similarity, rewards, params.reward_weights)
+        for name, replies in (("base", before), ("tuned", after))
+    }
+    measures = gains(measured["base"], measured["tuned"], params.bootstrap_samples, params.seed)
     write_card(
         target, card({f"{name} {key}": value for name, found in measures.items() for key, value in found.items()})
     )
-    measured = {"base": by_base, "tuned": by_tuned}
     write_csv(OUT / "replies.csv", reply_rows(test_set.samples, {"base": before, "tuned": after}, measured))
-    metrics = results(params, splits, rows, len(test_set.samples), measures) | {"audit": audit}
-    write_metrics("grpo", metrics, headline)
+    write_metrics("grpo", results(params, splits, rows, len(test_set.samples), measures) | {"audit": audit}, headline)
     watch.write(resumed_from_step=resumed_from, steps=len(rows))
-    questions = summed(split.counts for split in splits.values())
-    print(ending("grpo", questions, "questions", f"{gain_line(measures)}; adapter", target))
+    counts = summed(split.counts for split in splits.values())
+    print(ending("grpo", counts, "questions", f"{gain_line(measures)}; adapter", target))
 
 
 def results(
@@ -351,10 +377,13 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Reads params.yaml and data/instruct, writes models/{base}-grpo, metrics/grpo.json and the curve."""
+    launch("stages.grpo")
     params, watch = load(Params, "grpo"), Stopwatch("grpo")
     check_machine(params)
-    with open_embedder(params.similarity_model, load_model_entry(params.similarity_model)) as embedder:
-        grpo(params, embedder, watch)
+    from stages.lib.launching.world import only_main_prints, open_world  # loads torch
+
+    with open_world() as world, only_main_prints(world), rewards_embedder(params, world) as embedder:
+        grpo(params, embedder, watch, world)
 
 
 if __name__ == "__main__":

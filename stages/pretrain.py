@@ -35,10 +35,10 @@ from stages.lib.gpt_export.initial_weights import initial_model, initial_weights
 from stages.lib.hellaswag.items import ENDINGS, load_items
 from stages.lib.hellaswag.scoring import score
 from stages.lib.hellaswag.together import COLUMNS, score_together
+from stages.lib.launching.world import World
 from stages.lib.shards.reading import open_shards, read_manifest
 from stages.lib.tokens.continued_text import continued
 from stages.lib.tokens.tokenizers import Tokenizer, load_tokenizer
-from stages.lib.training.distributed import World
 from stages.lib.training.held_out import SPREAD, HeldOut
 from stages.lib.training.loader import Windows
 from stages.lib.training.out_of_memory import check_weights
@@ -188,12 +188,13 @@ def begin(params: Params, data: Data, world: World) -> Training:
     )
     if world.main:
         take_turn(directory)
-    world.barrier()
+    world.wait_for_main("the turn")
+    store = CheckpointStore(directory)
+    world.agree("checkpoints", [directory.name, store.pointers])
     torch.manual_seed(params.seed)
     model = GPT(params.config(tokenizer.vocab_size))
     if params.init_from:
         initial_model(params.init_from, model, tokenizer)
-    store = CheckpointStore(directory)
     return Training(
         model,
         params.training(),

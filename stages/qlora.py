@@ -2,7 +2,7 @@
 
 Before the first step it shows one sample with its mask, checks masks, packing and memory, and measures the loss of
 each validation sample; after the last one it measures them again, and says by how much they fell. A killed run goes
-on from its last checkpoint in .cache/qlora/.
+on from its last checkpoint in .cache/qlora/. Under torchrun all processes train, and the main one does the rest.
 """
 
 from stages.lib.core import progress
@@ -12,7 +12,7 @@ if __name__ == "__main__":  # first of all: the imports below take seconds
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 from stages.lib.adapters.device import (
     AttnImplementation,
@@ -44,6 +44,7 @@ from stages.lib.core.hashes import file_sha256
 from stages.lib.core.metrics import Stopwatch, ending, summed, write_metrics
 from stages.lib.core.params import load, pick
 from stages.lib.core.records import write_csv
+from stages.lib.launching.launch import launch
 from stages.lib.lora import sft
 from stages.lib.lora.batches import padded_tokens, plan_steps
 from stages.lib.lora.chat_set import Batching, ChatSet, Need, check_longest, encode, read_chat_set
@@ -54,6 +55,9 @@ from stages.lib.reading.chats import read_chats, write_dropped
 from stages.lib.weights.base import ADAPTER_WEIGHTS, base_identity, free_memory, load_tokenizer, put_adapter
 from stages.lib.weights.gguf_weights import huggingface_directory
 from stages.lib.weights.models import Dtype, ModelEntry, load_model_entry, resolved_dtype
+
+if TYPE_CHECKING:  # torch loads after the params have been read
+    from stages.lib.launching.world import World
 
 FILES = {split: Path(f"data/instruct/synthetic_qa_{split}.jsonl") for split in ("train", "val")}
 MODELS_DIR = Path("models")
@@ -148,15 +152,15 @@ def check_machine(params: Params) -> None:
     Raises:
         ValueError: names what is missing.
     """
-    choose_one_device("qlora")
+    choose_one_device("qlora", params.backend)
     if params.backend == "unsloth":
         check_unsloth(params.gradient_checkpointing)
     check_attention(params.attn_implementation, resolved_dtype(params.dtype), params.backend)
     use_tf32(params.tf32)
 
 
-def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
-    """Trains, publishes and measures; returns the clock's figures.
+def qlora(params: Params, watch: Stopwatch, world: "World") -> dict[str, Any]:
+    """Trains, publishes and measures (the main process); returns the clock's figures.
 
     Before and after are measured in the same way, whatever trained: by us, with the base in 4 bits, without and with
     the published adapter.
@@ -169,7 +173,8 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
     watch.lap("data")
     shape = read_shape(data.place, params.lora())
     directory = adapter_directory(params, base, data.data_hash)
-    take_turn(directory)
+    if world.main:
+        take_turn(directory)
     dtype = resolved_dtype(params.dtype)
     need = check_longest(
         data,
@@ -187,13 +192,18 @@ def qlora(params: Params, watch: Stopwatch) -> dict[str, Any]:
             directory, name, lambda: quantized_losses(data, adapter, dtype, need, params.max_length), data.val
         )
 
-    before = losses(None)
+    before = losses(None) if world.main else None
     watch.lap("validate")
-    resumed_from = step_of(last_whole_checkpoint(directory))
+    resumed_from = step_of(last_whole_checkpoint(directory)) if world.main else 0
     trained = train_once(
-        directory, len(data.plan), lambda: train_adapter(params, data, dtype, directory, unpacked=need.unpacked)
+        directory,
+        len(data.plan),
+        lambda: train_adapter(params, data, dtype, directory, unpacked=need.unpacked, processes=world.size),
+        world,
     )
     watch.lap("train")
+    if before is None:
+        return {}
     target = MODELS_DIR / f"{params.base}-qlora"
     facts = {"base": params.base, "base_identity": base_identity(base), "data_sha256": data.data_hash}
     publish(target, trained, data.tokenizer, facts, card(params, base, data, dtype, None))
@@ -239,7 +249,9 @@ def quantized_losses(data: ChatSet, adapter: Path | None, dtype: Dtype, need: Ne
     return found
 
 
-def train_adapter(params: Params, data: ChatSet, dtype: Dtype, directory: Path, *, unpacked: bool) -> None:
+def train_adapter(
+    params: Params, data: ChatSet, dtype: Dtype, directory: Path, *, unpacked: bool, processes: int
+) -> None:
     """Trains to the end, from the last whole checkpoint on; the adapter is in the checkpoint of the last step.
 
     Raises:
@@ -248,15 +260,17 @@ def train_adapter(params: Params, data: ChatSet, dtype: Dtype, directory: Path, 
     """
     match params.backend:
         case "hf":
-            train(params, data, dtype, directory, unpacked)
+            train(params, data, dtype, directory, unpacked, processes)
         case "unsloth":
             in_own_process(train, params, data, dtype, directory, unpacked)
         case _:
             assert_never(params.backend)
 
 
-def train(params: Params, data: ChatSet, dtype: Dtype, directory: Path, unpacked: bool) -> None:
-    """The same in this process."""
+def train(  # noqa: PLR0917  # in_own_process hands them over by place
+    params: Params, data: ChatSet, dtype: Dtype, directory: Path, unpacked: bool, processes: int = 1
+) -> None:
+    """The same in this process, one of so many."""
     model = open_model(params, data.place, dtype, unpacked)
     if params.packing:
         share = check_packing(model, data.train, data.tokenizer.pad_token_id)
@@ -269,6 +283,7 @@ def train(params: Params, data: ChatSet, dtype: Dtype, directory: Path, unpacked
         schedule=params.schedule(),
         directory=directory,
         packing=params.packing,
+        processes=processes,
     )
     sft.run(trainer, directory)
 
@@ -314,10 +329,16 @@ def headline(results: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Reads params.yaml and data/instruct, writes models/{base}-qlora, metrics/qlora.json and its curve."""
+    launch("stages.qlora")
     params = load(Params, "qlora")
     check_machine(params)
+    from stages.lib.launching.world import only_main_prints, open_world
+
     watch = Stopwatch("qlora")
-    watch.write(**qlora(params, watch))
+    with open_world() as world, only_main_prints(world):
+        figures = qlora(params, watch, world)
+        if world.main:
+            watch.write(**figures)
 
 
 if __name__ == "__main__":

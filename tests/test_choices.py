@@ -24,10 +24,11 @@ from stages.lib.grpo.run import train_adapter
 from stages.lib.grpo.settings import GRPOSettings, trl_config
 from stages.lib.judging.likelihood import NULL, measure
 from stages.lib.judging.validity import PROBES, Criterion, JudgedItem
+from stages.lib.launching.world import World
 from stages.lib.lora.memory import BYTES, Shape, TuningLoad, estimate
 from stages.lib.near_duplicates.duplication import judge_pairs
 from stages.lib.qa.question_writing import PROMPTS
-from stages.lib.training.distributed import World, spread
+from stages.lib.training.distributed import spread
 from stages.lib.training.memory import TrainingLoad, training_memory
 from stages.lib.training.optimizer import build_optimizers
 from stages.lib.training.precision import in_bfloat16
@@ -116,7 +117,9 @@ CONSUMERS: dict[str, Callable[[], Any]] = {
     ),
     "writer of edge cases": lambda: write_edge_cases([], {}, {}, None, chosen(edge_cases=[NEW], shares=NO_SHARES)),
     "qlora's backend": lambda: qlora.open_model(chosen(backend=NEW), Path("x"), "float32", False),
-    "qlora's trainer": lambda: qlora.train_adapter(chosen(backend=NEW), chosen(), "float32", Path("x"), unpacked=False),
+    "qlora's trainer": lambda: qlora.train_adapter(
+        chosen(backend=NEW), chosen(), "float32", Path("x"), unpacked=False, processes=1
+    ),
     "grpo's backend": lambda: train_adapter(chosen(), NEW, {}),
     "attention": lambda: check_attention(NEW, "float32", "hf"),
     "system": lambda: eval.ask_system(NEW, chosen(base="b", asking=None), ENTRY, [], []),

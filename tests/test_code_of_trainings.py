@@ -20,7 +20,9 @@ READ = (
     | {"reading.chats", "reading.json_records", "reading.packages", "reading.patterns"}
     | {f"instructions.{name}" for name in ("delimited", "record_files", "records", "spam_files")}
 )
+STARTED = {"launching.launch", "launching.world"}  # by whom, in how many processes, which the trainer shares out
 SHOWN = {
+    "launching.launch",
     "training.speed",
     "training.out_of_memory",
     "training.memory",
@@ -50,9 +52,11 @@ DECIDE_NOT: dict[str, set[str]] = {
     | {"gpt.evaluating", "gpt.generate", "gpt.sampling", "answers.likeness", "statistics.bootstrap"}
     | {"languages.english_or_not", "languages.words"},
     "qlora": FETCHED
+    | STARTED
     | {"statistics.bootstrap", "lora.validation_losses", "lora.memory", "adapters.model_card"}
     | {"adapters.one_answer", "lora.preflight", "weights.free_memory"},
     "grpo": FETCHED
+    | STARTED
     | {"statistics.bootstrap", "grpo.format_gain", "adapters.model_card", "grpo.reward_audit"}
     | {"grpo.reward_curve", "languages.english_or_not", "conversations.replies"}
     | {"weights.gguf_header"},  # for llama.cpp, which measures

@@ -16,8 +16,8 @@ import stages.grpo
 import stages.pretrain
 import stages.qlora
 from stages.lib.gpt.checkpoints import TokenizerFacts
+from stages.lib.launching.world import World
 from stages.lib.tokens.tokenizers import load_tokenizer
-from stages.lib.training.distributed import World
 from stages.lib.weights.models import load_model_entry
 from tests.lib.lora.tiny_chat import write_tiny_base
 from tests.params_of import params_of

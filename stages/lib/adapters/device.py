@@ -1,4 +1,4 @@
-"""The card that adapters are trained on: one of several, its attention and arithmetic, checked before all else."""
+"""The cards that adapters are trained on, their attention and arithmetic, checked before all else."""
 
 import importlib.util
 import os
@@ -10,22 +10,24 @@ from stages.lib.weights.models import Dtype
 AttnImplementation = Literal["sdpa", "flash_attention_2", "eager"]
 
 
-def choose_one_device(stage: str) -> None:
+def choose_one_device(stage: str, backend: Backend) -> None:
     """Leaves one GPU visible where there are several, and says which one; before anything is on a GPU.
 
     The trainers of transformers would split each batch over all of them (DataParallel), with other random numbers and
-    other results. An adapter is trained on one; `pretrain` takes all.
+    other results. A process of torchrun's has a GPU of its own, and stays as it is.
 
     Raises:
-        ValueError: the stage runs under torchrun, which would train the same adapter several times.
+        ValueError: torchrun started several processes, and the backend trains in one.
     """
     import torch
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError(
-            f"{stage} trains on one GPU, and torchrun started WORLD_SIZE={os.environ['WORLD_SIZE']} processes of it: "
-            f"run python -m stages.{stage} (pretrain and finetune take several GPUs, by their `processes`)"
-        )
+    if "WORLD_SIZE" in os.environ:
+        if backend == "unsloth" and os.environ["WORLD_SIZE"] != "1":
+            raise ValueError(
+                f"backend: unsloth trains in one process, and torchrun started WORLD_SIZE={os.environ['WORLD_SIZE']} "
+                f"of {stage}: run python -m stages.{stage}, or set backend: hf"
+            )
+        return
     count = torch.cuda.device_count()
     if count <= 1:
         return
@@ -34,12 +36,26 @@ def choose_one_device(stage: str) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = chosen
     print(
         f"{stage}: {count} GPUs are visible; an adapter is trained on one, this is {chosen} "
-        "(CUDA_VISIBLE_DEVICES chooses another)",
+        "(CUDA_VISIBLE_DEVICES chooses another; torchrun takes several)",
         flush=True,
     )
     left = torch.cuda.device_count()
     if left != 1:  # CUDA had started already
         raise ValueError(f"{stage}: {left} GPUs stay visible; set CUDA_VISIBLE_DEVICES={chosen} and run again")
+
+
+def share_of(what: str, count: int, processes: int) -> int:
+    """Of the `count` micro-batches of a step those that each process computes.
+
+    Raises:
+        ValueError: they do not divide; `what` are the params that say how many there are.
+    """
+    if count % processes:
+        raise ValueError(
+            f"{what}: {count} micro-batches a step cannot be divided among {processes} processes; change the params, "
+            "or the number of processes (the micro-batches are no part of the result: a killed training goes on)"
+        )
+    return count // processes
 
 
 def has_gpu() -> bool:

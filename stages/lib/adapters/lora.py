@@ -92,7 +92,7 @@ def _load_4bit(directory: Path, dtype: Dtype) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=getattr(torch, dtype),
     )
-    place = {"": 0 if torch.cuda.is_available() else "cpu"}
+    place = {"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"}
     model = _load(directory, dtype, quantization_config=quantization, device_map=place)
     keep_packing(model)
     return model

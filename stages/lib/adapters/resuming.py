@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib.core.records import saving
+from stages.lib.launching.world import World
 
-RESUMED_BY = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin")  # what another step would need
+RESUMED_BY = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "training_args.bin")  # what another step would need
 
 
 def last_whole_checkpoint(directory: Path) -> Path | None:
@@ -45,18 +46,35 @@ def train_on(trainer: Any, directory: Path) -> None:
     Raises:
         ValueError: a checkpoint cannot be saved: the disk is full.
     """
+    import torch
+
+    # Of several processes on CPUs transformers asks torch to load the moments onto "cpu:0", which torch does not know.
+    torch.serialization.register_package(100, lambda storage: None, _on_cpu)
     checkpoint = last_whole_checkpoint(directory)
     again = "run again: the training goes on from its last whole checkpoint"
     with saving(directory, "a checkpoint", again):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
-def train_once(directory: Path, steps: int, train: Callable[[], None]) -> Path:
-    """The checkpoint of the last step: where there is none yet, `train` makes it.
+def _on_cpu(storage: Any, location: str) -> Any:
+    """A loaded storage, where `location` is a CPU with a number; else None: others know where it goes."""
+    return storage if location.startswith("cpu:") else None
+
+
+def train_once(directory: Path, steps: int, train: Callable[[], None], world: World) -> Path:
+    """The checkpoint of the last step: where there is none yet, `train` makes it; every process calls this.
 
     All that comes after a training reads it from there, so that whatever fails then costs no training.
+
+    Raises:
+        ValueError: the processes do not see the same directory.
     """
-    if step_of(last_whole_checkpoint(directory)) != steps:
+    if world.main:
+        last_whole_checkpoint(directory)  # removes what is torn, before others look
+    world.wait_for_main("checkpoints")
+    done = step_of(last_whole_checkpoint(directory))
+    world.agree("the last checkpoint", [directory.name, done])
+    if done != steps:
         train()
     last = last_whole_checkpoint(directory)
     assert last and step_of(last) == steps, (directory, steps, last)
@@ -78,4 +96,5 @@ def prune_finished(directory: Path) -> None:
             shutil.rmtree(place)
         else:
             for name in RESUMED_BY:
-                (place / name).unlink(missing_ok=True)
+                for file in place.glob(name):
+                    file.unlink()

@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 
 from stages.lib.gpt.model import GPT
+from stages.lib.launching.world import World
 from stages.lib.shards.reading import MANIFEST, open_shards, read_manifest
 from stages.lib.tokens.tokenizers import Tokenizer
-from stages.lib.training.distributed import World
 from stages.lib.training.held_out import HeldOut, SpreadWindows
 from stages.lib.training.validation_loss import Batches, mean_loss
 

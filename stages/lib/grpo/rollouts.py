@@ -6,9 +6,8 @@ LoRA weights are merged into a copy of the layers so that a token costs no more 
 
 The loop over tokens is decoding/roomy_cache's, as in llm/transformers_generation.py. What differs, and why these two
 stay: there each request has a seed of its own, a nucleus, stop strings and a grammar, so that a reply can be kept and
-asked for again by itself; here one generator draws for all rows at once from the whole distribution, which is what the
-loss takes the replies to be drawn from, and the groups of equal prompts are prefilled once each, not only what all
-prompts share.
+asked for again by itself; here tokens are drawn from the whole distribution, which is what the loss takes the replies
+to be drawn from, and the groups of equal prompts are prefilled once each, not only what all prompts share.
 
 Shapes: B replies, V vocabulary.
 """
@@ -16,6 +15,7 @@ Shapes: B replies, V vocabulary.
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,6 +38,7 @@ def sample_replies(
     temperature: float,
     ends: Collection[int],
     seed: int,
+    first: int = 0,
     batch: int = 0,
 ) -> list[list[int]]:
     """New tokens after each prompt, the end token with them where the reply ended.
@@ -48,10 +49,10 @@ def sample_replies(
         max_tokens: new tokens per reply at most, >= 1.
         temperature: 0: the likeliest token; else of sampling from the whole distribution.
         ends: tokens that end a reply.
-        seed: of sampling; the replies depend on it and on the prompts of their batch.
+        seed: of sampling; each reply draws by it and by its number, whatever else is in its batch.
+        first: the number of the first reply: other processes write those before it.
         batch: replies computed together, those of like length; 0: all.
     """
-    generator = torch.Generator(device=model.device).manual_seed(seed)
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
     replies: list[list[int]] = [[] for _ in prompts]
     size = batch or len(prompts)
@@ -63,7 +64,7 @@ def sample_replies(
             max_tokens=max_tokens,
             temperature=temperature,
             ends=set(ends),
-            generator=generator,
+            drawn=torch.stack([random_numbers(seed, first + i, max_tokens) for i in places]),
         )
         for place, tokens in zip(places, grown, strict=True):
             replies[place] = tokens
@@ -77,29 +78,42 @@ def _grow(
     max_tokens: int,
     temperature: float,
     ends: set[int],
-    generator: torch.Generator,
+    drawn: Tensor,
 ) -> list[list[int]]:
+    """`drawn`: a random number for each token of each reply, (B, max_tokens)."""
     distinct, which = distinct_rows(prompts)
     room = max(map(len, distinct)) + max_tokens
     batch = GrowingBatch(model, RoomyCache(model.config.get_text_config().num_hidden_layers, room), distinct)
     batch.select_rows(which)
     replies: list[list[int]] = [[] for _ in prompts]
+    drawn = drawn.to(model.device)
+
+    def choose(logits: Tensor, rows: list[int]) -> list[int]:
+        places = [min(len(replies[row]), max_tokens - 1) for row in rows]  # a reply that has ended may still be in
+        chosen: list[int] = choose_tokens(logits, temperature, drawn[rows, places]).tolist()
+        return chosen
 
     def push(reply: int, token: int) -> bool:
         replies[reply].append(token)
         return token in ends or len(replies[reply]) >= max_tokens
 
-    batch.grow(lambda logits, _: choose_tokens(logits, temperature, generator).tolist(), push, max_tokens)
+    batch.grow(choose, push, max_tokens)
     return replies
 
 
-def choose_tokens(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """The next token of each row of logits (B, V), drawn by the inverse of the cumulative distribution.
+def random_numbers(seed: int, number: int, count: int) -> Tensor:
+    """A reply's own, uniform in [0, 1), (count,) float64 on the CPU: the same ones on every machine and card."""
+    raw = np.random.Philox(key=seed, counter=[0, 0, 0, number]).random_raw(count)
+    return torch.from_numpy((raw >> np.uint64(11)) * 2.0**-53)
+
+
+def choose_tokens(logits: Tensor, temperature: float, drawn: Tensor) -> Tensor:
+    """The next token of each row of logits (B, V), by the inverse of the cumulative distribution at `drawn` (B,).
 
     `torch.multinomial` draws a random number for each token of the vocabulary: on a CPU, 15 ms of a step's 170.
     """
     if temperature == 0:
         return logits.argmax(-1)
     reached = (logits.double() / temperature).softmax(-1).cumsum(-1)  # (B, V)
-    drawn = torch.rand(len(logits), 1, generator=generator, device=logits.device, dtype=torch.float64)
-    return torch.searchsorted(reached, drawn * reached[:, -1:], right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+    chosen = torch.searchsorted(reached, drawn[:, None] * reached[:, -1:], right=True)[:, 0]
+    return chosen.clamp(max=logits.shape[-1] - 1)

@@ -46,6 +46,7 @@ class Task:
     samples: Sequence[ReasoningSample]
     reward_weights: Mapping[Name, float]
     directory: Path  # of its checkpoints
+    processes: int  # that train together
 
 
 def train_adapter(task: Task, backend: Backend, rewards: Mapping[Name, Reward]) -> None:
@@ -120,6 +121,7 @@ def train(model: Any, tokenizer: Any, task: Task, rewards: Mapping[Name, Reward]
             task.schedule,
             task.directory,
             use_cpu=not torch.cuda.is_available(),
+            processes=task.processes,
             reward_weights=[task.reward_weights[name] for name in rewards],
         ),
         train_dataset=training_set([prompts[i] for i in order], [samples[i] for i in order]),

@@ -8,6 +8,7 @@ from typing import Any, Literal, assert_never
 
 import numpy as np
 
+from stages.lib.adapters.device import share_of
 from stages.lib.adapters.lora import Backend
 from stages.lib.adapters.schedule import Schedule, trainer_settings
 from stages.lib.core.records import Message
@@ -83,13 +84,21 @@ def check_vllm(settings: GRPOSettings, backend: Backend) -> None:
         raise ValueError("use_vllm: vllm is not installed: make install-gpu, or set false")
 
 
-def trl_config(settings: GRPOSettings, schedule: Schedule, directory: Path, use_cpu: bool, **changes: Any) -> Any:
-    """TRL's GRPOConfig for the knobs; `changes` for what a test or benchmark sets otherwise."""
+def trl_config(
+    settings: GRPOSettings, schedule: Schedule, directory: Path, use_cpu: bool, processes: int = 1, **changes: Any
+) -> Any:
+    """TRL's GRPOConfig for the knobs, in one of so many processes; `changes`: what a test or benchmark sets otherwise.
+
+    Raises:
+        ValueError: a step's micro-batches cannot be divided among the processes.
+    """
     from trl import GRPOConfig
 
+    micro_batches = settings.replies // settings.micro_batch
+    knobs = "num_generations x prompts_per_step / micro_batch"
     own: dict[str, Any] = {
         "per_device_train_batch_size": settings.micro_batch,
-        "gradient_accumulation_steps": settings.replies // settings.micro_batch,
+        "gradient_accumulation_steps": share_of(knobs, micro_batches, processes),
         "num_generations": settings.num_generations,
         "max_completion_length": settings.max_new_tokens,
         "shuffle_dataset": False,  # prompt_order has done it

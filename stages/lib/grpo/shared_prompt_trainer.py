@@ -61,8 +61,10 @@ class SharedPromptTrainer(GRPOTrainer):  # type: ignore[misc]  # trl is untyped
                     max_tokens=self.max_completion_length,
                     temperature=self.temperature,
                     ends=self.eos_token_ids,
-                    # By step and not by what was drawn before, so that a resumed training draws the same.
-                    seed=(self.args.seed * 1_000_003 + self.state.global_step) * 1009 + self.accelerator.process_index,
+                    # By step and reply and not by what was drawn before, so that a resumed training draws the same,
+                    # in as many processes as there are: each one has as many replies, in the order of the processes.
+                    seed=self.args.seed * 1_000_003 + self.state.global_step,
+                    first=self.accelerator.process_index * len(prompt_ids),
                 )
         finally:
             model.get_base_model().set_attn_implementation(attention)

@@ -9,8 +9,8 @@ from torch.distributed.fsdp import FSDPModule
 from stages.lib.gpt.model import GPT
 from stages.lib.hellaswag.items import HellaSwagItem
 from stages.lib.hellaswag.scoring import MEASURES, count_correct
+from stages.lib.launching.world import World
 from stages.lib.tokens.tokenizers import Tokenizer
-from stages.lib.training.distributed import World
 from stages.lib.training.precision import Precision, in_bfloat16
 
 COLUMNS = ("items", *MEASURES)

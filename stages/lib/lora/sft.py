@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stages.lib.adapters.device import share_of
 from stages.lib.adapters.lora import in_float32
 from stages.lib.adapters.resuming import train_on
 from stages.lib.adapters.schedule import Schedule, trainer_settings
@@ -26,8 +27,13 @@ def make_trainer(
     schedule: Schedule,
     directory: Path,
     packing: bool,
+    processes: int = 1,
 ) -> Any:
-    """A trainer whose dataset is the plan: one row a micro-batch, in order."""
+    """A trainer whose dataset is the plan: one row a micro-batch, in order; several processes take it in turns.
+
+    Raises:
+        ValueError: a step's micro-batches cannot be divided among the processes.
+    """
     import torch
     import transformers
     from datasets import Dataset
@@ -47,7 +53,7 @@ def make_trainer(
     config = SFTConfig(
         **trainer_settings(schedule, len(plan), directory, use_cpu=not torch.cuda.is_available()),
         per_device_train_batch_size=1,  # a row is a whole micro-batch
-        gradient_accumulation_steps=micro_batches,
+        gradient_accumulation_steps=share_of("gradient_accumulation_steps", micro_batches, processes),
         train_sampling_strategy="sequential",
         fp16=False,
         gradient_checkpointing=False,  # lora.set_checkpointing has chosen

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 
 from stages.lib.lora.masks import IGNORED
 
@@ -15,7 +16,7 @@ def token_losses(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> tuple
     """Nats of each learned token, (N,), and which row of the batch it is in, (N,).
 
     Args:
-        model: a causal language model, with or without adapters.
+        model: a causal language model, with or without adapters, also in DistributedDataParallel.
         inputs: what it takes besides labels; input_ids are (B, T).
         labels: (B, T), IGNORED where nothing is learned; the label of a position is predicted from the one before.
     """
@@ -33,7 +34,8 @@ def head_sees_only(model: Any, wanted: Tensor) -> Iterator[None]:
 
     The model's own forward pass does the rest, so that whatever it does to its logits (scaling, soft caps) holds.
     """
-    head = model.get_output_embeddings()
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    head = inner.get_output_embeddings()
     hook = head.register_forward_pre_hook(lambda _, arguments: (arguments[0][wanted],))
     try:
         yield

@@ -31,4 +31,7 @@ class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
         others = {name: tensor for name, tensor in inputs.items() if name != "labels"}
         with self._merged.learning():
             losses, _ = token_losses(model, others, labels)
-        return losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)
+        if num_items_in_batch is None:
+            return losses.mean()
+        # The tokens of all processes are counted, and DDP takes the mean of their gradients.
+        return losses.sum() / num_items_in_batch * self.accelerator.num_processes

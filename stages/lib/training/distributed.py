@@ -1,10 +1,6 @@
-"""One process or several (torchrun): who this process is, how a model is spread, and sums over all."""
+"""How a model is spread over several processes: DDP or FSDP2."""
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, assert_never
 
 import torch
@@ -15,76 +11,9 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from stages.lib.gpt.model import GPT
+from stages.lib.launching.world import World
 from stages.lib.training.precision import Precision, in_bfloat16
 from stages.lib.training.training_params import TrainingParams
-
-
-@dataclass(frozen=True)
-class World:
-    """This process among all of the training's."""
-
-    rank: int
-    size: int
-    device: torch.device
-
-    @property
-    def main(self) -> bool:
-        """Whether this process writes files and speaks."""
-        return self.rank == 0
-
-    def total(self, values: list[float]) -> list[float]:
-        """Sums over all processes, in double precision."""
-        if self.size == 1:
-            return values
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(tensor)
-        return [float(value) for value in tensor]
-
-    def total_tensor(self, value: float | Tensor) -> Tensor:
-        """The sum over all processes, () float64 on the device; nobody waits for the device."""
-        if isinstance(value, Tensor):
-            tensor = value.double()
-        else:
-            tensor = torch.full((), value, dtype=torch.float64, device=self.device)  # a kernel; `tensor` would wait
-        if self.size > 1:
-            dist.all_reduce(tensor)
-        return tensor
-
-    def barrier(self) -> None:
-        """Waits until all processes are here."""
-        if self.size > 1:
-            dist.barrier()
-
-
-@contextmanager
-def open_world() -> Iterator[World]:
-    """Joins the processes that torchrun started (nccl on GPUs, gloo on CPUs); alone without torchrun."""
-    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
-    if "WORLD_SIZE" not in os.environ:
-        yield World(rank, size, device)
-        return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    yield World(rank, size, device)
-    # Not after an error: nccl would wait for processes that wait for this one. It ends, and torchrun ends the others.
-    dist.destroy_process_group()
-
-
-def start_processes(processes: int, module: str) -> None:
-    """Replaces this process by torchrun with so many of them, unless it is one of these already.
-
-    `processes`: 0 is one a GPU; 1 goes on alone.
-    """
-    if "WORLD_SIZE" in os.environ:
-        return
-    count = processes or max(1, torch.cuda.device_count())
-    if count > 1:
-        arguments = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", module]
-        sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, *arguments])
 
 
 def spread(model: GPT, params: TrainingParams, precision: Precision, world: World) -> nn.Module:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stages.lib.gpt.model import GPT
+from stages.lib.launching.world import World
 from stages.lib.tokens.targets import IGNORED
-from stages.lib.training.distributed import World
 from stages.lib.training.optimizer import build_optimizers
 from stages.lib.training.passes import OneModel, Passes
 from stages.lib.training.precision import Precision

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from stages.lib.gpt.model import GPT
-from stages.lib.training.distributed import World, without_sync
+from stages.lib.launching.world import World
+from stages.lib.training.distributed import without_sync
 from stages.lib.training.optimizer import build_optimizers, clip_gradients
 from stages.lib.training.precision import Precision
 from stages.lib.training.step_batches import MicroBatch

@@ -6,13 +6,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from stages.lib.cache.place import cache_dir
 from stages.lib.core.metrics import Stopwatch
 from stages.lib.core.progress import say
 from stages.lib.curves.curve_picture import ScorePanel, publish_curve
 from stages.lib.curves.curves import Curve
 from stages.lib.curves.score_curve import ScoreCurve, Scoring
-from stages.lib.training.distributed import World, open_world, start_processes
+from stages.lib.launching.launch import launch, start_processes
+from stages.lib.launching.world import World, open_world
 from stages.lib.training.out_of_memory import advised, check_fits, named
 from stages.lib.training.trackers import open_trackers
 from stages.lib.training.training import Training
@@ -37,12 +40,15 @@ class Finished:
 
 
 def run_in_processes(name: str, processes: int, body: Callable[[World, Stopwatch], dict[str, Any]]) -> None:
-    """Runs a stage's body in so many processes; the main one writes its timings, with the figures.
+    """Runs a stage's body in so many processes (0: one a GPU), or in those that LLMILL_LAUNCH starts.
+
+    The main one writes its timings, with the figures.
 
     Raises:
         ValueError: as the body does.
     """
-    start_processes(processes, f"stages.{name}")
+    launch(f"stages.{name}")
+    start_processes(processes or torch.cuda.device_count(), f"stages.{name}")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
     watch = Stopwatch(name)
     with named(name), open_world() as world:

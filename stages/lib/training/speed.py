@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from stages.lib.gpt.model import GPT
+from stages.lib.launching.world import World
 from stages.lib.tokens.targets import IGNORED
-from stages.lib.training.distributed import World
 from stages.lib.training.precision import Precision, matmul_peak, rate
 
 

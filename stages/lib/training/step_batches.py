@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stages.lib.launching.world import World
 from stages.lib.tokens.targets import IGNORED
-from stages.lib.training.distributed import World
 from stages.lib.training.validation_loss import Batches
 
 

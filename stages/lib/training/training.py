@@ -1,7 +1,7 @@
 """The training loop: steps, validation, checkpoints; resumed from the last checkpoint as if it had never stopped.
 
 Where a run is, is its step number alone: the batch, the dropout masks and the learning rate of step s are functions
-of (seed, s). Pretraining and finetuning differ only in the `Batches` they bring.
+of (seed, s), whatever the number of processes. Pretraining and finetuning differ only in the `Batches` they bring.
 """
 
 import math
@@ -27,7 +27,8 @@ from stages.lib.gpt.checkpoints import (
     read_tensors,
 )
 from stages.lib.gpt.model import GPT
-from stages.lib.training.distributed import World, spread, whole_weights
+from stages.lib.launching.world import World
+from stages.lib.training.distributed import spread, whole_weights
 from stages.lib.training.lanes import passes_of
 from stages.lib.training.optimizer import learning_rate, moments, restore_moments, set_learning_rate
 from stages.lib.training.precision import Precision, check_precision, faster_precision, products
@@ -178,11 +179,11 @@ class Training:
             ValueError: loss or gradient is not finite; the weights in memory are spoiled then.
         """
         params, world = self.params, self.world
-        torch.manual_seed(_step_seed(params.seed, self.step, world.rank))
         self.runner.train()
         known = world.total_tensor(float(sum(part.counted for part in parts)))
         summed = torch.zeros((), dtype=torch.float64, device=world.device)
         for i, part in enumerate(parts):
+            torch.manual_seed(_seed(params.seed, self.step, i * world.size + world.rank))
             self.meter.count(part.targets.numpy())
             with products(self.precision):
                 summed += self.passes.add(part, known, last=i == len(parts) - 1)
@@ -218,7 +219,7 @@ class Training:
             content: dict[str, Any] = {
                 "step": self.step,
                 "sequences_seen": self.step * self.sequences,
-                "random_numbers": {"seed": self.params.seed, "rule": "seeded anew by (seed, step, rank)"},
+                "random_numbers": {"seed": self.params.seed, "rule": "seeded anew by (seed, step, micro-batch)"},
                 "best": {
                     "step": self.best[1],
                     "val_loss": self.best[0] if self.best[1] else None,
@@ -233,5 +234,6 @@ class Training:
         self.world.barrier()
 
 
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0])
+def _seed(seed: int, step: int, number: int) -> int:
+    """Of the step's micro-batch with this number: the same one whatever the number of processes."""
+    return int(np.random.SeedSequence((seed, step, number)).generate_state(1, np.uint64)[0])

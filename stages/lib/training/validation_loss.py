@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.core.progress import each
+from stages.lib.launching.world import World
 from stages.lib.tokens.targets import IGNORED
-from stages.lib.training.distributed import World
 from stages.lib.training.precision import Precision, in_bfloat16, products
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from stages.lib.adapters.device import check_attention, choose_one_device, use_tf32
+from stages.lib.adapters.device import check_attention, choose_one_device, share_of, use_tf32
 
 
 def cards(monkeypatch: pytest.MonkeyPatch, there: int, visible: str | None) -> None:
@@ -38,7 +38,7 @@ def test_one_of_several_cards_is_left(
 ) -> None:
     cards(monkeypatch, there, visible)
     before = torch.cuda.device_count()
-    choose_one_device("grpo")
+    choose_one_device("grpo", "hf")
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == left
     assert torch.cuda.device_count() <= 1
     told = capsys.readouterr().out
@@ -49,14 +49,22 @@ def test_a_choice_that_comes_too_late_is_an_error(monkeypatch: pytest.MonkeyPatc
     cards(monkeypatch, 2, None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ValueError, match="2 GPUs stay visible; set CUDA_VISIBLE_DEVICES=0"):
-        choose_one_device("qlora")
+        choose_one_device("qlora", "hf")
 
 
-def test_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchruns_processes_keep_their_cards_and_unsloth_has_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     cards(monkeypatch, 2, None)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"qlora trains on one GPU, and torchrun started WORLD_SIZE=2.*stages\.qlora"):
-        choose_one_device("qlora")
+    choose_one_device("qlora", "hf")
+    assert torch.cuda.device_count() == 2
+    with pytest.raises(ValueError, match=r"unsloth trains in one process, and torchrun started WORLD_SIZE=2 of qlora"):
+        choose_one_device("qlora", "unsloth")
+
+
+def test_micro_batches_are_shared_out_evenly_or_not_at_all() -> None:
+    assert share_of("gradient_accumulation_steps", 6, 3) == 2
+    with pytest.raises(ValueError, match=r"gradient_accumulation_steps: 6 micro-batches .* among 4 processes"):
+        share_of("gradient_accumulation_steps", 6, 4)
 
 
 @pytest.mark.parametrize(

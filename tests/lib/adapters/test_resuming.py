@@ -1,14 +1,17 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
-from stages.lib.adapters.resuming import RESUMED_BY, last_whole_checkpoint, prune_finished
+import torch
+
+from stages.lib.adapters.resuming import RESUMED_BY, last_whole_checkpoint, prune_finished, train_on
 
 
 def write_checkpoint(directory: Path, step: int, state: str | None = None) -> Path:
     place = directory / f"checkpoint-{step}"
     place.mkdir(parents=True)
     for name in (*RESUMED_BY, "adapter_model.safetensors"):
-        (place / name).write_bytes(b"x")
+        (place / name.replace("*", "_1")).write_bytes(b"x")
     (place / "trainer_state.json").write_text(json.dumps({"global_step": step}) if state is None else state)
     return place
 
@@ -25,6 +28,14 @@ def test_the_newest_whole_checkpoint_counts_and_torn_ones_go(tmp_path: Path) -> 
     bare.mkdir()
     assert last_whole_checkpoint(tmp_path) == new
     assert old.exists() and not any(place.exists() for place in (*torn, bare))
+
+
+def test_moments_are_loaded_onto_a_cpu_with_a_number(tmp_path: Path) -> None:
+    trainer = SimpleNamespace(train=lambda resume_from_checkpoint: None)
+    train_on(trainer, tmp_path)
+    torch.save({"moment": torch.ones(2)}, tmp_path / "optimizer.pt")
+    found = torch.load(tmp_path / "optimizer.pt", map_location=torch.device("cpu", 0), weights_only=True)
+    assert found["moment"].tolist() == [1, 1]
 
 
 def test_a_finished_training_keeps_what_publishing_needs(tmp_path: Path) -> None:

@@ -87,9 +87,18 @@ def test_sampling_follows_the_seed_and_the_distribution(model: Any) -> None:
     assert share == pytest.approx(float(probabilities[likeliest]), abs=0.08)
 
 
+def test_a_reply_is_drawn_by_its_number_whoever_writes_the_others(model: Any) -> None:
+    knobs: dict[str, Any] = {"max_tokens": 8, "temperature": 1.5, "ends": [0, *range(20, 60)], "seed": 3}
+    whole = sample_replies(model, PROMPTS, **knobs)
+    assert len({len(reply) for reply in whole}) > 1  # some leave the batch early
+    halves = [sample_replies(model, PROMPTS[at:to], first=at, **knobs) for at, to in ((0, 2), (2, 5))]
+    assert whole == halves[0] + halves[1]
+    assert whole[0] != whole[2]  # of one prompt
+
+
 def test_temperature_0_is_the_likeliest() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 3.0, 1.0]])
-    assert choose_tokens(logits, 0.0, torch.Generator()).tolist() == [1, 0]
+    assert choose_tokens(logits, 0.0, torch.rand(2)).tolist() == [1, 0]
 
 
 def test_an_adapters_replies_are_generates(tuned: Any) -> None:

@@ -81,6 +81,7 @@ def learn_format(place: Path) -> tuple[float, float, float]:
         prompts=prompts,
         samples=samples,
         reward_weights=PARAMS.reward_weights,
+        processes=1,
         directory=place / "run",
     )
     rewards: dict[Name, Reward] = {

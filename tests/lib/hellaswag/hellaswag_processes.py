@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from stages.lib.hellaswag.items import HellaSwagItem
 from stages.lib.hellaswag.together import score_together
+from stages.lib.launching.world import World, open_world
 from stages.lib.tokens.tokenizers import load_tokenizer
-from stages.lib.training.distributed import World, open_world
 from tests.lib.training.training_setup import CONFIG, Counting, settings, training
 
 WORDS = "the roof of a house is where rain and snow fall in autumn when leaves turn red under grey skies".split()

@@ -15,7 +15,8 @@ import torch.distributed as dist
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from stages.lib.training.distributed import full, open_world
+from stages.lib.launching.world import open_world
+from stages.lib.training.distributed import full
 from tests.lib.training.training_setup import CONFIG, Counting, settings, training
 
 STEPS = 4

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from stages.lib.gpt.model import GPT
+from stages.lib.launching.world import World
 from stages.lib.shards.reading import Shards
 from stages.lib.tokens.targets import IGNORED
-from stages.lib.training.distributed import World
 from stages.lib.training.held_out import HeldOut
 from stages.lib.training.validation_loss import mean_loss
 from tests.lib.training.training_setup import ALONE, CONFIG

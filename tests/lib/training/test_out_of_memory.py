@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from stages.lib.gpt.model import GPT
+from stages.lib.launching.world import World
 from stages.lib.training import out_of_memory
-from stages.lib.training.distributed import World
 from stages.lib.training.memory import GB, training_memory
 from stages.lib.training.out_of_memory import advised, check_fits, check_weights, is_out_of_memory, load_of
 from stages.lib.weights.free_memory import available_on_gpu

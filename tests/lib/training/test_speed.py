@@ -12,9 +12,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from stages.lib.gpt.model import GPT
+from stages.lib.launching.world import World
 from stages.lib.tokens.targets import IGNORED
 from stages.lib.training import speed
-from stages.lib.training.distributed import World
 from stages.lib.training.speed import Meter, Speed
 from tests.lib.training.training_setup import ALONE, CONFIG, settings, training
 

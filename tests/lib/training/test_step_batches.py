@@ -102,7 +102,7 @@ def test_a_training_that_stops_leaves_no_thread() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: what only a GPU counts cannot be seen")
 def test_on_a_gpu_the_step_copies_from_pinned_memory_and_waits_once(tmp_path: Path) -> None:
-    from stages.lib.training.distributed import World
+    from stages.lib.launching.world import World
 
     world = World(0, 1, torch.device("cuda", 0))
     made = training(tmp_path, settings(micro_batch=1, precision="bfloat16"), world, replace(CONFIG, dropout=0.0))

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 from stages.lib.curves.curves import Curve
 from stages.lib.gpt.checkpoints import CheckpointStore, TokenizerFacts
 from stages.lib.gpt.model import GPT, GPTConfig
+from stages.lib.launching.world import World, open_world
 from stages.lib.tokens.targets import IGNORED
-from stages.lib.training.distributed import World, open_world
 from stages.lib.training.out_of_memory import advised
 from stages.lib.training.training import Training
 from stages.lib.training.training_params import TrainingParams

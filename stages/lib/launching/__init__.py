@@ -1,0 +1,1 @@
+"""A stage over several processes and machines: what starts them, who each one is, and what they tell each other."""
