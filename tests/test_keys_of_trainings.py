@@ -81,7 +81,8 @@ def finetune_directory(params: Any, content: bytes = b"example") -> Path:
 def others(value: Any, hint: Any) -> list[Any]:
     """Other values of a knob, of which one at least should be allowed."""
     if get_origin(hint) is Literal:
-        return [other for other in get_args(hint) if other != value]
+        # auto last: it may be what the value is already, float32 on a CPU without AMX
+        return sorted((other for other in get_args(hint) if other != value), key=lambda other: other == "auto")
     match value:
         case bool():
             return [not value]
