@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.stage_costs import START, Cost, Stage
+from bench.stage_costs import Cost, Stage, start_of
 
 LEAST_CPU, LEAST_MB = 0.2, 10.0  # above the start, below which a cost is not told apart from it
 TOO_MUCH_GB = 16.0
@@ -73,9 +73,9 @@ class Growth:
 
     def __init__(self, costs: Sequence[Cost]) -> None:
         by_scale = {cost.scale: cost for cost in costs}
-        self.start = by_scale.pop(START)
-        self.grown = [by_scale[scale] for scale in sorted(by_scale)]
-        self.stage: Stage = self.start.stage
+        self.stage: Stage = costs[0].stage
+        self.start = by_scale.pop(start_of(self.stage))
+        self.grown = [by_scale[scale] for scale in sorted(by_scale) if scale > self.start.scale]
         self.items = [cost.items for cost in self.grown]
 
     @property
@@ -125,6 +125,8 @@ def part_seconds(cost: Cost) -> dict[str, float]:
         name, _, seconds = entry.rpartition(" ")
         walls[name] = float(seconds)
     total = sum(walls.values())
+    if not walls.keys() - {IMPORTS}:
+        return {"all": cost.cpu_s}
     return {name: cost.cpu_s * wall / total for name, wall in walls.items() if name != IMPORTS} if total else {}
 
 

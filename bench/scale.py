@@ -1,9 +1,10 @@
 """How the stages of the data half grow with their work, and what that says of sizes that this machine does not hold.
 
-Run: python -m bench.scale [--scales 0.1 1 10] [--stages chunk embed] [--place DIR] [--save]
+Run: python -m bench.scale [--scales 1 10 100] [--stages chunk embed] [--place DIR] [--save]
 
-Scale 1 is what the default graph has. What does not depend on the size (imports, tokenizers) is measured on START of
-it and taken off. How sizes are made and measured: stage_costs.py; exponents, workers, memory: extrapolation.py.
+Scale 1 is what the default graph has. What does not depend on the size (imports, tokenizers) is measured on a hundredth
+of it (from qa on a tenth) and taken off. How sizes are made and measured: stage_costs.py; exponents, workers, memory:
+extrapolation.py.
 
 --save writes bench/scale.csv and docs/scale.png; stages that were not measured in this run keep their rows.
 --tables prints the tables of bench/scale.csv and draws the picture anew, and measures nothing.
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from bench.extrapolation import Target, exponents_table, growths, targets_table
 from bench.scale_picture import draw
-from bench.stage_costs import COMMANDS, ROOT, START, Cost, Grown, Stage, measure
+from bench.stage_costs import COMMANDS, ROOT, Cost, Grown, Stage, measure, start_of
 from stages.lib.core.records import write_csv
 
 SAVED = ROOT / "bench" / "scale.csv"
@@ -86,7 +87,12 @@ def measured(scales: Sequence[float], stages: Sequence[Stage], place: Path) -> l
     needed = [stage for stage in list(COMMANDS)[: last + 1] if stage != "shard" or stage in stages]
     grown = Grown(place.resolve())
     grown.prepare()
-    costs = [measure(stage, scale, grown.project(stage, scale)) for scale in [START, *scales] for stage in needed]
+    costs = [
+        measure(stage, scale, grown.project(stage, scale))
+        for scale in sorted({*map(start_of, needed), *scales})
+        for stage in needed
+        if scale >= start_of(stage)
+    ]
     return [cost for cost in costs if cost.stage in stages]
 
 
@@ -99,7 +105,7 @@ def tables(costs: Sequence[Cost]) -> str:
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scales", type=float, nargs="+", default=[0.1, 1, 10], help="of the default's size")
+    parser.add_argument("--scales", type=float, nargs="+", default=[1, 10, 100], help="of the default's size")
     parser.add_argument(
         "--stages", nargs="+", choices=COMMANDS, default=list(COMMANDS), help="those before them run too"
     )

@@ -25,6 +25,7 @@ from stages.lib.core.records import read_json, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 START = 0.01  # of the default's size
+START_OF_QUESTIONS = 0.1  # of the stages that stop where too few questions pass
 REPEATS = 2  # of the runs smaller than the default's; the least counts
 EMBEDDING = "minilm-l6"
 MODEL = "smollm2-135m"
@@ -58,6 +59,11 @@ BEFORE: dict[Stage, tuple[str, ...]] = {  # modules of bench with arguments that
     "select": (),
     "instruct": (),
 }
+
+
+def start_of(stage: Stage) -> float:
+    """The scale that counts as what a stage costs without work."""
+    return START_OF_QUESTIONS if stage in ("qa", "judge", "select", "instruct") else START
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ def test_the_exponent_is_net_of_the_start() -> None:
 def test_parts_are_shares_of_the_cpu_seconds() -> None:
     told = part_seconds(cost(1, 1, 10, 1, "imports 5.0, retrieve and measure 10.0, draw 5.0"))
     assert told == {"retrieve and measure": 5, "draw": 2.5}
-    assert part_seconds(cost(1, 1, 10, 1)) == {}
+    assert part_seconds(cost(1, 1, 10, 1)) == part_seconds(cost(1, 1, 10, 1, "imports 3.0")) == {"all": 10}
 
 
 def test_each_part_grows_by_its_own_exponent_and_workers_share_what_divides() -> None:
