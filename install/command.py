@@ -18,6 +18,8 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m install", description="Makes or completes the environment.")
     parser.add_argument("extras", nargs="*", help="of pyproject.toml, beside its dependencies")
+    parser.add_argument("--with", dest="more", action="append", default=[], help="a requirement beside the extras")
+    parser.add_argument("--without", action="append", default=[], help="a package of the plan that is not brought")
     parser.add_argument("--venv", type=Path, default=Path(".venv"))
     parser.add_argument("--torch", choices=["", *get_args(Torch)], default="", help="default: as it is there, else cpu")
     parser.add_argument("--installer", choices=["", *get_args(Tool)], default="", help="default: uv where it is")
@@ -36,7 +38,7 @@ def run(arguments: list[str]) -> int:
             raise InstallationError("INSTALLER=uv: no uv on PATH that starts")
         shutil.rmtree(WORK, ignore_errors=True)
         WORK.mkdir(parents=True)
-        installation = Installation(asked.venv, asked.extras, torch, WORK)
+        installation = Installation(asked.venv, asked.extras, torch, WORK, more=asked.more, without=asked.without)
         way, packages = installation.choose(ways(asked.venv, uv, torch == "cuda", asked.installer == "uv"))
         installation.bring(way, packages)
         choice.write_text(f"{torch}\n", encoding="utf-8")

@@ -1,6 +1,7 @@
 """One installation: the environment, the plan that has the torch asked for, and what is missing of it."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -9,7 +10,7 @@ from install.plan import Package, Torch, cuda_packages, installed, missing, requ
 from install.progress import Progress, run_shown
 from install.sizes import expected_megabytes, summary
 from install.tools import Way, arriving, create_commands, site_packages, tool_commands, whole
-from profiles.pins import ALONE, CONSTRAINTS, PROJECT
+from profiles.pins import ALONE, CONSTRAINTS, PROJECT, normalized
 
 
 class InstallationError(Exception):
@@ -19,8 +20,26 @@ class InstallationError(Exception):
 class Installation:
     """What one run needs to know."""
 
-    def __init__(self, venv: Path, extras: list[str], torch: Torch, work: Path):
-        """`work` is an empty folder for the plan, the log and the tool's temporary files.
+    def __init__(
+        self,
+        venv: Path,
+        extras: list[str],
+        torch: Torch,
+        work: Path,
+        *,
+        more: Sequence[str] = (),
+        without: Sequence[str] = (),
+    ):
+        """Reads what is wanted.
+
+        Args:
+            venv: the environment.
+            extras: of pyproject.toml.
+            torch: which build.
+            work: an empty folder for the plan, the log and the tool's temporary files.
+            more: requirements beside those of pyproject.toml; one that is pinned here takes the place of its pin in
+                constraints.txt.
+            without: packages that the plan names and that are not brought.
 
         Raises:
             ValueError: an extra that is none.
@@ -30,7 +49,11 @@ class Installation:
         self.alone = work / "alone.txt"
         (work / "tmp").mkdir()
         self.alone.write_text(f"{ALONE}\n", encoding="utf-8")
-        self.wanted.write_text("".join(f"{one}\n" for one in requirements(PROJECT, extras)), encoding="utf-8")
+        self.more, self.without = list(more), {normalized(name) for name in without}
+        self.constraints = work / "constraints.txt"
+        self.constraints.write_text(without_pins(CONSTRAINTS.read_text(encoding="utf-8"), more), encoding="utf-8")
+        wanted = [*requirements(PROJECT, extras), *more]
+        self.wanted.write_text("".join(f"{one}\n" for one in wanted), encoding="utf-8")
 
     def run(self, command: list[str], progress: Progress) -> tuple[int, str]:
         """Runs one of a tool's commands."""
@@ -66,12 +89,12 @@ class Installation:
         for wanted, more in ((self.wanted, ()), (self.alone, ("--no-deps",))):
             answer = self.work / "pylock.toml"  # uv wants this name
             answer.unlink(missing_ok=True)  # uv would read the one before
-            command = way.plan_command(wanted, CONSTRAINTS, answer, *more)
+            command = way.plan_command(wanted, self.constraints, answer, *more)
             status, output = self.run(command, Progress(f"{way.told} works out what is needed"))
             if status:
                 return [], output
             found += way.read_plan(answer)
-        return found, output
+        return [package for package in found if package.name not in self.without], output
 
     def choose(self, ways: list[Way]) -> tuple[Way, list[Package]]:
         """The first way that brings the torch that was asked for, and what it brings.
@@ -93,7 +116,7 @@ class Installation:
             packages, output = self.plan(way)
             if packages and bool(cuda_packages(packages)) == (self.torch == "cuda"):
                 return way, packages
-            if not packages and not refused:
+            if not packages and not refused and not self.more:  # what is wanted beside may want PyTorch's own index
                 self.fail(f"{way.told}: working out what is needed", output)
             refused.append(why_not(way, packages, output))
         raise InstallationError(
@@ -137,6 +160,13 @@ class Installation:
         status, output = self.run(command, Progress(doing))
         if status:
             self.fail(doing, output)
+
+
+def without_pins(constraints: str, requirements: Sequence[str]) -> str:
+    """Constraints without the lines of packages that the requirements pin themselves (NAME==VERSION)."""
+    pinned = {normalized(one.partition("==")[0]) for one in requirements if "==" in one}
+    lines = constraints.splitlines(keepends=True)
+    return "".join(line for line in lines if normalized(line.partition("==")[0].strip()) not in pinned)
 
 
 def why_not(way: Way, packages: list[Package], output: str) -> str:

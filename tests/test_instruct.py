@@ -14,10 +14,10 @@ import pytest
 import stages.instruct
 from stages.instruct import Params, main
 from stages.lib.answers.reasoned_answers import separated
-from stages.lib.chats.splits import shingles
 from stages.lib.core.metrics import read_results
 from stages.lib.core.params import from_mapping
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
+from stages.lib.english.similar_texts import shingles
 from stages.lib.english.words import normalised
 from stages.lib.instructions.examples import InstructionFiles, read_source
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest

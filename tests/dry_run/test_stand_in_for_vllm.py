@@ -18,6 +18,6 @@ ROOT = Path(__file__).parent.parent.parent
 def test_it_passes_the_tests_of_the_real_engine() -> None:
     directory = huggingface_directory(load_model_entry("smollm2-135m", ROOT / "params.yaml"))
     environment = os.environ | {"PYTHONPATH": str(ROOT / STAND_INS), "LLMILL_TEST_MODEL_DIR": str(directory)}
-    command = [sys.executable, "-m", "pytest", "-m", "slow", "tests/lib/llm/test_vllm_backend.py"]
+    command = [sys.executable, "-m", "pytest", "-m", "vllm", "tests/lib/llm/test_vllm_backend.py"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert "3 passed" in done.stdout, done.stdout[-3000:]

@@ -122,6 +122,21 @@ def test_what_uv_cannot_have_pip_may_have(
     assert run(["--installer", "uv", "dev"]) == 1  # asked for, uv alone is tried
 
 
+def test_an_environment_of_its_own_has_more_and_less_than_the_project(
+    project: Path, tool: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_wheel(project, "torch", "2.0+cpu")
+    make_wheel(
+        project, "engine", "5.0", "Requires-Dist: made_tool==1.2\nRequires-Dist: torch==2.0\nRequires-Dist: unfit\n"
+    )
+    make_wheel(project, "unfit", "1.0", CUDA)
+    beside = ["--with", "engine==5.0", "--with", "made_tool==1.2", "--without", "unfit", "--without", "nvidia-made-up"]
+    assert run(beside) == 0  # another pin of made_tool than constraints.txt has
+    assert there() == {"torch": "2.0+cpu", "made-tool": "1.2", "engine": "5.0", ALONE: "0.1"}
+    assert run(beside) == 0
+    assert "all 4 packages are there" in capsys.readouterr().out
+
+
 def test_a_plan_that_fails_says_what_to_do(project: Path, tool: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["dev"]) == 1  # no torch at all
     told = capsys.readouterr().err

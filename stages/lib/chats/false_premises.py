@@ -166,12 +166,18 @@ def _false(item: QAItem, parameters: Sequence[str]) -> Iterator[Found]:
         question = DEFAULT_QUESTION.format(name=name, of=of, value=false)
         denial = f"The parameter {name} does not default to {false}, but to {default}."
         yield _default_show(false), question, denial, Change(type="default", true=default, false=false), item.evidence
-    wrong = [other for other in parameters if other != name and not holds(item.context, other)]
-    if which and wrong:
-        false = drawn(item.id, wrong)[0]
+    false = _other_parameter(item, name, parameters) if which else None
+    if which and false is not None:
         question = PARAMETER_QUESTION.format(name=false, of=which["of"] or "", does=which["does"])
         denial = f"It is {name}, not {false}, that {which['does']}."
         yield "parameter", question, denial, Change(type="parameter", true=name, false=false), item.evidence
+
+
+def _other_parameter(item: QAItem, name: str, parameters: Sequence[str]) -> str | None:
+    """A parameter that the text does not name, drawn by hash."""
+    # Most texts name none of them, so that the first drawn will do: to look for each in each text takes hours.
+    others = drawn(item.id, (other for other in parameters if other != name))
+    return next((other for other in others if not holds(item.context, other)), None)
 
 
 def _true(item: QAItem) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ asked about in one form. What has no counterpart is left out, unless one of the 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from stages.lib.chats.false_premises import Premises
 from stages.lib.chats.qa_items import QAItem
@@ -27,12 +28,36 @@ class _Side:
     wanted: int
     taken: dict[str, QAItem] = field(default_factory=dict)  # item's id -> the premise
     shows: Counter[str] = field(default_factory=Counter)  # of those taken
+    by_show: dict[str, list[str]] = field(default_factory=dict)  # show -> items that have a premise of it, in order
+    passed: Counter[tuple[str, bool]] = field(default_factory=Counter)  # items at the head of such a list
 
-    def next(self, show: str, avoided: Collection[str], chosen: Collection[str] = ()) -> str | None:
-        """The next item that has a premise of that show and gave none yet; one not among `avoided`, if there is."""
-        gone = {*self.taken, *chosen}
-        free = [name for name in self.order if name not in gone and show in self.offers[name]]
-        return next((name for name in free if name not in avoided), free[0] if free else None)
+    def __post_init__(self) -> None:
+        """Lists the items of each show."""
+        for name in self.order:
+            for show in self.offers[name]:
+                self.by_show.setdefault(show, []).append(name)
+
+    def next(self, show: str, other: Collection[str], avoided: str = "", chosen: Collection[str] = ()) -> str | None:
+        """The next item that has a premise of that show and gave none yet; one not avoided, if there is.
+
+        Args:
+            show: what the premise shows.
+            other: items that gave one to the other side: to be avoided. They only become more, as those taken here: a
+                place in the list that was passed because of either is not looked at again.
+            avoided: one more, of this call alone.
+            chosen: of this call alone, not to be had.
+        """
+        names = self.by_show.get(show, [])
+        for free in (True, False):  # of the other side's
+            place = self.passed[show, free]
+            while place < len(names) and (names[place] in self.taken or (free and names[place] in other)):
+                place += 1
+            self.passed[show, free] = place
+            for name in islice(names, place, None):
+                if name in self.taken or name in chosen or (free and (name in other or name == avoided)):
+                    continue
+                return name
+        return None
 
     def take(self, name: str, show: str, form: int, pair: str = "") -> None:
         self.taken[name] = replace(self.offers[name][show].in_form(form), pair=pair)
@@ -74,7 +99,7 @@ def _take_pairs(left: _Side, right: _Side, shows: Sequence[str], most: int) -> N
             owed = (len(left.taken) + 1) * right.wanted // left.wanted - len(right.taken)
             first = left.next(show, right.taken)
             found: list[str] = []
-            while first and len(found) < owed and (other := right.next(show, {*left.taken, first}, found)):
+            while first and len(found) < owed and (other := right.next(show, left.taken, first, found)):
                 found.append(other)
             if first is None or len(found) < owed:
                 break

@@ -21,6 +21,9 @@ from stages.lib.core.progress import bar
 from stages.lib.llm.protocol import Backend, GenerateRequest, Reply, Sampling, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry, weights_identity
 
+# Distinct requests that a backend plans and holds together (their token ids take it 10 kB and more each), and that are
+# read from the ledger together. A million in one list would take more than this machine has.
+BLOCK = 8192
 R = TypeVar("R", GenerateRequest, ScoreRequest)
 A = TypeVar("A", Reply, Score)
 
@@ -138,14 +141,16 @@ class AskedModel:
         try:
             with bar(progress if missing else None, len(order), "prompt", initial=len(answers)) as counter:
                 start = time.perf_counter()
-                for batch in ask([distinct[key] for key in order], missing) if missing else ():
-                    seconds = (time.perf_counter() - start) / len(batch)
-                    kept = [(order[i], answer) for i, answer in batch if _is_kept(answer, distinct[order[i]])]
-                    self._keep([(key, self._written(answer, seconds)) for key, answer in kept])
-                    answers.update((order[i], answer) for i, answer in batch)
-                    self.asked += len(batch)
-                    counter.update(len(batch))
-                    start = time.perf_counter()
+                for block in _blocks(order):
+                    absent = [i for i, key in enumerate(block) if key not in answers]
+                    for batch in ask([distinct[key] for key in block], absent) if absent else ():
+                        seconds = (time.perf_counter() - start) / len(batch)
+                        kept = [(block[i], answer) for i, answer in batch if _is_kept(answer, distinct[block[i]])]
+                        self._keep([(key, self._written(answer, seconds)) for key, answer in kept])
+                        answers.update((block[i], answer) for i, answer in batch)
+                        self.asked += len(batch)
+                        counter.update(len(batch))
+                        start = time.perf_counter()
         except (RuntimeError, KeyboardInterrupt) as error:
             done = sum(key in answers and _is_kept(answers[key], distinct[key]) for key in (order[i] for i in missing))
             told = f"{done} of {len(missing)} requests were answered before, and are kept"
@@ -153,17 +158,20 @@ class AskedModel:
                 print(f"interrupted: {told}", file=sys.stderr)
                 raise
             raise RuntimeError(f"{error}; {told}") from error
-        absent = [i for i in missing if order[i] not in answers]
-        assert not absent, f"the backend left {len(absent)} requests unanswered, the first is {absent[:1]}"
+        left = [i for i in missing if order[i] not in answers]
+        assert not left, f"the backend left {len(left)} requests unanswered, the first is {left[:1]}"
         return [answers[key] for key in keys]
 
     def _known(self, keys: Sequence[str], kind: type[A]) -> dict[str, A]:
         """What the ledger holds; what it holds of an older version is given the name of its model."""
-        found = {key: json.loads(value) for key, value in self._ledger.get(keys).items()}
-        named = [(key, content | {"model": self._name}) for key, content in found.items() if "model" not in content]
-        if named:
-            self._ledger.put((key, json.dumps(content, ensure_ascii=False).encode()) for key, content in named)
-        return {key: _read(kind, content["answer"]) for key, content in found.items()}
+        answers: dict[str, A] = {}
+        for block in _blocks(keys):
+            found = {key: json.loads(value) for key, value in self._ledger.get(block).items()}
+            named = [(key, content | {"model": self._name}) for key, content in found.items() if "model" not in content]
+            if named:
+                self._ledger.put((key, json.dumps(content, ensure_ascii=False).encode()) for key, content in named)
+            answers.update((key, _read(kind, content["answer"])) for key, content in found.items())
+        return answers
 
     def _written(self, answer: Reply | Score, seconds: float) -> bytes:
         content = {"answer": dataclasses.asdict(answer), "seconds": round(seconds, 4), "model": self._name}
@@ -175,6 +183,12 @@ class AskedModel:
         except KeyboardInterrupt:
             self._ledger.put(answers)  # paid for: written down before the process ends
             raise
+
+
+def _blocks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The keys in lists of BLOCK, which hang on all the keys, not on what is known: a resumed run has the same."""
+    for start in range(0, len(keys), BLOCK):
+        yield keys[start : start + BLOCK]
 
 
 def kept_name(entry: ModelEntry) -> str:

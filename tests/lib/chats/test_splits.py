@@ -1,12 +1,7 @@
 import random
 
-import pytest
-
-from stages.lib.chats.splits import SPLITS, group_sources, shingles, side, similar_pairs
-from stages.lib.english.words import normalised
+from stages.lib.chats.splits import SPLITS, group_sources, side
 from stages.lib.statistics.drawing import drawn
-
-WORDS = [f"word{i}" for i in range(18)]
 
 
 def test_sources_with_near_identical_texts_or_the_same_long_answer_are_one_group() -> None:
@@ -34,32 +29,6 @@ def test_groups_chain_and_do_not_depend_on_the_order() -> None:
     for seed in range(5):
         shuffled = random.Random(seed).sample(texts, len(texts))
         assert group_sources(shuffled, 0.9) == expected
-
-
-@pytest.mark.parametrize("similarity", [0.2, 0.5, 0.8, 1.0])
-def test_similar_pairs_are_exactly_those_of_brute_force(similarity: float) -> None:
-    rng = random.Random(0)
-    base = rng.choices(WORDS, k=40)
-    joined = []
-    for _ in range(60):  # copies of one text with some words changed, cut at both ends
-        words = [rng.choice(WORDS) if rng.random() < rng.choice([0, 0.02, 0.1]) else word for word in base]
-        joined.append(" ".join(words[rng.randrange(8) : 40 - rng.randrange(8)] if rng.random() < 0.5 else words))
-    joined += ["", "alone", "alone"]
-    sets = [shingles(text) for text in joined]
-    expected = [
-        (i, j)
-        for j in range(len(sets))
-        for i in range(j)
-        if sets[i] and sets[j] and len(sets[i] & sets[j]) >= similarity * len(sets[i] | sets[j])
-    ]
-    assert len(expected) > 0
-    assert sorted(similar_pairs(joined, similarity)) == sorted(expected)
-
-
-def test_shingles_ignore_case_and_punctuation() -> None:
-    assert shingles("A b, c: d e! F") == {"a b c d e", "b c d e f"}
-    assert shingles("Too short.") == {normalised("too short")}
-    assert shingles(" ... ") == set()
 
 
 def test_sides_follow_the_fractions_and_the_seed_alone() -> None:

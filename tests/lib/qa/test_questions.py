@@ -1,8 +1,10 @@
+import random
 from dataclasses import replace
 
 import pytest
 
 from stages.lib.english.facts import Fact
+from stages.lib.english.words import content_words, normalised
 from stages.lib.qa.openings import Opening
 from stages.lib.qa.questions import answer_fault, finish_fault, mark_duplicates, repeats
 from stages.lib.question_forms.question_faults import question_fault
@@ -93,6 +95,28 @@ def test_a_duplicate_is_at_the_threshold_and_never_of_a_duplicate() -> None:
     chain = ["adapter bias cache decay?", "bias cache decay epoch?", "cache decay epoch frozen?"]  # neighbours: 3 of 5
     assert mark_duplicates(chain, threshold=0.6) == [None, 0, None]
     assert mark_duplicates(chain, threshold=0.61) == [None, None, None]
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.6, 0.85, 1.0])
+def test_marks_are_those_of_comparing_each_with_all_before_it(threshold: float) -> None:
+    rng = random.Random(0)
+    words = [f"word{i}" for i in range(14)]
+    questions = [" ".join(rng.sample(words, rng.randrange(1, 8))) for _ in range(150)] + ["What is it?", "what is IT"]
+    expected: list[int | None] = []
+    for i, question in enumerate(questions):
+        own = content_words(question)
+        same = [
+            j
+            for j in range(i)
+            if expected[j] is None
+            and (
+                normalised(questions[j]) == normalised(question)
+                or (own and len(own & (held := content_words(questions[j]))) >= threshold * len(own | held))
+            )
+        ]
+        expected.append(min(same, default=None))
+    assert sum(mark is not None for mark in expected) > 5
+    assert mark_duplicates(questions, threshold) == expected
 
 
 def test_answers_and_duplicates_are_seen_without_blanks_between_words() -> None:

@@ -1,63 +1,69 @@
-"""How a stage's time and memory grow with its work: chunk, shard, near_pairs, dedup, embed, benchmark.
+"""A stage's seconds and memory at one size, as bench.scale asks for them: a project folder a size, one run a stage.
 
-Run: python -m bench.costs [--scales 1 10 100] [--stages chunk embed] [--place DIR] [--save]
-
-Each stage runs as `python -m stages.NAME`, in a project folder a scale, on text grown from the default's
-(grown_text.py) and, in the place of what models would take hours to compute, on filled ledgers (grown_inputs.py).
-Scale 1 is what the default graph has. What does not depend on the size (imports, tokenizers) is measured on START of
-it and taken off; exponents are the slopes of a least-squares line through log(cost - start) over log(items), of those
-scales at which the cost is told apart from the start: in CPU seconds, as wall time is noise where others use the
-machine.
+Each stage runs as `python -m stages.NAME`, on text grown from the default's (grown_text.py) and, in the place of what
+models would take hours to compute, on filled ledgers (grown_inputs.py, answered_stages.py). So what is measured is the
+stage beside its model; `model_rates` measures the model, on few items.
 
 - CPU: user and system seconds of the process and of those that it waited for (shard's workers).
 - peak: the most resident memory of one process, by the kernel's count (ru_maxrss): the stage's own or its largest
   child's. Pages of mapped files count while they are mapped, though the kernel may take them back.
-
-With --place the folder is kept, and what it holds already (text, a stage's inputs, costs that were measured) is used
-again: with the same code alone, since a changed encoder does not find its vectors in the ledger.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import yaml
 
-from stages.lib.core.records import read_json, write_csv, write_json, write_text
+from stages.lib.core.records import read_json, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
-SAVED = ROOT / "docs" / "costs.csv"
 START = 0.01  # of the default's size
-REPEATS = 3  # of the runs at most as large as the default's; the least counts
-LEAST_CPU, LEAST_MB = 0.2, 10.0  # above the start, below which a cost is not told apart from it
+START_OF_QUESTIONS = 0.1  # of the stages that stop where too few questions pass
+REPEATS = 2  # of the runs smaller than the default's; the least counts
 EMBEDDING = "minilm-l6"
-Stage = Literal["chunk", "shard", "near_pairs", "dedup", "embed", "benchmark"]
+MODEL = "smollm2-135m"
+Stage = Literal[
+    "chunk", "shard", "near_pairs", "dedup", "embed", "rerank", "benchmark", "qa", "judge", "select", "instruct"
+]
 COMMANDS: dict[Stage, list[str]] = {
     "chunk": ["chunk"],
     "shard": ["shard"],
     "near_pairs": ["near_pairs", EMBEDDING],
     "dedup": ["dedup"],
     "embed": ["embed", EMBEDDING],
+    "rerank": ["rerank", EMBEDDING, MODEL, "base"],
     "benchmark": ["benchmark"],
+    "qa": ["qa", MODEL],
+    "judge": ["judge", MODEL, MODEL],
+    "select": ["select"],
+    "instruct": ["instruct"],
 }
-BEFORE: dict[Stage, tuple[str, ...]] = {  # steps of grown_inputs that a stage's inputs take
+BEFORE: dict[Stage, tuple[str, ...]] = {  # modules of bench with arguments that make what a stage finds
     "chunk": (),
     "shard": (),
-    "near_pairs": ("questions", "vectors"),
-    "dedup": ("verdicts",),
+    "near_pairs": ("grown_inputs questions", "grown_inputs vectors"),
+    "dedup": ("grown_inputs verdicts",),
     "embed": (),
-    "benchmark": ("reranking",),
+    "rerank": (f"answered_stages rerank {EMBEDDING} {MODEL} base",),
+    "benchmark": ("grown_inputs reranking",),
+    # From here on a chunk has a question, and the selected ones replace those that were searched with.
+    "qa": (f"answered_stages qa {MODEL}",),
+    "judge": (f"answered_stages judge {MODEL} {MODEL}",),
+    "select": (),
+    "instruct": (),
 }
+
+
+def start_of(stage: Stage) -> float:
+    """The scale that counts as what a stage costs without work."""
+    return START_OF_QUESTIONS if stage in ("qa", "judge", "select", "instruct") else START
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +132,7 @@ class Grown:
             params: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
             for name in ("chunk", "shard"):
                 params[name]["sources"] = [{"kind": "files", "patterns": ["documents/grown.jsonl"]}]
+            params["dedup"]["sample"] = 0  # qa asks about each chunk
             models = project / ".cache" / "models"  # what is made of the judge's weights is made once
             models.parent.mkdir()
             (self.place / "models").mkdir(exist_ok=True)
@@ -148,15 +155,14 @@ def measure(stage: Stage, scale: float, project: Path) -> Cost:
     if kept.is_file():
         return Cost(**read_json(kept))
     for step in BEFORE[stage]:
-        done = project / f".{step}"
+        done = project / f".{step.replace(' ', '_')}"
         if not done.exists():
-            run(["bench.grown_inputs", step], project)
+            run([f"bench.{step.split()[0]}", *step.split()[1:]], project)
             done.touch()
             if told := (project / "log").read_text().strip():
                 print(f"{stage} x{scale:g}: {told}", flush=True)
     runs = [
-        run([f"stages.{COMMANDS[stage][0]}", *COMMANDS[stage][1:]], project)
-        for _ in range(REPEATS if scale <= 1 else 1)
+        run([f"stages.{COMMANDS[stage][0]}", *COMMANDS[stage][1:]], project) for _ in range(REPEATS if scale < 1 else 1)
     ]
     wall, cpu, peak = (min(figures) for figures in zip(*runs, strict=True))
     timing = read_json(project / "timings" / f"{'_'.join(COMMANDS[stage])}.json")
@@ -167,81 +173,3 @@ def measure(stage: Stage, scale: float, project: Path) -> Cost:
     write_json(kept, asdict(cost))
     print(f"{stage} x{scale:g}: {count:,} items, {wall:.1f} s, CPU {cpu:.1f} s, {peak:.0f} MB; {parts}", flush=True)
     return cost
-
-
-def exponent(items: Sequence[int], costs: Sequence[float], start: float, least: float) -> float | None:
-    """The slope of log(cost - start) over log(items), where cost - start is above `least`; None below two points."""
-    points = [(count, cost - start) for count, cost in zip(items, costs, strict=True) if cost - start > least]
-    if len(points) < 2:
-        return None
-    x, y = np.log(np.array(points, dtype=np.float64)).T
-    return float(np.polyfit(x, y, 1)[0])
-
-
-def table(costs: Sequence[Cost]) -> str:
-    """Markdown: a line a stage, from the runs of all scales and that of the start."""
-    scales = sorted({cost.scale for cost in costs if cost.scale != START})
-    heads = [f"x{scale:g}: CPU s, MB" for scale in scales]
-    lines = [
-        f"| stage | start: CPU s, MB | {' | '.join(heads)} | exponent of time | of memory |",
-        "|---|---|" + "---|" * len(scales) + "---|---|",
-    ]
-    for stage in dict.fromkeys(cost.stage for cost in costs):
-        by_scale = {cost.scale: cost for cost in costs if cost.stage == stage}
-        start = by_scale.pop(START)
-        grown = [by_scale[scale] for scale in sorted(by_scale)]
-        items = [cost.items for cost in grown]
-        slopes = (
-            exponent(items, [cost.cpu_s for cost in grown], start.cpu_s, LEAST_CPU),
-            exponent(items, [cost.peak_mb for cost in grown], start.peak_mb, LEAST_MB),
-        )
-        cells = [f"{cost.cpu_s:.1f}, {cost.peak_mb:.0f}" for cost in (start, *grown)]
-        cells += ["flat" if slope is None else f"{slope:.2f}" for slope in slopes]
-        lines.append(f"| {stage} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def save(costs: Sequence[Cost]) -> None:
-    """Writes docs/costs.csv."""
-    rows = [
-        {
-            "stage": cost.stage,
-            "scale": cost.scale,
-            "items": cost.items,
-            "wall_s": round(cost.wall_s, 2),
-            "cpu_s": round(cost.cpu_s, 2),
-            "peak_mb": round(cost.peak_mb, 1),
-            "parts": cost.parts,
-        }
-        for cost in costs
-    ]
-    write_csv(SAVED, rows)
-
-
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scales", type=float, nargs="+", default=[1, 10, 100], help="of the default's size")
-    parser.add_argument(
-        "--stages", nargs="+", choices=COMMANDS, default=list(COMMANDS), help="those before them run too"
-    )
-    parser.add_argument("--place", type=Path, help="a folder that is kept; default: a temporary one")
-    parser.add_argument("--save", action="store_true", help=f"write {SAVED.relative_to(ROOT)}")
-    args = parser.parse_args()
-    last = max(list(COMMANDS).index(stage) for stage in args.stages)
-    needed = [stage for stage in list(COMMANDS)[: last + 1] if stage != "shard" or stage in args.stages]
-    costs = []
-    with ExitStack() as stack:
-        place = args.place or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        grown = Grown(place.resolve())
-        grown.prepare()
-        for scale in [START, *args.scales]:
-            costs += [measure(stage, scale, grown.project(stage, scale)) for stage in needed]
-    costs = sorted((cost for cost in costs if cost.stage in args.stages), key=lambda cost: needed.index(cost.stage))
-    print(table(costs))
-    if args.save:
-        save(costs)
-
-
-if __name__ == "__main__":
-    main()

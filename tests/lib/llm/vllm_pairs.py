@@ -1,0 +1,57 @@
+"""Real questions and answers on real text: what the agreement of two engines is measured on."""
+
+from dataclasses import dataclass
+from itertools import islice
+
+from stages.lib.core.params import fill, load_prompts
+from stages.lib.english.facts import Fact
+from stages.lib.llm.protocol import Prompt, ScoreRequest
+from stages.lib.qa.openings import Opening
+from stages.lib.qa.question_writing import plan_questions
+from stages.lib.reading.documents import Document
+from stages.lib.reading.packages import PackagesSource, read_packages
+
+PACKAGE = "huggingface-hub"  # its docstrings; installed in both environments, and pinned
+CHUNK_CHARS = 700
+LIMIT = 10**6  # characters of a document
+
+
+@dataclass(frozen=True)
+class AskedText:
+    """A text, a question on it by the rules of qa_strategy fact_first, and its answer."""
+
+    text: str
+    question: str
+    answer: str
+
+
+def asked_texts(count: int) -> list[AskedText]:
+    """The first texts of PACKAGE that a question can be asked about, one each, no text and no answer twice."""
+    source = PackagesSource(kind="packages", names=[PACKAGE])
+    found: dict[str, AskedText] = {}
+    for item in read_packages(source, LIMIT, lambda _: None):
+        if not isinstance(item, Document):
+            continue
+        text = item.text[:CHUNK_CHARS]
+        for fact, opening in islice(plan_questions({"source": item.source, "start": 0, "text": text}, 1), 1):
+            found.setdefault(fact.text, AskedText(text, _question(opening, fact), fact.text))
+        if len(found) == count:
+            return list(found.values())
+    raise ValueError(f"{PACKAGE} has texts for {len(found)} questions, not for {count}")
+
+
+def _question(opening: Opening, fact: Fact) -> str:
+    return f"{opening.text.rstrip(' ?')}?" if opening.whole else f"{opening.text} {fact.text.rstrip('.')}?"
+
+
+def score_requests(count: int) -> list[ScoreRequest]:
+    """As judge asks: an answer behind a text and a question, by turns the right one and that of another text."""
+    prompt = load_prompts(["answer_with_context_prompt"], domain="machine learning")["answer_with_context_prompt"]
+    asked = asked_texts(count)
+    return [
+        ScoreRequest(
+            prompt=Prompt(text=fill(prompt, context=one.text, question=one.question), chat=False),
+            choices=(f" {(one if i % 2 else asked[i - 1]).answer}",),
+        )
+        for i, one in enumerate(asked)
+    ]
