@@ -38,6 +38,7 @@ def said(hub: LocalHub, tmp_path: Path, code: str) -> str:
     return outs[0]
 
 
+@pytest.mark.slow
 def test_a_base_in_several_files(hub: LocalHub, tiny_directory: Path, tmp_path: Path) -> None:
     """As qlora, grpo, eval and gguf load theirs."""
     model = AutoModelForCausalLM.from_pretrained(tiny_directory)
@@ -62,6 +63,8 @@ print(json.dumps([ids.tolist(), model(ids).logits[0, -1, :5].tolist()]))
     assert not hub.gets("consolidated.safetensors") and not hub.gets("pytorch_model.bin")
 
 
+@pytest.mark.landing
+@pytest.mark.slow
 def test_an_embedding_model(hub: LocalHub, tmp_path: Path) -> None:
     """all-MiniLM-L6-v2, as the package ships it, from the hub: the same vectors."""
     package = load_model_entry("minilm-l6", ROOT / "params.yaml")
@@ -85,6 +88,7 @@ print((one.encode_documents(texts, None) == other.encode_documents(texts, None))
     assert not hub.gets("model.onnx") and not hub.gets("openvino_model.bin")
 
 
+@pytest.mark.slow
 def test_a_tokenizer_of_the_hub_comes_without_weights(hub: LocalHub, tiny_directory: Path, tmp_path: Path) -> None:
     revision = served(hub, "org/tiny", tiny_directory)
     code = f"""
@@ -100,6 +104,7 @@ print(tokenizer.decode(tokenizer.encode("the question <|end|>")), tokenizer.voca
     assert last_line(result).startswith("tokenizer.revision: 'main' is no commit hash of 40 hex digits")
 
 
+@pytest.mark.slow
 def test_weights_to_start_from(hub: LocalHub, tmp_path: Path) -> None:
     torch.manual_seed(0)
     theirs = GPT2LMHeadModel(GPT2Config(vocab_size=99, n_positions=32, n_embd=16, n_layer=2, n_head=2)).eval()

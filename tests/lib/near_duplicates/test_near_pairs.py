@@ -62,7 +62,7 @@ SHAPES = {"isotropic": isotropic, "sharing a mean": sharing_a_mean, "clustered":
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("n", "d", "floor"), [(1500, 64, 0.95), (7000, 96, 0.97), (2, 3, 0.5), (4500, 40, 0.99)])
+@pytest.mark.parametrize(("n", "d", "floor"), [(1500, 64, 0.95), (2, 3, 0.5), (4500, 40, 0.99)])
 def test_finds_what_brute_force_finds(shape: str, n: int, d: int, floor: float, precision: Precision) -> None:
     rng = np.random.default_rng(n + d)
     vectors = unit(SHAPES[shape](n, d, rng))

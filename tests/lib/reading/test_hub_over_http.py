@@ -120,6 +120,7 @@ def test_no_more_files_come_than_are_read(hub: LocalHub, edu: str, tmp_path: Pat
     assert "sources[2]: data set 'org/fineweb-edu'" in line and "HF_HUB_OFFLINE is set" in line
 
 
+@pytest.mark.slow
 def test_a_broken_transfer_of_a_data_file_goes_on(hub: LocalHub, edu: str, tmp_path: Path) -> None:
     hub.faults.cut["sample/10BT/001_00000.parquet"] = [1000, 500]
     hub.faults.corrupt["sample/10BT/002_00000.parquet"] = 1
@@ -130,6 +131,7 @@ def test_a_broken_transfer_of_a_data_file_goes_on(hub: LocalHub, edu: str, tmp_p
     assert "came twice with the hash" in last_line(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [False, True])
 def test_what_the_hub_does_not_have_or_give(hub: LocalHub, edu: str, tmp_path: Path, streaming: bool) -> None:
     good = {"name": "org/fineweb-edu", "revision": edu, "streaming": streaming}
@@ -171,6 +173,7 @@ def test_what_a_data_set_does_not_have(
     assert not list((tmp_path / "home").rglob("*.parquet")) or "text_key" in fields
 
 
+@pytest.mark.slow
 def test_csv_json_and_plain_text_without_a_description(hub: LocalHub, tmp_path: Path) -> None:
     pages = '"text","source"\n"Page 0 tells, of ""quotes""","a/0.md"\n"Page 1 tells\nmore","a/1.md"\n'
     csv = hub.add("datasets", "m/huggingface_doc", {"huggingface_doc.csv": pages, "README.md": "# Pages"})
@@ -210,6 +213,7 @@ def test_main_is_what_it_was_at_the_first_run(hub: LocalHub, tmp_path: Path) -> 
     assert line.startswith("sources[2]: data set 'o/other' at main is not (whole) in")
 
 
+@pytest.mark.slow
 def test_hellaswag_comes_from_the_hub_at_its_pin(hub: LocalHub, tmp_path: Path) -> None:
     item = {
         "ind": 24,
