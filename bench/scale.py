@@ -31,11 +31,11 @@ CHARS_A_TOKEN = 4.5  # of English prose by GPT-2's BPE
 CHARS_A_CHUNK = 480  # of the default's chunks of at most 700, without what neighbours share
 OF_CHUNKS: tuple[Stage, ...] = tuple(stage for stage in COMMANDS if stage != "shard")
 TARGETS = (
-    Target(name="FineWeb-Edu, 10 B tokens", items={"shard": 10e9}),
+    Target(name="FineWeb-Edu, 10 B tokens", items={"shard": 10e9 * CHARS_A_TOKEN}),  # shard's items are bytes
     Target(name="1 M chunks", items=dict.fromkeys(OF_CHUNKS, 1e6)),
     Target(
         name="1 B tokens of documents",
-        items={"shard": 1e9, **dict.fromkeys(OF_CHUNKS, 1e9 * CHARS_A_TOKEN / CHARS_A_CHUNK)},
+        items={"shard": 1e9 * CHARS_A_TOKEN, **dict.fromkeys(OF_CHUNKS, 1e9 * CHARS_A_TOKEN / CHARS_A_CHUNK)},
     ),
     Target(name="10 M chunks", items=dict.fromkeys(OF_CHUNKS, 1e7)),
 )

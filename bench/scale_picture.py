@@ -33,7 +33,7 @@ def draw(found: Sequence[Growth], path: Path) -> None:
         right.plot(growth.items, [cost.peak_mb / 1e3 for cost in growth.grown], label=growth.stage, **style)
         right.plot(ahead, [growth.memory_gb(items) for items in ahead], color=colour, linestyle="--", linewidth=1)
     right.axhline(TOO_MUCH_GB, color="black", linewidth=1)
-    right.text(right.get_xlim()[0] * 1.5, TOO_MUCH_GB * 1.1, f"{TOO_MUCH_GB:g} GB")
+    right.annotate(f"{TOO_MUCH_GB:g} GB", (0.02, TOO_MUCH_GB * 1.1), xycoords=("axes fraction", "data"))
     _label(left, "CPU seconds beside the model, one worker")
     _label(right, "peak memory, GB")
     left.legend(fontsize=8, ncols=2)
