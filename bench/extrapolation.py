@@ -25,7 +25,7 @@ IMPORTS = "imports"
 DIVIDED: dict[Stage, frozenset[str]] = {
     "chunk": frozenset({"chunk"}),
     "shard": frozenset({"tokenize"}),
-    "near_pairs": frozenset({"embed", "search"}),
+    "near_pairs": frozenset({"embed"}),  # the search is one process of as many threads as the machine has cores
     "dedup": frozenset(),
     "embed": frozenset({"embed"}),
     "rerank": frozenset({"rerank"}),
