@@ -71,6 +71,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.landing
+@pytest.mark.slow
 def test_a_stage_moves_in_a_log(project: Path) -> None:
     done = subprocess.run(STAGE, cwd=project, capture_output=True, text=True, check=True)
     lines = done.stderr.splitlines()
@@ -81,6 +83,7 @@ def test_a_stage_moves_in_a_log(project: Path) -> None:
     assert len(done.stdout.splitlines()) == 1 and done.stdout.startswith("near_pairs minilm-l6: 400 chunks -> all kept")
 
 
+@pytest.mark.slow
 def test_a_stage_moves_on_a_terminal_and_leaves_what_it_said(project: Path) -> None:
     shutil.rmtree(project / ".cache", ignore_errors=True)
     code, written = run_on_terminal(STAGE, project)
