@@ -43,7 +43,7 @@ class Params:
     overlap_fraction: float  # of chunk_chars, shared by neighbouring chunks, 0..0.5
     splitter: Splitter
     max_document_chars: int  # longer documents are dropped (`too_long`)
-    engine: Engine  # who cuts: this process, or the workers of a Ray cluster (section ray)
+    engine: Engine = "local"  # who cuts: this process, or the workers of a Ray cluster (section ray)
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -182,7 +182,7 @@ def main() -> None:
             return stack.enter_context(stack.enter_context(atomic_path(OUTPUT_DIR / name)).open("w", encoding="utf-8"))
 
         documents, chunks, dropped = output("documents.jsonl"), output("chunks.jsonl"), output("dropped.jsonl")
-        cluster = stack.enter_context(open_cluster(params.engine, load(RayParams, "ray")))
+        cluster = stack.enter_context(open_cluster(params.engine, lambda: load(RayParams, "ray")))
         for item, cut in cut_all(drop_duplicates(read_all(params), tally), params.cutter(), cluster):
             if isinstance(item, Drop):
                 tally.drop(item)

@@ -69,7 +69,7 @@ class Params:
     neighbours: int  # of a chunk so many nearest are looked at, >= 1
     sample: int  # kept chunks that qa asks about; 0: all
     seed: int  # of the sample
-    engine: Engine  # who judges: this process, or the workers of a Ray cluster (section ray)
+    engine: Engine = "local"  # who judges: this process, or the workers of a Ray cluster (section ray)
 
     def __post_init__(self) -> None:
         """Checks that every model has thresholds, and the ranges."""
@@ -291,7 +291,7 @@ def main() -> None:
     watch.lap("read")
     entry = load_model_entry(params.judge)  # whether or not there is a pair to ask about
     with ExitStack() as stack:
-        cluster = stack.enter_context(open_cluster(params.engine, load(RayParams, "ray")))
+        cluster = stack.enter_context(open_cluster(params.engine, lambda: load(RayParams, "ray")))
         judge = cache(lambda: stack.enter_context(open_model(entry, by_workers(cluster))))
 
         def ask(pairs: list[ChunkPair]) -> list[Verdict]:

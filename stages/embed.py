@@ -50,7 +50,7 @@ class Params:
     instructions: dict[str, str]  # name -> text put to each query; "" leaves the query alone
     corpus: Corpus  # what is searched: every chunk, or those that dedup kept
     tell: list[Tell]  # what stands before a chunk's text where it is searched: embedded, reranked, counted by BM25
-    engine: Engine  # who embeds: this process, or the workers of a Ray cluster (section ray)
+    engine: Engine = "local"  # who embeds: this process, or the workers of a Ray cluster (section ray)
 
     def __post_init__(self) -> None:
         if not self.models or not self.instructions:
@@ -183,7 +183,7 @@ def main() -> None:
     questions = read_jsonl(SELECTED, required=("id", "question", "chunk"))
     entry = load_model_entry(name)
     with (
-        open_cluster(params.engine, load(RayParams, "ray")) as cluster,
+        open_cluster(params.engine, lambda: load(RayParams, "ray")) as cluster,
         open_embedder(name, entry, by_workers(cluster, entry)) as embedder,
     ):
         found = embed(chunks, questions, embedder, params)

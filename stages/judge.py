@@ -52,7 +52,7 @@ class Params:
     expected_scores: bool  # also the expectation over the tokens 1..5 (rating; needs log-probabilities)
     validity_pairs: int  # items that are made wrong in each way, to check (and to calibrate likelihood) by, >= 1
     seed: int  # of the draw of these items
-    engine: Engine  # who answers: this process, or the workers of a Ray cluster (section ray)
+    engine: Engine = "local"  # who answers: this process, or the workers of a Ray cluster (section ray)
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
@@ -146,7 +146,7 @@ def main(judge: str, generator: str) -> None:
     names = [*CRITIQUE_PROMPTS.values(), *LIKELIHOOD_PROMPTS]  # of both methods: dvc.yaml tracks both
     prompts = load_prompts(names, domain=read_param("domain"))
     with (
-        open_cluster(params.engine, load(RayParams, "ray")) as cluster,
+        open_cluster(params.engine, lambda: load(RayParams, "ray")) as cluster,
         open_model(load_model_entry(judge), by_workers(cluster)) as model,
     ):
         method = model.entry.judge_method

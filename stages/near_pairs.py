@@ -103,7 +103,7 @@ def main() -> None:
         raise ValueError(f"usage: python -m stages.near_pairs MODEL, one of dedup.models; found {sys.argv[1:]}")
     model = sys.argv[1]
     params = load_params(model)
-    engine = check_engine(read_param("dedup.engine"), "dedup.engine")  # who embeds
+    engine = check_engine(read_param("dedup.engine") or "local", "dedup.engine")  # who embeds
     watch = Stopwatch(f"near_pairs_{model}")
     ids: list[str] = []
     texts: list[str] = []
@@ -119,7 +119,7 @@ def main() -> None:
     watch.lap("collapse")
     entry = load_model_entry(model)
     with (
-        open_cluster(engine, load(RayParams, "ray")) as cluster,
+        open_cluster(engine, lambda: load(RayParams, "ray")) as cluster,
         open_embedder(model, entry, by_workers(cluster, entry)) as embedder,
     ):
         vectors = embedder.encode_documents(texts, f"near pairs {model}", ids=compared)

@@ -48,7 +48,7 @@ class Params:
     seed: int  # of sampling, where temperature > 0
     tell: list[Tell]  # what the generator (direct) and the judges read beside a chunk's text
     duplicate_similarity: float  # Jaccard similarity of the content words from which questions count as the same, 0..1
-    engine: Engine  # who answers: this process, or the workers of a Ray cluster (section ray)
+    engine: Engine = "local"  # who answers: this process, or the workers of a Ray cluster (section ray)
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
@@ -126,7 +126,7 @@ def main(generator: str) -> None:
     if not chunks:
         raise ValueError(f"{CHUNKS}: no chunk is marked as sampled; see dedup's sample params")
     with (
-        open_cluster(params.engine, load(RayParams, "ray")) as cluster,
+        open_cluster(params.engine, lambda: load(RayParams, "ray")) as cluster,
         open_model(load_model_entry(generator), by_workers(cluster)) as model,
     ):
         strategy = model.entry.qa_strategy

@@ -76,7 +76,7 @@ class Params:
     fusion: Fusion  # how the two scores come to one scale where dense_weight > 0
     rrf_k: int  # constant of fusion reciprocal_rank: the greater, the less the first ranks stand out
     late_interaction_idf: bool  # weigh a question's tokens by how rare they are among the chunks
-    engine: Engine  # who scores: this process, or the workers of a Ray cluster (section ray)
+    engine: Engine = "local"  # who scores: this process, or the workers of a Ray cluster (section ray)
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
@@ -233,7 +233,7 @@ def main() -> None:
         rrf_k=params.rrf_k,
     )
     with ExitStack() as stack:
-        cluster = stack.enter_context(open_cluster(params.engine, load(RayParams, "ray")))
+        cluster = stack.enter_context(open_cluster(params.engine, lambda: load(RayParams, "ray")))
         reranker: Reranker
         if entry.rerank_method in ASKING_METHODS:
             reranker = asking_reranker(stack.enter_context(open_model(entry, asked_by(cluster))), prompts)

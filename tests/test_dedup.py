@@ -400,7 +400,7 @@ def fake_embedder(monkeypatch: pytest.MonkeyPatch, vectors: np.ndarray) -> None:
         def count_truncated(self, texts: list[str]) -> int:
             return 0
 
-    monkeypatch.setattr(search, "open_embedder", lambda name, entry: Embedder())
+    monkeypatch.setattr(search, "open_embedder", lambda name, entry, _: Embedder())
 
 
 def outputs(project: Path) -> dict[str, bytes]:

@@ -108,7 +108,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(model: Reader, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Record], dict[str, Any]]:
     @contextmanager
-    def opened(entry: ModelEntry) -> Iterator[Reader]:
+    def opened(entry: ModelEntry, _: object) -> Iterator[Reader]:
         assert entry.source == "path:j"
         yield model
 

@@ -240,7 +240,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def opens(model: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def opened(entry: ModelEntry) -> Iterator[Scripted]:
+    def opened(entry: ModelEntry, _: object) -> Iterator[Scripted]:
         assert entry.source == "path:tiny"
         yield model
 

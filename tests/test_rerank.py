@@ -214,7 +214,7 @@ def test_a_reranker_reads_a_chunk_as_it_was_embedded(project: Path, monkeypatch:
             read.extend(pair.document for pair in pairs)
             return PairScores(np.zeros(len(pairs)), truncated=0)
 
-    monkeypatch.setattr(rerank, "open_encoder_reranker", lambda entry, corpus: nullcontext(Reading({})))
+    monkeypatch.setattr(rerank, "open_encoder_reranker", lambda entry, corpus, _: nullcontext(Reading({})))
     params = yaml.safe_load(Path("params.yaml").read_text())
     Path("params.yaml").write_text(yaml.safe_dump(params | {"embed": params["embed"] | {"tell": ["heading"]}}))
     chunks = [json.loads(line) for line in Path("data/chunks/chunks.jsonl").read_text().splitlines()]

@@ -17,7 +17,7 @@ import os
 import pickle
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,16 +71,17 @@ def check_engine(value: Any, key: str) -> Engine:
 
 
 @contextmanager
-def open_cluster(engine: Engine, params: RayParams) -> Iterator["Cluster | None"]:
+def open_cluster(engine: Engine, params: Callable[[], RayParams]) -> Iterator["Cluster | None"]:
     """The cluster that a stage's `engine` asks for; None: local, all is computed by this process.
 
-    It is reached when the first piece is computed: a stage whose answers are all in the ledger does without.
+    `params` are read for a cluster alone: who has none needs no section `ray`. It is reached when the first piece is
+    computed: a stage whose answers are all in the ledger does without.
     """
     match engine:
         case "local":
             yield None
         case "ray":
-            cluster = Cluster(params)
+            cluster = Cluster(params())
             try:
                 yield cluster
             finally:

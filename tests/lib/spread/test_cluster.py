@@ -17,7 +17,6 @@ from tests.graph import ROOT
 from tests.lib.spread.odd_workers import BROKEN, POISON
 from tests.lib.spread.two_nodes import TwoNodes
 
-PARAMS = RayParams(workers=0, cpus=1.0, gpus=0.0, retries=1)
 DRIVER = """
 import json, sys
 from functools import partial
@@ -27,7 +26,7 @@ from tests.lib.spread import odd_workers
 records, size, seconds = json.loads(sys.argv[1])
 opener = partial(odd_workers.open_squares, seconds) if seconds >= 0 else odd_workers.open_nothing
 pieces = [list(range(start, min(start + size, len(records)))) for start in range(0, len(records), size)]
-with open_cluster("ray", RayParams(workers=0, cpus=1.0, gpus=0.0, retries=1)) as cluster:
+with open_cluster("ray", lambda: RayParams(workers=0, cpus=1.0, gpus=0.0, retries=1)) as cluster:
     print(json.dumps({"workers": cluster.workers}), flush=True)
     for done in cluster.each(opener, records, pieces):
         for place, result in zip(done.places, done.results):
@@ -105,8 +104,8 @@ def test_a_cluster_that_is_not_there_is_one_line() -> None:
     assert time.monotonic() - start < 60
 
 
-def test_the_engine_local_needs_no_ray() -> None:
-    with open_cluster("local", PARAMS) as cluster:
+def test_the_engine_local_needs_no_ray_and_no_params_of_it() -> None:
+    with open_cluster("local", lambda: 1 / 0) as cluster:  # type: ignore[arg-type, return-value]
         assert cluster is None
 
 
