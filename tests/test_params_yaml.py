@@ -19,13 +19,18 @@ STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.ste
 OWN_SECTION = [name for name in STAGES if name != "near_pairs"]
 
 
+# `engine` decides no result: a params.yaml from before there was one gives what it gave.
+WITHOUT = {"engine"}
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stages_params_have_no_default_but_params_yaml(name: str) -> None:
     params = importlib.import_module(f"stages.{name}").Params
     second = [
         field.name
         for field in dataclasses.fields(params)
-        if field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        if (field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING)
+        and field.name not in WITHOUT
     ]
     assert not second, f"stages/{name}.py gives {second} a default; params.yaml is where a value stands"
     if name in OWN_SECTION:
