@@ -193,17 +193,16 @@ def children(process: int) -> list[int]:
 def test_a_killed_run_goes_on_at_the_next_unwritten_shard(project: Path, shards_before_the_kill: int) -> None:
     write_documents([f"{text} {i}" for i in range(20) for text in TEXTS])
     settings = {"tokenizer": "gpt2", "shard_tokens": 20_000, "workers": 2}
-    run(**settings)
+    write_params(**settings)
+    # In a process of its own: who has made these shards keeps its turn until it ends, and the next would wait for it.
+    command, environment = [sys.executable, "-m", "stages.shard"], os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(command, env=environment, check=True, timeout=300)
     expected = outputs(project)
     total = json.loads(Path("timings/shard.json").read_text())["tokens"]
     assert total > 25 * 20_000
     old_manifest = (OUTPUT_DIR / "manifest.json").read_bytes()
 
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stages.shard"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-    )
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     state: dict[str, list[dict[str, Any]]] = {}
     while sum(map(len, state.values())) < shards_before_the_kill:
         assert process.poll() is None, process.communicate()[1].decode()
