@@ -7,6 +7,7 @@ from what the trainer holds in memory.
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,22 @@ def train_on(trainer: Any, directory: Path) -> None:
     Raises:
         ValueError: a checkpoint cannot be saved: the disk is full.
     """
-    import torch
-
-    # Of several processes on CPUs transformers asks torch to load the moments onto "cpu:0", which torch does not know.
-    torch.serialization.register_package(100, lambda storage: None, _on_cpu)
+    _know_numbered_cpus()
     checkpoint = last_whole_checkpoint(directory)
     again = "run again: the training goes on from its last whole checkpoint"
     with saving(directory, "a checkpoint", again):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+@cache
+def _know_numbered_cpus() -> None:
+    """Tells torch, once a process, what "cpu:0" is.
+
+    Of several processes on CPUs transformers asks to load the moments there, which torch does not know.
+    """
+    import torch
+
+    torch.serialization.register_package(100, lambda storage: None, _on_cpu)
 
 
 def _on_cpu(storage: Any, location: str) -> Any:
