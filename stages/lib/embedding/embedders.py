@@ -169,7 +169,7 @@ class Embedder:
         if rows and failed is None:
             row, fault = next(iter(rows.items()))
             name = repr(ids[row]) if ids else f"{row} ({texts[row].text[:60]!r}...)"
-            raise ValueError(f"{self.name}: text {name} has no vector: {fault}")
+            raise ValueError(f"{self.name}: the vector of text {name} {fault}")
         if failed is not None:
             failed.update(rows)
         return self._read([key for row, key in enumerate(keys) if row not in rows])
@@ -204,9 +204,9 @@ class Embedder:
                     if i not in missing:
                         continue
                     if isinstance(vector, Exception):
-                        faults[keys[rows[i]]] = str(vector)
+                        faults[keys[rows[i]]] = f"cannot be computed: {vector}"
                     elif not abs(np.linalg.norm(vector) - 1) < 1e-3:  # also true of NaN
-                        faults[keys[rows[i]]] = f"it is not finite: {vector[:4]}"
+                        faults[keys[rows[i]]] = f"is not finite: {vector[:4]}"
                     else:
                         new.append((keys[rows[i]], vector.astype("<f4").tobytes()))
                 self._ledger.put(new)

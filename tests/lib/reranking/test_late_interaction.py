@@ -120,7 +120,7 @@ def test_a_killed_run_computes_no_document_again(
                 done.extend(pair.document for pair in batch)
                 yield answers
 
-        monkeypatch.setattr(first, "_compute", die_at_the_second)
+        monkeypatch.setattr(first, "compute", die_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             first.score(PAIRS)
     with closing(Ledger(tmp_path / "killed")) as ledger:
