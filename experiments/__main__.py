@@ -36,10 +36,14 @@ def finished(head: str) -> set[str]:
     return {ref.removeprefix(refs) for ref in output("git", "for-each-ref", "--format=%(refname)", refs).splitlines()}
 
 
+def remove_clones(experiment: Experiment) -> None:
+    """Removes what an experiment ran in."""
+    for clone in PLACE.glob(f"{experiment.name}.clone.*"):
+        shutil.rmtree(clone, ignore_errors=True)
+
+
 def attempt(experiment: Experiment, head: str, stages: Sequence[str], cache: str, log: Path) -> bool:
     """Runs an experiment once, in a clone that is thrown away; whether its ref was fetched into this repository."""
-    for left in PLACE.glob(f"{experiment.name}.clone.*"):  # of a loop that was killed
-        shutil.rmtree(left, ignore_errors=True)
     clone = Path(tempfile.mkdtemp(prefix=f"{experiment.name}.clone.", dir=PLACE))
     ref = f"refs/exps/{head[:2]}/{head[2:]}/{experiment.name}"
     overrides = [word for override in experiment.overrides for word in ("-S", override)]
@@ -64,7 +68,7 @@ def attempt(experiment: Experiment, head: str, stages: Sequence[str], cache: str
             print(f"experiments: {error}", file=to)
             return False
         finally:
-            shutil.rmtree(clone, ignore_errors=True)
+            remove_clones(experiment)  # a killed loop's `dvc exp run` may have written on for a while, too
     return True
 
 
@@ -80,6 +84,8 @@ def main() -> None:
     known = finished(head)
     todo = [experiment for experiment in experiments if experiment.name not in known]
     PLACE.mkdir(parents=True, exist_ok=True)
+    for experiment in experiments:
+        remove_clones(experiment)  # of a loop that was killed
     print(f"experiments: {len(experiments)} in the grid, {len(experiments) - len(todo)} finished before", flush=True)
 
     def run(experiment: Experiment) -> bool:

@@ -243,8 +243,8 @@ def test_a_profile_that_covers_another_replaces_it(repository: Path, monkeypatch
 
 def test_changes_of_ones_own_are_kept(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = Path("params.yaml")
-    added = "  mine:\n    source: path:x\n    backend: transformers\n\nshard:\n"
-    file.write_text(file.read_text().replace("\nshard:\n", added).replace("rrf_k: 60", "rrf_k: 30"))
+    added = "models:\n  mine:\n    source: path:x\n    backend: transformers\n"
+    file.write_text(file.read_text().replace("\nmodels:\n", f"\n{added}").replace("rrf_k: 60", "rrf_k: 30"))
     apply(monkeypatch, "h100")
     content = read_yaml(file)
     assert (content["models"]["mine"]["source"], content["benchmark"]["rrf_k"]) == ("path:x", 30)

@@ -9,10 +9,12 @@ import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.lib.core.records import saving
-from stages.lib.launching.world import World
+
+if TYPE_CHECKING:  # its torch is loaded by who trains
+    from stages.lib.launching.world import World
 
 RESUMED_BY = ("optimizer.pt", "scheduler.pt", "rng_state*.pth", "training_args.bin")  # what another step would need
 
@@ -70,7 +72,7 @@ def _on_cpu(storage: Any, location: str) -> Any:
     return storage if location.startswith("cpu:") else None
 
 
-def train_once(directory: Path, steps: int, train: Callable[[], None], world: World) -> Path:
+def train_once(directory: Path, steps: int, train: Callable[[], None], world: "World") -> Path:
     """The checkpoint of the last step: where there is none yet, `train` makes it; every process calls this.
 
     All that comes after a training reads it from there, so that whatever fails then costs no training.
