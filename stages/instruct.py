@@ -33,7 +33,7 @@ from stages.lib.core.records import Record, read_jsonl, write_json, write_jsonl
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.in_flight import top_reasons
 from stages.lib.llm.protocol import LanguageModel
-from stages.lib.qa.question_writing import PROMPTS as ASKING_PROMPTS
+from stages.lib.qa.question_writing import ALL_PROMPTS as ASKING_PROMPTS
 from stages.lib.reading.documents import Drop
 from stages.lib.weights.models import load_model_entry
 
@@ -51,7 +51,7 @@ PROMPTS = [
     "confirmation_answers",
     "unanswerable_question_prompt",
     "false_premise_prompt",
-    *ASKING_PROMPTS.values(),
+    *ASKING_PROMPTS,
 ]
 
 
@@ -71,7 +71,7 @@ class Params:
     generator: str  # name under models:; writes the questions on abstracts, and edge cases
     max_new_tokens: int  # of a reply, >= 1
     question_max_new_tokens: int  # of the rest of a question after its opening (fact_first), >= 1
-    facts_per_chunk: int  # facts of an abstract that are tried, one after the other (fact_first), >= 1
+    facts_per_chunk: int  # questions on an abstract's facts that are tried (fact_first), >= 1
     temperature: float  # 0: greedy
     abstracts: list[dict[str, Any]]  # patterns, title_key, text_key, id_key, limit
     qasa: list[str]  # globs of files in QASA's schema

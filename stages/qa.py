@@ -22,7 +22,7 @@ from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.core.telling import Tell, check_tell, told
 from stages.lib.llm.asking import open_model
 from stages.lib.llm.in_flight import top_reasons
-from stages.lib.qa.question_writing import PROMPTS, QuestionOutcome, asker
+from stages.lib.qa.question_writing import ALL_PROMPTS, QuestionOutcome, asker
 from stages.lib.qa.questions import mark_duplicates
 from stages.lib.spread.cluster import Engine, RayParams, open_cluster
 from stages.lib.spread.language_models import by_workers
@@ -43,7 +43,7 @@ class Params:
     generators: list[str]  # names under models:; each runs as a stage of its own
     max_new_tokens: int  # of a reply with question and answer (direct), >= 1
     question_max_new_tokens: int  # of the rest of a question after its opening (fact_first), >= 1
-    facts_per_chunk: int  # facts of a chunk that are tried, one after the other (fact_first), >= 1
+    facts_per_chunk: int  # questions on a chunk's facts that are tried (fact_first), >= 1
     temperature: float  # 0: greedy
     seed: int  # of sampling, where temperature > 0
     tell: list[Tell]  # what the generator (direct) and the judges read beside a chunk's text
@@ -130,10 +130,8 @@ def main(generator: str) -> None:
         open_model(load_model_entry(generator), by_workers(cluster)) as model,
     ):
         strategy = model.entry.qa_strategy
-        prompts = load_prompts(list(PROMPTS.values()), domain=read_param("domain"))  # both: dvc.yaml tracks both
-        prompt = prompts[PROMPTS[strategy]]
-        ask = asker(strategy)
-        outcome = ask(chunks, prompt, model, params, generator)
+        prompts = load_prompts(ALL_PROMPTS, domain=read_param("domain"))  # of both strategies: dvc.yaml tracks both
+        outcome = asker(strategy)(chunks, prompts, model, params, generator)
     watch.lap("ask")
     records = mark_same_questions(outcome.kept, params.duplicate_similarity)
     metrics = make_metrics(strategy, len(chunks), outcome, records)

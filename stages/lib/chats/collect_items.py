@@ -11,7 +11,7 @@ from stages.lib.chats.role_tokens import holds_role_token
 from stages.lib.core.records import Record
 from stages.lib.english.facts import readable
 from stages.lib.llm.protocol import LanguageModel
-from stages.lib.qa.question_writing import PROMPTS, Settings, asker
+from stages.lib.qa.question_writing import Settings, asker
 from stages.lib.qa.topics import topic_phrase
 from stages.lib.reading.documents import Drop
 
@@ -96,9 +96,7 @@ def ask_about_abstracts(
             found.append(Drop(paper["id"], "same_id", paper["text"][:80]))
         else:
             papers[paper["id"]] = paper
-    strategy = model.entry.qa_strategy
-    ask = asker(strategy)
-    outcome = ask(list(papers.values()), prompts[PROMPTS[strategy]], model, settings, name)
+    outcome = asker(model.entry.qa_strategy)(list(papers.values()), prompts, model, settings, name)
     for line in outcome.rejected:
         if line["final"]:
             found.append(Drop(line["chunk"], line["reason"], (line.get("error") or line["reply"] or "")[:200]))

@@ -11,6 +11,7 @@ place in the chunk, `text` is it with collapsed white space and links reduced to
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from stages.lib.english.verbs import AUXILIARIES, DEFINITION, THIRD_PERSONS, base_form, is_action
 
@@ -39,9 +40,11 @@ _SKIPPED_LINE = re.compile(
 _BULLET = re.compile(r"^\s*(?:[-*+•]|\d{1,2}[.)])\s+")
 _SENTENCE_END = re.compile(r"[.!?](?:[)\]\"'`]*)(?=\s+[\"'`(\[*]*[A-Z`\[]|\s*$)")
 _BEGINNING = re.compile(r"[\"'(\[*]*[A-Z`]")
+_PROSE_END = re.compile(r"[.!:][)\]\"'`*”]*$")
+_LICENCE = re.compile(r"\blicen[cs]|\bcopyright", re.IGNORECASE)
 _ENDING = re.compile(r"[.!][)\]\"'`*]*$")
 _ABBREVIATION = re.compile(
-    r"(?:\be\.g|\bi\.e|\betc|\bvs|\bcf|\bal|\bFig|\bEq|\bSec|\bNo|\bapprox|\bresp|\bDr|\bincl)\.$"
+    r"(?:\be\.g|\bi\.e|\betc|\bvs|\bcf|\bal|\bFig|\bEq|\bSec|\bNo|\bapprox|\bresp|\bDr|\bincl|\bU\.S|\bSt|\bMr|\bMrs|\bJr|\bGen|\bn\.d)\.$"
 )
 _LINK = re.compile(r"\[([^\]\[]*)\]\([^)\s]*\)|\[(`[^`\]]+`)\]")
 _MARKUP = re.compile(r"[~!](?=`)|(?<=`)[~!.](?=\w)|\*\*|(?<!\w)\*(?=\w)|(?<=\w)\*(?!\w)")
@@ -101,6 +104,38 @@ class _Block:
     parameter: str
     text_start: int  # where the description begins; `start` outside parameter lists
     cut: bool  # runs to the end of the chunk: its last sentence may be cut off
+
+
+class ProseSentence(NamedTuple):
+    """A whole sentence of prose, with its place in the text, and where it stands among its neighbours."""
+
+    text: str  # white space collapsed, links reduced to their words
+    start: int  # characters into the text
+    end: int
+    paragraph: int  # number of its paragraph or list item
+    number: int  # within it
+
+
+def prose_sentences(text: str) -> Iterator[ProseSentence]:
+    """The whole sentences of a text's prose, in order: no code, headings, parameter lists, cut ends or licences.
+
+    One that leads to what stands below it ends with a colon; the last one of a list item may end without a sign.
+    """
+    for paragraph, block in enumerate(_blocks(text)):
+        spans = sentences(text, block.text_start, block.end)
+        for number, (start, end) in enumerate(spans):
+            raw = text[start:end]
+            ends = _PROSE_END.search(raw) or (number == len(spans) - 1 and not block.cut and raw[-1].isalnum())
+            begins = bool(_BEGINNING.match(raw)) and (number > 0 or _follows_an_end(text, start))
+            said = readable(_BULLET.sub("", raw))
+            if (
+                begins
+                and raw[0] != "("
+                and _PROSE_END.search(raw)
+                and 30 <= len(said) <= 400
+                and not _LICENCE.search(said)
+            ):
+                yield ProseSentence(said, start, end, paragraph, number)
 
 
 def pick_facts(text: str, limit: int) -> list[Fact]:

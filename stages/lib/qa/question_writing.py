@@ -1,10 +1,9 @@
 """Questions and answers on texts, by a generator: the strategies `direct` and `fact_first` of a model's entry.
 
 - `direct`: a prompt with the text; the reply is JSON with question and answer.
-- `fact_first`, for models too small for that, and for English texts alone: a rule picks a sentence of the text that
-  states a fact (facts.py) and the words that a question about it begins with (openings.py), the model finishes the
-  question after the shots of a prompt, and the sentence is the answer. Where the question is rejected, the text's next
-  fact is tried.
+- `fact_first`, for models too small for that, and for English texts alone: rules and a parse find a text's facts and
+  the questions that they answer (candidates.py). The model finishes those of which only the first words are known, and
+  each has to lead it to its answer (round_trip.py). The sentence is the answer; the best question that passes is kept.
 
 A text is a record with `id`, `source`, `start` (characters into its document) and `text`; with `topic`, that is what
 the questions name (empty: they need not name it), else what the source's name says. With `told`, `direct` reads that
@@ -12,25 +11,28 @@ before the text (core/telling.py); `fact_first` names the source by its topic.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, assert_never
+from typing import Any, Literal, NamedTuple, Protocol, assert_never
 
 from stages.lib.core.params import fill
 from stages.lib.core.records import Record
-from stages.lib.english.facts import Fact, pick_facts
+from stages.lib.english.facts import Fact
 from stages.lib.languages.english_or_not import guess
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling
-from stages.lib.qa.openings import Opening, openings
+from stages.lib.qa.candidates import Candidate, candidates, topic_of
+from stages.lib.qa.openings import Opening
 from stages.lib.qa.questions import answer_fault, finish_fault, repeats
+from stages.lib.qa.round_trip import PROMPTS as TRIP_PROMPTS
+from stages.lib.qa.round_trip import Trip, Verdict, round_trips
 from stages.lib.qa.support import find_support
-from stages.lib.qa.topics import name_topic, topic_phrase
+from stages.lib.qa.topics import name_topic
 from stages.lib.question_forms.question_faults import question_fault
 from stages.lib.replies.json_objects import writable
 from stages.lib.replies.pairs_and_ratings import parse_question_answer
 
 PROMPTS = {"direct": "QA_generation_prompt", "fact_first": "fact_first_question_prompt"}
-BROAD_LOSS = 1.5  # specificity that a fact loses when all that can be asked is what its topic does
+ALL_PROMPTS = [*PROMPTS.values(), *TRIP_PROMPTS]
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -55,7 +57,7 @@ class Settings(Protocol):
 
     @property
     def facts_per_chunk(self) -> int:
-        """Facts of a text that are tried, one after the other (fact_first), >= 1."""
+        """Questions on a text's facts that are tried (fact_first), >= 1."""
 
     @property
     def temperature(self) -> float:
@@ -78,8 +80,8 @@ class QuestionOutcome:
 
 def asker(
     strategy: Literal["direct", "fact_first"],
-) -> Callable[[Sequence[Record], str, LanguageModel, Settings, str], QuestionOutcome]:
-    """The function of a strategy."""
+) -> Callable[[Sequence[Record], Mapping[str, str], LanguageModel, Settings, str], QuestionOutcome]:
+    """The function of a strategy; its prompts: those of ALL_PROMPTS."""
     match strategy:
         case "direct":
             return ask_directly
@@ -90,9 +92,10 @@ def asker(
 
 
 def ask_directly(
-    chunks: Sequence[Record], prompt: str, model: LanguageModel, params: Settings, name: str
+    chunks: Sequence[Record], prompts: Mapping[str, str], model: LanguageModel, params: Settings, name: str
 ) -> QuestionOutcome:
     """One request per chunk; the reply holds question and answer."""
+    prompt = prompts[PROMPTS["direct"]]
     requests = [
         GenerateRequest(
             prompt=Prompt(text=fill(prompt, context=_context(chunk))),
@@ -125,62 +128,83 @@ def is_pair(reply: Reply) -> bool:
 
 
 def ask_fact_first(
-    chunks: Sequence[Record], prompt: str, model: LanguageModel, params: Settings, name: str
+    chunks: Sequence[Record], prompts: Mapping[str, str], model: LanguageModel, params: Settings, name: str
 ) -> QuestionOutcome:
-    """Round by round: the best fact of each chunk, then the next fact of those without a question yet.
+    """Round by round: the best question on each text, then the next one of those without a question yet.
 
     The rules are English: a chunk in another language is rejected as `not_english`, unasked.
     """
-    kept: dict[str, Record] = {}
-    rejected: list[Record] = []
-    foreign = {chunk["id"] for chunk in chunks if guess(chunk["text"]) == "other"}
-    plans = {
-        chunk["id"]: [] if chunk["id"] in foreign else plan_questions(chunk, params.facts_per_chunk) for chunk in chunks
-    }
-    open_chunks = [chunk for chunk in chunks if plans[chunk["id"]]]
-    rejected += [
-        {
-            "chunk": chunk["id"],
-            "final": True,
-            "reason": "not_english" if chunk["id"] in foreign else "no_fact",
-            "reply": None,
-        }
+    english = [chunk for chunk in chunks if guess(chunk["text"]) != "other"]
+    plans = dict(zip([chunk["id"] for chunk in english], candidates(english, params.facts_per_chunk), strict=True))
+    rejected: list[Record] = [
+        {"chunk": chunk["id"], "final": True, "reason": "no_fact" if chunk["id"] in plans else "not_english"}
+        | {"reply": None}
         for chunk in chunks
-        if not plans[chunk["id"]]
+        if not plans.get(chunk["id"])
     ]
+    kept: dict[str, Record] = {}
     asked = 0
     for attempt in range(params.facts_per_chunk):
-        tried = [(chunk, *plans[chunk["id"]][attempt]) for chunk in open_chunks if attempt < len(plans[chunk["id"]])]
-        requests = [_fact_request(prompt, chunk, fact, opening, params) for chunk, fact, opening in tried]
-        replies = model.generate(requests, progress=f"qa {name}, fact {attempt + 1}") if requests else []
-        asked += len(requests)
-        for (chunk, fact, opening), reply in zip(tried, replies, strict=True):
-            question, fault = read_fact_question(prompt, chunk, fact, opening, reply)
-            if fault is None:
-                fields = {"strategy": "fact_first", "question": question, "answer": fact.text}
-                parts = {"opening": opening.text, "finished": reply.text.partition("?")[0].strip()}
-                support = {"start": fact.start, "end": fact.end}
+        left = [chunk for chunk in english if chunk["id"] not in kept and attempt < len(plans[chunk["id"]])]
+        tried = [(chunk, plans[chunk["id"]][attempt]) for chunk in left]
+        asked += len(tried)
+        for (chunk, one), written in zip(
+            tried, _asked(tried, prompts, model, params, f"{name}, fact {attempt + 1}"), strict=True
+        ):
+            parts = {"opening": one.opening.text, "finished": written.finished}
+            if written.fault is None:
+                fields = {"strategy": "fact_first", "question": written.question, "answer": one.fact.text}
+                support = {"start": one.fact.start, "end": one.fact.end}
                 kept[chunk["id"]] = _record(name, chunk, **fields, support=support, **parts)
                 continue
             last = attempt + 1 >= len(plans[chunk["id"]])
-            rejected.append(
-                {"chunk": chunk["id"], "final": last, "reason": fault, "reply": reply.text}
-                | {"opening": opening.text, "fact": fact.text}
-                | _error(reply)
-            )
-        open_chunks = [chunk for chunk in open_chunks if chunk["id"] not in kept]
+            line = {"chunk": chunk["id"], "final": last, "reason": written.fault, "reply": written.finished}
+            told = {"question": written.question, "opening": one.opening.text, "fact": one.fact.text}
+            rejected.append(line | told | ({"error": written.error} if written.error else {}))
     return QuestionOutcome([kept[chunk["id"]] for chunk in chunks if chunk["id"] in kept], rejected, asked)
 
 
-def plan_questions(chunk: Record, limit: int) -> list[tuple[Fact, Opening]]:
-    """The facts of a chunk that there is an opening for, most specific first, each with its best opening."""
-    planned = []
-    for fact in pick_facts(chunk["text"], limit=100):
-        found = openings(fact, topic_of(chunk), continued=chunk["start"] > 0)
-        if found:
-            planned.append((fact, found[0]))
-    planned.sort(key=lambda plan: plan[0].specificity - BROAD_LOSS * plan[1].broad, reverse=True)  # stable
-    return planned[:limit]
+class _Written(NamedTuple):
+    """A question, and what became of it."""
+
+    question: str
+    fault: str | None = None
+    finished: str = ""  # what the model added to the opening
+    error: str = ""
+
+
+def _asked(
+    tried: Sequence[tuple[Record, Candidate]],
+    prompts: Mapping[str, str],
+    model: LanguageModel,
+    params: Settings,
+    name: str,
+) -> list[_Written]:
+    """The questions of a round: those that are not whole are finished by the model; the sound ones make the trip."""
+    prompt = prompts[PROMPTS["fact_first"]]
+    requests = [_fact_request(prompt, chunk, one.fact, one.opening, params) for chunk, one in tried if not one.question]
+    replies = iter(model.generate(requests, progress=f"qa {name}") if requests else [])
+    written = []
+    for chunk, one in tried:
+        if one.question:
+            fault = question_fault(one.question) or ("repeats_prompt" if repeats(one.question, "", prompt) else None)
+            written.append(_Written(one.question, fault))
+            continue
+        reply = next(replies)
+        question, fault = read_fact_question(prompt, chunk, one.fact, one.opening, reply)
+        finished = reply.text.partition("?")[0].strip() if fault is None else reply.text
+        written.append(_Written(question, fault, finished, reply.error))
+    sound = [
+        Trip(one.question, candidate.fact.text, _context(chunk))
+        for (chunk, candidate), one in zip(tried, written, strict=True)
+        if one.fault is None
+    ]
+    verdicts = iter(round_trips(sound, model, prompts, f"qa {name}, round trip"))
+    return [
+        one if one.fault else one._replace(fault=verdict.fault, error=verdict.error)
+        for one in written
+        if (verdict := Verdict(0.0, 0.0) if one.fault else next(verdicts))
+    ]
 
 
 def read_fact_question(
@@ -195,11 +219,6 @@ def read_fact_question(
     if fault is None and repeats(question, "", prompt):
         fault = "repeats_prompt"
     return question, fault or finish_fault(opening, rest, fact, topic_of(chunk))
-
-
-def topic_of(chunk: Record) -> str:
-    """How questions on a text name what it is about; "" if they need not."""
-    return str(chunk["topic"]) if "topic" in chunk else topic_phrase(chunk["source"])
 
 
 def _context(chunk: Record) -> str:

@@ -22,7 +22,13 @@ def _tells_nothing(name: str) -> bool:
     words = [word for word in re.split(r"[\s()\[\].,#]+", name.casefold()) if word]
     if len(words) == 5 and re.fullmatch(r"[0-9a-f]{32}", "".join(words)):  # a UUID
         return True
-    return all(word in _GENERIC or _NUMBER.fullmatch(word) or re.sub(r"\d+$", "", word) in _GENERIC for word in words)
+    return all(
+        word in _GENERIC
+        or _NUMBER.fullmatch(word)
+        or re.fullmatch(r"[a-z]\d{2,}", word)
+        or re.sub(r"\d+$", "", word) in _GENERIC
+        for word in words
+    )
 
 
 def topic_name(source: str) -> tuple[str, str]:
@@ -68,3 +74,11 @@ def name_topic(question: str, source: str) -> str:
     if not (library or name) or not question.endswith("?") or f" {normalised(name or library)} " in held:
         return question
     return f"{question[:-1].rstrip()} in {topic_phrase(source)}?"
+
+
+def name_library(question: str, source: str) -> str:
+    """The question with its library named: "... in LIBRARY?" where there is one and the question does not name it."""
+    library, _ = topic_name(source)
+    if not library or not question.endswith("?") or f" {normalised(library)} " in f" {normalised(question)} ":
+        return question
+    return f"{question[:-1].rstrip()} in {library}?"

@@ -1,0 +1,109 @@
+"""The questions that a text's facts allow, found by rule and by parse, the best first; and which of them to try.
+
+Entries of parameter lists are asked for by their openings (openings.py), which a model finishes. Sentences of prose are
+asked for whatever their parse shows: causes, purposes, conditions, numbers, definitions (syntax/asked.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stages.lib.core.records import Record
+from stages.lib.english.facts import Fact, pick_facts, prose_sentences
+from stages.lib.english.words import content_words
+from stages.lib.qa.openings import Opening, openings
+from stages.lib.qa.topics import name_library, name_topic, topic_phrase
+from stages.lib.syntax.headings import questions_of_headings
+from stages.lib.syntax.sentence_questions import questions_of
+
+RULE_WORTH = 2.0  # of an opening by rule, beside questions by parse
+HEADING_WORTH = 2.1  # of a question that a heading asks
+RULE_SPECIFICITY = 0.15  # worth of each point of its fact's specificity
+BROAD_LOSS = 0.6  # worth that a fact loses when all that can be asked is what its topic does
+LEAK = 0.85  # a question with this share of its sentence's content words is a near-copy
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fact, and the words that a question about it begins with, or the whole question."""
+
+    fact: Fact
+    opening: Opening
+    worth: float
+    question: str = ""  # with its mark and its topic; "": the model finishes the opening
+
+    @property
+    def kind(self) -> str:
+        """What stands first: the question's first two words."""
+        return " ".join(self.opening.text.split()[:2])
+
+
+def candidates(chunks: Sequence[Record], limit: int) -> list[list[Candidate]]:
+    """The questions to try on each text, at most `limit`, best first; those of one fact stand apart."""
+    sentences = [list(prose_sentences(chunk["text"])) for chunk in chunks]
+    headings = [str(chunk.get("heading", "")).rpartition(" > ")[2] for chunk in chunks]
+    found = []
+    for chunk, own, parsed, of_heading in zip(
+        chunks, sentences, questions_of(sentences), questions_of_headings(headings), strict=True
+    ):
+        planned = _by_rule(chunk)
+        for sentence, (questions, instructs) in zip(own, parsed, strict=True):
+            fact = Fact(
+                text=sentence.text, start=sentence.start, end=sentence.end,
+                leads=False, parameter="", entry=False, specificity=0.0,
+            )  # fmt: skip
+            if of_heading and instructs:  # the first instruction below a heading tells how to do what it names
+                question = with_topic(f"{of_heading}?", chunk, thin=False, vague=False)
+                if not _is_copy(question, sentence.text, topic_of(chunk)):
+                    planned.append(Candidate(fact, Opening(of_heading, whole=True), HEADING_WORTH, question))
+                of_heading = ""
+            for one in questions:
+                question = with_topic(f"{one.text}?", chunk, thin=one.thin, vague=one.vague)
+                if question and not _is_copy(question, sentence.text, topic_of(chunk)):
+                    opening = Opening(one.head or one.text, whole=True)
+                    planned.append(Candidate(fact, opening, one.worth, question))
+        found.append(_best(planned, limit))
+    return found
+
+
+def topic_of(chunk: Record) -> str:
+    """How questions on a text name what it is about; "" if they need not."""
+    return str(chunk["topic"]) if "topic" in chunk else topic_phrase(chunk["source"])
+
+
+def with_topic(question: str, chunk: Record, *, thin: bool, vague: bool) -> str:
+    """The question with its topic named where it needs that; "" where it needs a topic and there is none."""
+    if "topic" in chunk:
+        return question
+    source = str(chunk["source"])
+    if vague and not topic_phrase(source):
+        return ""
+    return name_topic(question, source) if thin or vague or "==" in source else name_library(question, source)
+
+
+def _by_rule(chunk: Record) -> list[Candidate]:
+    planned = []
+    for fact in pick_facts(chunk["text"], limit=100):
+        for opening in openings(fact, topic_of(chunk), continued=chunk["start"] > 0):
+            if fact.parameter or opening.broad:
+                loss = BROAD_LOSS if opening.broad else 0.0
+                worth = RULE_WORTH + RULE_SPECIFICITY * min(max(fact.specificity, 0.0), 5.0) - loss
+                planned.append(Candidate(fact, opening, round(worth, 3)))
+    return planned
+
+
+def _best(planned: Sequence[Candidate], limit: int) -> list[Candidate]:
+    """The best question of each fact, then the second ones; sorted stably, so that ties go in reading order."""
+    ranked = sorted(planned, key=lambda one: -one.worth)
+    chosen: list[Candidate] = []
+    for most in (1, 2):
+        for one in ranked:
+            told = sum(one.fact.text == other.fact.text for other in chosen)
+            if one not in chosen and told < most and len(chosen) < limit:
+                chosen.append(one)
+    return sorted(chosen, key=lambda one: -one.worth)
+
+
+def _is_copy(question: str, sentence: str, topic: str) -> bool:
+    """Whether a question says nearly all that its sentence says."""
+    stated = content_words(sentence) - content_words(topic)
+    return not stated or len(stated & content_words(question)) / len(stated) >= LEAK

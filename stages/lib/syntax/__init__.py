@@ -1,0 +1,1 @@
+"""English sentences by their parse: what can be asked about them."""

@@ -1,0 +1,290 @@
+"""The questions that a parsed English sentence answers: one for each of its phrases that can be asked for.
+
+Causes, purposes, conditions, times, places, ways, numbers, definitions, names, effects, instructions. A question that
+leans on what is not in it (a pronoun, "this", "the following") is none.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from stages.lib.syntax.clauses import Clause, joined, main_clause, said, subtree, within
+from stages.lib.syntax.instructions import asked_of_instruction, is_instruction
+from stages.lib.syntax.standing_alone import LEAST_NAMED, fits, naming_words, unnamed
+from stages.lib.syntax.words import (
+    CAUSING,
+    LETTING,
+    LIGHT,
+    MARKS,
+    MONTHS,
+    NOT_COUNTED,
+    PEOPLE,
+    PLACED,
+    SAYING,
+    TAKING,
+)
+
+if TYPE_CHECKING:
+    from spacy.tokens import Span, Token
+
+Kind = Literal[
+    "cause", "purpose", "condition", "instruction", "time", "place", "way", "number", "definition", "name", "statement",
+    "effect", "complement", "object", "subject",
+]  # fmt: skip
+# How much a question is worth asking, beside others of its sentence
+WORTH: dict[Kind, float] = {
+    "cause": 3.0, "instruction": 2.6, "number": 2.6, "condition": 2.2, "definition": 2.2, "purpose": 2.4, "name": 2.2,
+    "way": 2.4, "time": 2.2, "effect": 2.0, "statement": 1.8, "place": 2.0, "complement": 2.0, "object": 1.5,
+    "subject": 1.4,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question on a sentence."""
+
+    text: str  # without its question mark
+    head: str  # its first words up to the end of its subject; "" where it has none before its verb
+    kind: Kind
+    worth: float  # beside others; higher is better
+    thin: bool  # it names little: what its text is about makes it clearer
+    vague: bool  # without that it means nothing ("the model")
+
+
+def questions(sentence: "Span", named: str = "") -> list[Asked]:
+    """The questions that a sentence answers, best first; may be empty.
+
+    Args:
+        sentence: parsed, with a root.
+        named: what its subject is, where that is a pronoun: the subject of the sentence before.
+    """
+    found: dict[str, Asked] = {}
+    clause = main_clause(sentence)
+    for wording, kind in _questions(sentence, clause, named):
+        text = wording[:1].upper() + wording[1:]
+        if fits(text, sentence, named):
+            names = len(naming_words(text, sentence))
+            thin = names + bool(named) < (1 if kind == "definition" else LEAST_NAMED)
+            vague = clause is not None and not named and unnamed(clause.subject_text, sentence)
+            worth = WORTH[kind] + 0.15 * min(names, 5) - 0.08 * max(0, len(text.split()) - 13)
+            worth = round(worth - 0.5 * thin - 0.8 * vague, 3)
+            found.setdefault(text.lower(), Asked(text, _head(text, clause, named), kind, worth, thin, vague))
+    return sorted(found.values(), key=lambda asked: -asked.worth)
+
+
+def _head(text: str, clause: Clause | None, named: str) -> str:
+    begun = joined([clause.front, named or clause.subject_text]) if clause is not None else ""
+    place = text.find(begun) if begun else -1
+    return text[: place + len(begun)] if place > 0 else ""
+
+
+def subject_of(sentence: "Span") -> str:
+    """What a sentence is about, to name the next one's "it"; "" where that is not plain."""
+    clause = main_clause(sentence)
+    if clause is None or clause.head.pos_ == "PRON" or not naming_words(clause.subject_text, sentence):
+        return ""
+    return clause.subject_text if len(clause.subject) <= 5 else ""
+
+
+def _questions(sentence: "Span", clause: Clause | None, named: str) -> Iterator[tuple[str, Kind]]:
+    if clause is None or clause.head.lower_ in ("you", "we"):
+        if is_instruction(sentence):
+            yield from ((text, "instruction") for text in asked_of_instruction(sentence))
+        return
+    subject = clause.head
+    if subject.dep_ == "expl":
+        yield from _of_existence(clause)
+        return
+    yield from _of_condition(clause)
+    if subject.pos_ == "PRON" or subject.lower_ in ("this", "that", "these", "those"):
+        if not named or subject.lower_ not in ("it", "they", "he", "she"):
+            return
+        clause = Clause(clause.verb, clause.subject, clause.front, clause.base, clause.moved, clause.left_out, named)
+    denied = any(t.dep_ == "neg" for t in clause.verb.children)
+    for child in clause.verb.children:
+        if child.i not in clause.left_out:
+            yield from _of_phrase(clause, child, denied)
+    if subject.pos_ != "PRON" and not denied:
+        yield from _of_whole(clause)
+
+
+def _of_condition(clause: Clause) -> Iterator[tuple[str, Kind]]:
+    """`If CONDITION, MAIN` -> what happens; `MAIN if CONDITION` -> when."""
+    for child in clause.verb.children:
+        mark = _mark(child)
+        if child.dep_ != "advcl" or mark not in ("if", "when", "whenever", "unless", "once", "until"):
+            continue
+        if child.i < clause.verb.i and mark != "until":
+            past = clause.front in ("did", "was", "were", "had") or clause.verb.tag_ == "VBD"
+            words = [t for t in child.subtree if t.i not in clause.left_out]
+            yield f"What {'happened' if past else 'happens'} {within(words)}", "condition"
+        elif child.i > clause.verb.i and clause.head.pos_ != "PRON" and clause.verb.lemma_ != "be":
+            yield f"{'Until when' if mark == 'until' else 'When'} {clause.inverted(subtree(child))}", "condition"
+
+
+def _of_phrase(clause: Clause, child: "Token", denied: bool) -> Iterator[tuple[str, Kind]]:
+    """What asks for one phrase beside the verb."""
+    words, after = subtree(child), child.i > clause.verb.i
+    used = clause.verb.lemma_ == "use" and clause.front in ("is", "are", "was", "were", "can")
+    match child.dep_:
+        case "advcl" | "xcomp":
+            mark = _mark(child)
+            as_cause = mark == "as" and after and clause.verb.doc[child.left_edge.i - 1].text == ","
+            if mark == "because" or (mark == "so" and after) or as_cause:
+                yield f"Why {clause.inverted(words)}", "cause"
+            elif child.dep_ == "xcomp" and clause.verb.lemma_ == "be" and mark == "to" and after:
+                yield f"What {clause.inverted(words)}", "object"
+            elif mark == "to" and after and used:
+                yield f"What {clause.inverted(words)} for", "purpose"
+            elif child.dep_ == "advcl" and mark == "to" and clause.verb.lemma_ not in ("need", "want", "try", "be"):
+                yield f"Why {clause.inverted(words)}", "purpose"
+            elif child.dep_ == "advcl" and child.lower_ in ("using", "by") and after and not denied:
+                yield f"How {clause.inverted(words)}", "way"
+            elif child.dep_ == "xcomp" and after and clause.verb.lemma_ in LETTING:
+                yield from _of_letting(clause, child)
+        case "prep" | "agent":
+            yield from _of_preposition(clause, child, words, denied)
+        case "npadvmod" if _is_time(child):
+            yield from _of_time(clause, words)
+        case "dobj" | "attr" | "oprd" if after and not denied:
+            yield from _of_noun(clause, child, words)
+        case "ccomp" if after and clause.verb.lemma_ in LETTING:
+            yield from _of_letting(clause, child)
+        case "ccomp" if after and clause.verb.lemma_ in SAYING and _mark(child) in ("that", "") and not denied:
+            if len(naming_words(clause.subject_text, clause.verb.sent)) >= 1:
+                yield f"What {clause.inverted(words)}", "statement"
+        case "acomp" if after and not denied:
+            for part in child.children:
+                if part.dep_ == "prep" and (child.lower_, part.lower_) in TAKING:
+                    yield from _of_object_of(clause, part)
+        case _:
+            pass
+
+
+def _of_preposition(clause: Clause, child: "Token", words: "list[Token]", denied: bool) -> Iterator[tuple[str, Kind]]:
+    word = child.lower_
+    noun = next((t for t in child.children if t.dep_ in ("pobj", "pcomp")), None)
+    if word in ("because", "due") or said(words).lower().startswith(("thanks to", "as a result of")):
+        yield f"Why {clause.inverted(words)}", "cause"
+    elif noun is None:
+        return
+    elif word == "by" and noun.dep_ == "pcomp" and not denied:
+        yield f"How {clause.inverted(words)}", "way"
+    elif word == "by" and child.dep_ == "agent" and noun.pos_ in ("NOUN", "PROPN"):
+        yield f"{'Who' if noun.ent_type_ == 'PERSON' else 'What'} {clause.inverted(words, 'by')}", "name"
+    elif word in ("in", "on", "during", "after", "before", "since", "until", "by", "at") and _is_time(noun):
+        yield from _of_time(clause, words)
+    elif word in ("in", "at", "near") and noun.ent_type_ in ("GPE", "LOC", "FAC"):
+        yield f"Where {clause.inverted(words)}", "place"
+    elif word in ("in", "on", "at", "under", "from") and clause.verb.lemma_ in PLACED and child.i > clause.verb.i:
+        if clause.front in ("is", "are", "can", "was", "were"):
+            yield f"Where {clause.inverted(words)}", "place"
+    elif (clause.verb.lemma_, word) in TAKING and child.i > clause.verb.i and not denied:
+        yield from _of_object_of(clause, child)
+
+
+def _of_time(clause: Clause, words: "list[Token]") -> Iterator[tuple[str, Kind]]:
+    gone = {t.i for t in words}
+    if not any(t.ent_type_ == "DATE" and t.i not in gone for t in clause.verb.subtree):
+        yield f"When {clause.inverted(words)}", "time"
+
+
+def _of_object_of(clause: Clause, preposition: "Token") -> Iterator[tuple[str, Kind]]:
+    """`SUBJECT consists of X` -> what does SUBJECT consist of."""
+    noun = next((t for t in preposition.children if t.dep_ in ("pobj", "pcomp")), None)
+    if noun is not None and noun.pos_ != "PRON":
+        rest = [t for t in preposition.subtree if t.i != preposition.i]
+        last = [t for t in clause.verb.subtree if t.i > rest[-1].i and t.i not in clause.left_out]
+        if last and last[0].text == ",":
+            rest, last = [*rest, *last], []
+        fronted = any(
+            t.i < clause.subject[0].i and t.is_alpha for t in clause.verb.subtree if t.i not in clause.left_out
+        )
+        if all(t.is_punct for t in last) and not fronted:
+            yield f"{'Who' if noun.ent_type_ == 'PERSON' else 'What'} {clause.inverted(rest)}", "complement"
+
+
+def _of_noun(clause: Clause, child: "Token", words: "list[Token]") -> Iterator[tuple[str, Kind]]:
+    lemma = clause.verb.lemma_
+    number = next((t for t in child.children if t.dep_ == "nummod"), None)
+    if child.pos_ == "PRON" or child.lower_ in NOT_COUNTED:
+        return
+    if number is not None and child.tag_ == "NNS" and number.ent_type_ in ("CARDINAL", "QUANTITY", ""):
+        if number.lower_ != "one" and not any(t.dep_ == "conj" for t in child.children):
+            counted = said(words, {t.i for t in number.subtree} | _before(words, number))
+            yield f"How many {counted} {clause.inverted(words)}", "number"
+        return
+    if child.dep_ == "oprd" and lemma in ("call", "name", "term"):
+        yield f"What {clause.inverted(words)}", "name"
+    elif child.dep_ == "attr":
+        described = any(t.dep_ in ("relcl", "prep", "acl", "amod", "compound", "conj") for t in child.children)
+        person = clause.head.ent_type_ == "PERSON"
+        if child.pos_ == "NOUN" and described and len(clause.subject) <= 8 and lemma == "be":
+            yield f"{'Who' if person else 'What'} {clause.inverted(words)}", "definition"
+        elif child.pos_ in ("PROPN", "NUM") and lemma == "be" and len(clause.subject) > 1:
+            yield f"{'Who' if child.ent_type_ == 'PERSON' else 'What'} {clause.inverted(words)}", "object"
+    elif child.dep_ == "dobj" and lemma not in LIGHT and child.pos_ in ("NOUN", "PROPN"):
+        kind: Kind = "effect" if lemma in CAUSING else "object"
+        yield f"{'Who' if child.ent_type_ == 'PERSON' else 'What'} {clause.inverted(words)}", kind
+
+
+def _of_letting(clause: Clause, child: "Token") -> Iterator[tuple[str, Kind]]:
+    """`SUBJECT allows you to VERB` -> what does SUBJECT allow you to do."""
+    doer = next((t for t in child.children if t.dep_ == "nsubj"), None)
+    doer = doer or next((t for t in clause.verb.children if t.dep_ == "dobj"), None)
+    if doer is None or _mark(child) != "to" or (doer.pos_ == "PRON" and doer.lower_ not in ("you", "us")):
+        return
+    who = "you" if doer.lower_ == "us" else said(doer.subtree)
+    yield joined([f"What {clause.front}", clause.subject_text, clause.base or clause.verb.text, who, "to do"]), "effect"
+
+
+def _of_whole(clause: Clause) -> Iterator[tuple[str, Kind]]:
+    """What asks for the subject."""
+    head, verb = clause.head, clause.verb
+    after = [t for t in verb.subtree if t.i > verb.i and t.i not in clause.left_out]
+    content = [t for t in after if t.pos_ in ("NOUN", "PROPN", "ADJ", "NUM")]
+    number = next((t for t in head.children if t.dep_ == "nummod" and t.lower_ != "one"), None)
+    if len(content) < 2 or verb.lemma_ in ("seem", "appear", "mean", "refer", "include"):
+        return
+    if any(t.text in {s.text for s in clause.subject if s.pos_ in ("NOUN", "PROPN")} for t in after):
+        return
+    if number is not None and head.tag_ == "NNS" and number.ent_type_ == "CARDINAL":
+        words = said(clause.subject, {t.i for t in number.subtree} | _before(clause.subject, number))
+        yield f"How many {words} {clause.predicate(finite=True)}", "number"
+    elif any(t.ent_type_ == "PERSON" for t in clause.subject) and verb.lemma_ != "be":
+        yield f"Who {clause.asked_by_subject()}", "name"
+    elif verb.lemma_ in CAUSING and not clause.front.startswith("c"):
+        yield f"What {clause.asked_by_subject()}", "cause"
+    elif verb.lemma_ != "be" and head.pos_ in ("NOUN", "PROPN") and len(content) >= 3:
+        told = any(t.dep_ == "ccomp" for t in verb.children) and head.lower_ in ("research", "studies", "statistics")
+        if not unnamed(clause.subject_text, verb.sent) and not told:
+            yield f"{'Who' if head.lower_ in PEOPLE else 'What'} {clause.asked_by_subject()}", "subject"
+
+
+def _of_existence(clause: Clause) -> Iterator[tuple[str, Kind]]:
+    """`There are three kinds of X` -> how many kinds of X are there."""
+    noun = next((t for t in clause.verb.children if t.dep_ in ("attr", "nsubj", "dobj") and t.i > clause.verb.i), None)
+    number = next((t for t in noun.children if t.dep_ == "nummod"), None) if noun is not None else None
+    if noun is not None and number is not None and clause.verb.lemma_ == "be" and number.lower_ != "one":
+        words = said(noun.subtree, {t.i for t in number.subtree} | _before(subtree(noun), number) | clause.left_out)
+        yield f"How many {words} {clause.front} there", "number"
+
+
+def _mark(verb: "Token") -> str:
+    """What a clause begins with: because, if, to, ...; "" for nothing."""
+    for token in verb.children:
+        if token.dep_ in ("mark", "advmod") and token.i < verb.i and token.lower_ in MARKS:
+            return token.lower_
+    return "to" if any(t.dep_ == "aux" and t.lower_ == "to" for t in verb.children) else ""
+
+
+def _is_time(token: "Token") -> bool:
+    span = list(token.subtree)
+    dated = any(t.ent_type_ in ("DATE", "TIME") for t in span)
+    return dated and bool(re.search(rf"\d|{MONTHS}", said(span))) and not any(t.dep_ == "relcl" for t in span)
+
+
+def _before(words: "list[Token]", number: "Token") -> set[int]:
+    """The places of determiners and words like "about" before a number."""
+    return {t.i for t in words if t.i < number.i}

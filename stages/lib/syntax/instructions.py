@@ -1,0 +1,83 @@
+"""The questions that an instruction answers: `To DO THIS, DO THAT`, `Use X to DO THIS`, `You can use X to DO THIS`."""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from stages.lib.syntax.clauses import said, subtree, within
+
+if TYPE_CHECKING:
+    from spacy.tokens import Span, Token
+
+_MEANS = ("with", "using", "by", "via", "through")
+_ASKED = frozenset("add set pass use install call provide specify define import replace choose include select".split())
+_NO_AIM = frozenset("do see learn know be get make find have go ensure avoid help start".split())
+_NO_ORDER = frozenset("note see remember let check look visit refer read make take feel keep sure consider say".split())
+_WE = ("you", "we")
+
+
+def is_instruction(sentence: "Span") -> bool:
+    """Whether a sentence tells somebody what to do: an imperative, or what "you" or "we" do."""
+    root = sentence.root
+    subject = next((t for t in root.children if t.dep_ in ("nsubj", "nsubjpass")), None)
+    return (subject is None and root.tag_ in ("VB", "VBP")) or (subject is not None and subject.lower_ in _WE)
+
+
+def asked_of_instruction(sentence: "Span") -> Iterator[str]:
+    """The questions, without their marks."""
+    root = sentence.root
+    you = any(t.dep_ == "nsubj" and t.lower_ in _WE for t in root.children)
+    may = any(t.dep_ == "aux" and t.lower_ in ("can", "could", "may") for t in root.children)
+    if any(t.dep_ == "neg" for t in root.children) or not root.is_alpha:
+        return
+    how = "How can you" if may else "How do you"
+    for child in root.children:
+        if child.dep_ in ("advcl", "xcomp") and _begins(child) == "to" and child.lemma_ not in _NO_AIM:
+            use = root.lemma_ in ("use", "need", "have", "require") or child.dep_ == "advcl"
+            if use and not (child.dep_ == "xcomp" and root.lemma_ not in ("use",)):
+                yield f"{how} {_aim(child)}"
+        elif child.dep_ == "advcl" and _begins(child) == "if" and child.i < root.i:
+            yield f"What should you do {within(child.subtree)}"
+    if root.lemma_ in _NO_ORDER or root.lemma_ in _NO_AIM:
+        return
+    where = next((t for t in root.children if t.i < root.i and t.lower_ in ("in", "under", "on", "at", "from")), None)
+    if you and where is not None and where.dep_ == "prep":
+        yield f"Where {'can' if may else 'do'} you {_base(said([t for t in root.subtree if t.i >= root.i]), root)}"
+    words = [t for t in root.subtree if (t.i >= root.i and t.dep_ not in ("cc", "conj")) or t.i > root.i]
+    joined_on = {
+        t.i for c in root.children if c.dep_ in ("cc", "conj", "advcl", "parataxis", "ccomp") for t in c.subtree
+    }
+    words = [t for t in words if t.i >= root.i and t.i not in joined_on]
+    means = next(
+        (t for t in root.children if t.lower_ in _MEANS and t.i > root.i and t.dep_ in ("prep", "advcl")), None
+    )
+    thing = next((t for t in root.children if t.dep_ == "dobj"), None)
+    if thing is None or thing.pos_ == "PRON" or thing.lower_ in ("look", "note", "care"):
+        return
+    if means is not None:
+        gone = {t.i for t in means.subtree}
+        yield f"{how} {_base(said(words, gone), root)}"
+    elif root.lemma_ in _ASKED:
+        rest = said(words, {t.i for t in subtree(thing)})
+        modal = "can" if may else "should"
+        if len(rest.split()) >= 4:
+            yield f"What {modal} you {_base(rest, root)}"
+
+
+def _aim(clause: "Token") -> str:
+    """A clause of purpose without its "to" or "in order to"."""
+    words = [t for t in clause.subtree if not (t.head.i == clause.i and t.i < clause.i and t.dep_ in ("aux", "mark"))]
+    return re.sub(r"^(in )?order\s+(to )?", "", within(words), flags=re.IGNORECASE)
+
+
+def _base(words: str, verb: "Token") -> str:
+    """The words that begin with a verb, with its base form."""
+    first, _, rest = words.partition(" ")
+    return f"{verb.lemma_ if first.lower() == verb.lower_ else first.lower()} {rest}"
+
+
+def _begins(clause: "Token") -> str:
+    left = [t for t in clause.children if t.i < clause.i]
+    if any(t.dep_ == "mark" and t.lower_ == "if" for t in left):
+        return "if"
+    return "to" if any(t.dep_ == "aux" and t.lower_ == "to" for t in left) else ""

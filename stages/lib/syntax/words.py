@@ -1,0 +1,25 @@
+"""Words that decide what a sentence can be asked for."""
+
+MARKS = frozenset("because if when whenever unless once until while that so since as although though whether".split())
+MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December|century"
+SAYING = frozenset(
+    """believe argue suggest show find claim state propose think assume demonstrate conclude ensure indicate note report
+    discover reveal hold maintain predict declare require guarantee mean""".split()
+)
+LETTING = frozenset("allow enable let help require encourage force lead cause permit".split())
+CAUSING = frozenset("cause trigger produce create increase reduce prevent improve affect influence".split())
+LIGHT = frozenset("have do make take give get see need want let include be become play try keep use call".split())
+PEOPLE = frozenset("people researchers psychologists scientists men women children students users workers".split())
+PLACED = frozenset("access find store save locate download host place cache keep record".split())
+NOT_COUNTED = frozenset(
+    "way lot one example role part place percent % years year months month days day hours times dollars".split()
+)
+# Verb or adjective, and the preposition whose object it takes
+TAKING = frozenset(
+    tuple(pair.split("-"))
+    for pair in """consist-of depend-on refer-to result-in lead-to belong-to base-on focus-on rely-on contribute-to
+    differ-from responsible-for similar-to associate-with derive-from define-as divide-into compose-of make-of stand-for
+    use-for use-as know-as come-from design-for train-on specialize-in deal-with apply-to equal-to arise-from stem-from
+    respond-to compatible-with available-in available-for aware-of capable-of concern-with turn-into serve-as pass-to
+    map-to correspond-to connect-to convert-to limit-to influence-by inspire-by evaluate-on regard-as""".split()
+)
