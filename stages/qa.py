@@ -80,10 +80,19 @@ def make_metrics(strategy: str, chunks: int, outcome: QuestionOutcome, records: 
         "chunks": check_counts(chunks, len(records), dict(final)),
         "replies": check_counts(outcome.asked, len(records), dict(replies)),
         "questions": len(records),
-        "questions_worded_by_rule_alone": by_rule,  # fact_first: the model added no more than the question mark
+        "questions_worded_by_rule_alone": by_rule,  # fact_first: by the sentence's parse, or an opening that was whole
+        "round_trips_unmeasured": len(outcome.unmeasured),
+        "most_common_opening": common_opening([record["question"] for record in records]),
         "duplicate_questions": sum(record["duplicate_of"] is not None for record in records),
         "answers_with_support": sum(record["support"] is not None for record in records),
     }
+
+
+def common_opening(questions: Sequence[str]) -> dict[str, Any]:
+    """The two words that most questions begin with, and the share of them, 0..1."""
+    counts = Counter(" ".join(question.lower().split()[:2]) for question in questions)
+    (opening, count), *_ = counts.most_common(1) or [("", 0)]
+    return {"words": opening, "share": round(count / max(len(questions), 1), 4)}
 
 
 def advice(rejected: Sequence[Record], strategy: str) -> str:
@@ -150,6 +159,9 @@ def main(generator: str) -> None:
     )
     if errors := [line["error"] for line in outcome.rejected if "error" in line]:
         print(f"qa {generator}: {len(errors):,} requests failed: {top_reasons(errors)}")
+    if outcome.unmeasured:
+        message = f"{len(outcome.unmeasured):,} questions made no round trip"
+        print(f"qa {generator}: {message}: {top_reasons(outcome.unmeasured)}")
     if 2 * metrics["chunks"]["dropped"].get("not_english", 0) >= len(chunks):
         print(f"qa {generator}: {NOT_ENGLISH}")
     made = f"{len(records):,} questions"

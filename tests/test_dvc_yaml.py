@@ -38,6 +38,7 @@ MEANT_EDGES = {
     "llm": {"dedup", "qa", "judge", "rerank", "instruct", "eval", "grpo", "rag"},
     "english": {"qa", "judge", "instruct", "rag"},
     "languages": {"finetune", "qa", "judge", "benchmark", "instruct", "grpo", "eval", "rag"},  # words of texts
+    "syntax": {"qa", "instruct"},  # questions by a parse
     "question_forms": {"qa", "judge", "instruct"},
     "qa": {"qa", "instruct"},
     "judging": {"judge"},

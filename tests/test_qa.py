@@ -13,8 +13,10 @@ from stages.lib.core.metrics import read_results
 from stages.lib.core.params import load_prompts
 from stages.lib.core.records import Record, read_jsonl, write_jsonl
 from stages.lib.llm.protocol import GenerateRequest, Reply, Score, ScoreRequest
+from stages.lib.qa.candidates import candidates
 from stages.lib.qa.openings import Opening
-from stages.lib.qa.question_writing import SCHEMA, ask_directly, ask_fact_first, plan_questions
+from stages.lib.qa.question_writing import ALL_PROMPTS, SCHEMA, ask_directly, ask_fact_first
+from stages.lib.qa.round_trip import NO_QUESTION
 from stages.lib.weights.models import ModelEntry
 from stages.qa import Params, main, make_metrics, mark_same_questions
 from tests.params_of import params_of
@@ -31,9 +33,7 @@ PARAMS = Params(
     duplicate_similarity=0.85,
     engine="local",
 )
-PROMPTS = load_prompts(
-    ["QA_generation_prompt", "fact_first_question_prompt"], ROOT / "prompts.yaml", domain="machine learning"
-)
+PROMPTS = load_prompts(ALL_PROMPTS, ROOT / "prompts.yaml", domain="machine learning")
 
 
 @dataclass
@@ -44,6 +44,10 @@ class Scripted:
     strategy: str = "direct"
     requests: list[GenerateRequest] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
+    scored: list[ScoreRequest] = field(default_factory=list)
+    misleading: tuple[str, ...] = ()  # words of questions that do not lead to their answers
+    known: tuple[str, ...] = ()  # words of those that are answered as well without the text
+    cannot_score: bool = False
     asked: int = 0
     reused: int = 0
 
@@ -57,7 +61,15 @@ class Scripted:
         return [self._reply(request) for request in requests]
 
     def score(self, requests: Sequence[ScoreRequest], progress: str | None = None) -> list[Score]:
-        raise AssertionError("qa scores nothing")
+        """A text helps by a nat a token, a question of `leading` by half a nat more, one of `misleading` by less."""
+        self.scored += requests
+        return [Score.failed("no such route") if self.cannot_score else self._score(request) for request in requests]
+
+    def _score(self, request: ScoreRequest) -> Score:
+        text = request.prompt.text
+        led = 0.0 if NO_QUESTION in text else -0.5 if any(words in text for words in self.misleading) else 0.5
+        helped = 1.0 if text.startswith("Documentation") and not any(w in text for w in self.known) else 0.0
+        return Score(logprobs=(2 * (helped + led - 3),), tokens=(2,))
 
     def _reply(self, request: GenerateRequest) -> Reply:
         text = request.prompt.text + request.prompt.answer_prefix
@@ -83,7 +95,7 @@ def chunk(number: int, text: str, source: str = "peft==1.0:peft.lora.LoraConfig"
 def test_direct_keeps_pairs_and_the_span_that_supports_them() -> None:
     model = Scripted({"rank of LoRA": pair("What is the rank of LoRA?", "8")})
     text = "The rank of LoRA is 8 by default."
-    outcome = ask_directly([chunk(1, text)], PROMPTS["QA_generation_prompt"], model, PARAMS, "tiny")
+    outcome = ask_directly([chunk(1, text)], PROMPTS, model, PARAMS, "tiny")
     (record,) = outcome.kept
     assert record == {
         "id": "tiny:d1-0",
@@ -101,7 +113,7 @@ def test_direct_keeps_pairs_and_the_span_that_supports_them() -> None:
 def test_direct_reads_what_is_told_of_a_chunk_and_finds_support_in_its_text_alone() -> None:
     model = Scripted({"rank of LoRA": pair("What is the rank of LoRA?", "8")})
     record = chunk(1, "The rank of LoRA is 8 by default.", told="Source: v8.md\nHeading: LoRA 8\n\n")
-    outcome = ask_directly([record], PROMPTS["QA_generation_prompt"], model, PARAMS, "tiny")
+    outcome = ask_directly([record], PROMPTS, model, PARAMS, "tiny")
     (request,) = model.requests
     assert "Source: v8.md\nHeading: LoRA 8\n\nThe rank of LoRA is 8" in request.prompt.text
     assert "documents about machine learning" in request.prompt.text
@@ -123,7 +135,7 @@ def test_direct_counts_every_kind_of_garbage() -> None:
     }
     model = Scripted({key: reply for key, (reply, _) in replies.items()})
     chunks = [chunk(i, key) for i, key in enumerate(replies)]
-    outcome = ask_directly(chunks, PROMPTS["QA_generation_prompt"], model, PARAMS, "tiny")
+    outcome = ask_directly(chunks, PROMPTS, model, PARAMS, "tiny")
     assert outcome.kept == []
     assert [line["reason"] for line in outcome.rejected] == [reason for _, reason in replies.values()]
     assert [line["chunk"] for line in outcome.rejected] == [c["id"] for c in chunks]
@@ -138,36 +150,73 @@ FACTS = (
 )
 
 
-def test_fact_first_asks_for_the_end_of_a_question_about_the_best_fact() -> None:
-    model = Scripted({"How is": " rolled back?", "When is the replacement": " rolled back?"}, "fact_first")
-    one = chunk(1, FACTS)
-    outcome = ask_fact_first([one], PROMPTS["fact_first_question_prompt"], model, PARAMS, "tiny")
-    (record,) = outcome.kept
+ENTRIES = (
+    "Args:\n"
+    "    scale (`float`, *optional*): The factor by which updates are multiplied before they join the weights.\n"
+    "    rank (`int`, defaults to None): The number of dimensions that the update matrices have in each layer.\n"
+)
+FACTOR = " by which updates are multiplied?"
+
+
+def test_fact_first_asks_by_the_parse_of_a_sentence() -> None:
+    model = Scripted({}, "fact_first")
+    (record,) = ask_fact_first([chunk(1, FACTS)], PROMPTS, model, PARAMS, "tiny").kept
     assert record["question"] == "When is the replacement rolled back in peft's LoraConfig?"
     assert record["answer"] == FACTS.partition("\n\n")[0]
     assert record["support"] == {"start": 0, "end": len(record["answer"])}
-    assert record["opening"] == "When is the replacement" and record["finished"] == "rolled back"
+    assert record["opening"] == "When is the replacement" and record["finished"] == ""
+    assert not model.requests
+    with_question, without, alone = (request.prompt.text for request in model.scored)
+    assert FACTS in with_question and record["question"] in with_question
+    assert FACTS in without and NO_QUESTION in without
+    assert FACTS not in alone and record["question"] in alone
+    assert {request.choices for request in model.scored} == {(f" {record['answer']}",)}
+
+
+def test_fact_first_asks_for_the_end_of_a_question_about_an_entry() -> None:
+    model = Scripted({"specifies the factor": FACTOR}, "fact_first")
+    (record,) = ask_fact_first([chunk(1, ENTRIES)], PROMPTS, model, PARAMS, "tiny").kept
+    start = "Which parameter of peft's LoraConfig specifies the factor"
+    assert record["question"] == f"{start}{FACTOR}"
+    assert record["opening"] == start and record["finished"] == FACTOR.strip(" ?")
     (request,) = model.requests
-    assert not request.prompt.chat and request.prompt.answer_prefix == " When is the replacement"
+    assert not request.prompt.chat and request.prompt.answer_prefix == f" {start}"
     assert request.sampling.stop == ("\n",) and request.sampling.max_tokens == 20
     assert request.prompt.text.endswith("Question:")
 
 
-def test_fact_first_tries_the_next_fact_after_a_bad_question_and_keeps_the_bad_one_aside() -> None:
-    model = Scripted({"When is the replacement": " of apples made?", "When is the rank": " doubled?"}, "fact_first")
-    chunks = [chunk(1, FACTS), chunk(2, "Nothing here.")]
-    outcome = ask_fact_first(chunks, PROMPTS["fact_first_question_prompt"], model, PARAMS, "tiny")
+@pytest.mark.parametrize("trip", ["misleading", "known"])
+def test_a_question_that_fails_the_round_trip_makes_room_for_the_next(trip: str) -> None:
+    model = Scripted({}, "fact_first", **{trip: ("the replacement rolled back",)})  # type: ignore[arg-type]
+    outcome = ask_fact_first([chunk(1, FACTS)], PROMPTS, model, PARAMS, "tiny")
     assert [record["question"] for record in outcome.kept] == ["When is the rank doubled in peft's LoraConfig?"]
+    reason = {"misleading": "not_led_to_answer", "known": "answered_without_text"}[trip]
+    assert [(line["reason"], line["final"]) for line in outcome.rejected] == [(reason, False)]
+
+
+def test_a_model_that_gives_no_likelihoods_is_told_of() -> None:
+    outcome = ask_fact_first([chunk(1, FACTS)], PROMPTS, Scripted({}, "fact_first", cannot_score=True), PARAMS, "tiny")
+    assert len(outcome.kept) == 1 and outcome.unmeasured == ["no such route"]
+
+
+def test_fact_first_tries_the_next_fact_after_a_bad_question_and_keeps_the_bad_one_aside() -> None:
+    numbers = " of dimensions that matrices have?"
+    model = Scripted({"the factor": " of apples?", "the number": numbers}, "fact_first")
+    chunks = [chunk(1, ENTRIES), chunk(2, "Nothing here.")]
+    outcome = ask_fact_first(chunks, PROMPTS, model, PARAMS, "tiny")
+    start = "Which parameter of peft's LoraConfig specifies the number"
+    assert [record["question"] for record in outcome.kept] == [f"{start}{numbers}"]
     assert model.rounds == [1, 1]
     assert [(line["chunk"], line["reason"], line["final"]) for line in outcome.rejected] == [
         ("d2-0", "no_fact", True),
         ("d1-0", "off_fact", False),
     ]
-    assert outcome.rejected[1]["reply"] == " of apples made?"
+    assert outcome.rejected[1]["reply"] == " of apples?"
     records = mark_same_questions(outcome.kept, 0.85)
     metrics = make_metrics("fact_first", 2, outcome, records)
     assert metrics["chunks"] == {"in": 2, "kept": 1, "dropped": {"no_fact": 1}}
     assert metrics["replies"] == {"in": 2, "kept": 1, "dropped": {"off_fact": 1}}
+    assert metrics["most_common_opening"] == {"words": "which parameter", "share": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -175,33 +224,32 @@ def test_fact_first_tries_the_next_fact_after_a_bad_question_and_keeps_the_bad_o
     [
         ("", "not_a_question"),
         ("?", "unfinished"),
-        (said(" rolled back and rolled back and", "length"), "cut_off"),
-        (" rolled back when the callback returns False to LoraConfig?", "gives_answer_away"),
+        (said(" by which updates and by which", "length"), "cut_off"),
+        (" scale by which updates are multiplied?", "gives_answer_away"),
     ],
 )
 def test_fact_first_rejects(reply: str | Reply, reason: str) -> None:
-    model = Scripted({"When is": reply}, "fact_first")
+    model = Scripted({"the factor": reply}, "fact_first")
     params = Params(**(vars(PARAMS) | {"facts_per_chunk": 1}))
-    outcome = ask_fact_first([chunk(1, FACTS)], PROMPTS["fact_first_question_prompt"], model, params, "tiny")
+    outcome = ask_fact_first([chunk(1, ENTRIES)], PROMPTS, model, params, "tiny")
     assert [line["reason"] for line in outcome.rejected] == [reason]
 
 
 def test_what_follows_the_question_mark_is_not_part_of_the_question() -> None:
-    rambling = said(" rolled back? When is it not? And why", "length")
-    model = Scripted({"When is": rambling}, "fact_first")
-    outcome = ask_fact_first([chunk(1, FACTS)], PROMPTS["fact_first_question_prompt"], model, PARAMS, "tiny")
-    assert [record["question"] for record in outcome.kept] == [
-        "When is the replacement rolled back in peft's LoraConfig?"
-    ]
+    model = Scripted({"the factor": said(f"{FACTOR} When is it not? And why", "length")}, "fact_first")
+    (record,) = ask_fact_first([chunk(1, ENTRIES)], PROMPTS, model, PARAMS, "tiny").kept
+    assert record["question"].endswith(f"the factor{FACTOR}")
 
 
 def test_a_question_of_the_shots_is_rejected() -> None:
     source = "numpy==1.0:numpy.memmap"
     text = "Creates a view of `one` array that is stored in a binary file on disk 1."
-    ((fact, opening),) = plan_questions(chunk(1, text, source), limit=1)
-    assert fact.text == text and opening == Opening("What does numpy's memmap do", whole=True, broad=True)
-    prompt = PROMPTS["fact_first_question_prompt"].replace("memmap create?", "memmap do?")
-    outcome = ask_fact_first([chunk(1, text, source)], prompt, Scripted({"memmap do": "?"}), PARAMS, "tiny")
+    ((candidate,),) = candidates([chunk(1, text, source)], limit=1)
+    assert candidate.fact.text == text
+    assert candidate.opening == Opening("What does numpy's memmap do", whole=True, broad=True)
+    name = "fact_first_question_prompt"
+    prompts = PROMPTS | {name: PROMPTS[name].replace("memmap create?", "memmap do?")}
+    outcome = ask_fact_first([chunk(1, text, source)], prompts, Scripted({}), PARAMS, "tiny")
     assert [line["reason"] for line in outcome.rejected] == ["repeats_prompt"]
 
 
@@ -286,7 +334,7 @@ def test_main_says_what_to_do_with_other_languages(
     german = "Der Rang der Matrizen ist 8, und die Gewichte werden mit dem Modell gespeichert."
     chunks = [chunk(1, FACTS), chunk(2, german), chunk(3, german)]
     write_jsonl(Path("data/chunks/chunks_dedu.jsonl"), chunks)
-    opens(Scripted({"When is": " the replacement rolled back?"}, "fact_first"), monkeypatch)
+    opens(Scripted({}, "fact_first"), monkeypatch)
     main("tiny")
     assert "Most chunks are not in English" in capsys.readouterr().out
     assert read_results("qa_tiny")["chunks"] == {"in": 3, "kept": 1, "dropped": {"not_english": 2}}

@@ -27,7 +27,7 @@ CHINESE = "LoRA 有 8 个注意力头。r 的默认值为8，学习率为1e-4。
 )
 def test_a_question_in_the_documents_language_is_kept(text: str, question: str, answer: str, before: str) -> None:
     model = Scripted({text[:20]: pair(question, answer)})
-    outcome = ask_directly([chunk(1, text)], PROMPTS["QA_generation_prompt"], model, PARAMS, "tiny")
+    outcome = ask_directly([chunk(1, text)], PROMPTS, model, PARAMS, "tiny")
     assert not outcome.rejected
     (record,) = outcome.kept
     assert record["question"] == question
@@ -44,25 +44,26 @@ def test_a_question_in_the_documents_language_is_kept(text: str, question: str, 
 )
 def test_what_is_wrong_is_seen_in_any_language(question: str, answer: str, reason: str) -> None:
     model = Scripted({"LoRA": pair(question, answer)})
-    outcome = ask_directly([chunk(1, CHINESE)], PROMPTS["QA_generation_prompt"], model, PARAMS, "tiny")
+    outcome = ask_directly([chunk(1, CHINESE)], PROMPTS, model, PARAMS, "tiny")
     assert [line["reason"] for line in outcome.rejected] == [reason]
 
 
 def test_fact_first_asks_about_the_english_chunks_of_a_mixed_corpus() -> None:
-    model = Scripted({"When is": " the replacement rolled back?"}, "fact_first")
+    model = Scripted({}, "fact_first")
     chunks = [chunk(1, GERMAN), chunk(2, FACTS), chunk(3, CHINESE), chunk(4, "x = 1\ny = f(x)\n")]
-    outcome = ask_fact_first(chunks, PROMPTS["fact_first_question_prompt"], model, PARAMS, "tiny")
+    outcome = ask_fact_first(chunks, PROMPTS, model, PARAMS, "tiny")
     assert [record["chunk"] for record in outcome.kept] == ["d2-0"]
     reasons = {line["chunk"]: line["reason"] for line in outcome.rejected if line["final"]}
     assert reasons == {"d1-0": "not_english", "d3-0": "not_english", "d4-0": "no_fact"}
     assert len(outcome.kept) + len(reasons) == len(chunks)
-    assert outcome.asked == 1  # nothing of the others was sent to the model
+    assert outcome.asked == 1
+    assert all(FACTS in request.prompt.text or FACTS[:40] in request.choices[0] for request in model.scored)
 
 
 def test_a_foreign_corpus_gets_an_advice_that_helps() -> None:
     model = Scripted({}, "fact_first")
     chunks = [chunk(1, GERMAN), chunk(2, CHINESE), chunk(3, "x = 1")]
-    outcome = ask_fact_first(chunks, PROMPTS["fact_first_question_prompt"], model, PARAMS, "tiny")
+    outcome = ask_fact_first(chunks, PROMPTS, model, PARAMS, "tiny")
     said = advice(outcome.rejected, "fact_first")
     assert "not in English" in said and "'direct'" in said and "too small" not in said
 

@@ -128,13 +128,7 @@ def prose_sentences(text: str) -> Iterator[ProseSentence]:
             ends = _PROSE_END.search(raw) or (number == len(spans) - 1 and not block.cut and raw[-1].isalnum())
             begins = bool(_BEGINNING.match(raw)) and (number > 0 or _follows_an_end(text, start))
             said = readable(_BULLET.sub("", raw))
-            if (
-                begins
-                and raw[0] != "("
-                and _PROSE_END.search(raw)
-                and 30 <= len(said) <= 400
-                and not _LICENCE.search(said)
-            ):
+            if begins and raw[0] != "(" and ends and 30 <= len(said) <= 400 and not _LICENCE.search(said):
                 yield ProseSentence(said, start, end, paragraph, number)
 
 

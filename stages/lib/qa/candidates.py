@@ -45,17 +45,19 @@ def candidates(chunks: Sequence[Record], limit: int) -> list[list[Candidate]]:
     for chunk, own, parsed, of_heading in zip(
         chunks, sentences, questions_of(sentences), questions_of_headings(headings), strict=True
     ):
-        planned = _by_rule(chunk)
+        planned, told = _by_rule(chunk), False
         for sentence, (questions, instructs) in zip(own, parsed, strict=True):
             fact = Fact(
                 text=sentence.text, start=sentence.start, end=sentence.end,
                 leads=False, parameter="", entry=False, specificity=0.0,
             )  # fmt: skip
-            if of_heading and instructs:  # the first instruction below a heading tells how to do what it names
+            if (
+                of_heading and instructs and not told
+            ):  # the first instruction below a heading tells how to do what it names
                 question = with_topic(f"{of_heading}?", chunk, thin=False, vague=False)
                 if not _is_copy(question, sentence.text, topic_of(chunk)):
                     planned.append(Candidate(fact, Opening(of_heading, whole=True), HEADING_WORTH, question))
-                of_heading = ""
+                told = True
             for one in questions:
                 question = with_topic(f"{one.text}?", chunk, thin=one.thin, vague=one.vague)
                 if question and not _is_copy(question, sentence.text, topic_of(chunk)):
@@ -87,7 +89,8 @@ def _by_rule(chunk: Record) -> list[Candidate]:
             if fact.parameter or opening.broad:
                 loss = BROAD_LOSS if opening.broad else 0.0
                 worth = RULE_WORTH + RULE_SPECIFICITY * min(max(fact.specificity, 0.0), 5.0) - loss
-                planned.append(Candidate(fact, opening, round(worth, 3)))
+                whole = with_topic(f"{opening.text}?", chunk, thin=True, vague=False) if opening.whole else ""
+                planned.append(Candidate(fact, opening, round(worth, 3), whole))
     return planned
 
 

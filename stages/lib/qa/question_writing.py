@@ -12,7 +12,7 @@ before the text (core/telling.py); `fact_first` names the source by its topic.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, assert_never
 
 from stages.lib.core.params import fill
@@ -75,7 +75,8 @@ class QuestionOutcome:
     kept: list[Record]  # in the order of the texts
     # {chunk, final, reason, reply, ...}; `final`: the text has no question because of it; a failed request's `error`
     rejected: list[Record]
-    asked: int  # replies
+    asked: int  # questions that were tried
+    unmeasured: list[str] = field(default_factory=list)  # why round trips were not measured, one each
 
 
 def asker(
@@ -144,6 +145,7 @@ def ask_fact_first(
     ]
     kept: dict[str, Record] = {}
     asked = 0
+    unmeasured: list[str] = []
     for attempt in range(params.facts_per_chunk):
         left = [chunk for chunk in english if chunk["id"] not in kept and attempt < len(plans[chunk["id"]])]
         tried = [(chunk, plans[chunk["id"]][attempt]) for chunk in left]
@@ -153,6 +155,7 @@ def ask_fact_first(
         ):
             parts = {"opening": one.opening.text, "finished": written.finished}
             if written.fault is None:
+                unmeasured += [written.error] if written.error else []
                 fields = {"strategy": "fact_first", "question": written.question, "answer": one.fact.text}
                 support = {"start": one.fact.start, "end": one.fact.end}
                 kept[chunk["id"]] = _record(name, chunk, **fields, support=support, **parts)
@@ -161,7 +164,7 @@ def ask_fact_first(
             line = {"chunk": chunk["id"], "final": last, "reason": written.fault, "reply": written.finished}
             told = {"question": written.question, "opening": one.opening.text, "fact": one.fact.text}
             rejected.append(line | told | ({"error": written.error} if written.error else {}))
-    return QuestionOutcome([kept[chunk["id"]] for chunk in chunks if chunk["id"] in kept], rejected, asked)
+    return QuestionOutcome([kept[chunk["id"]] for chunk in chunks if chunk["id"] in kept], rejected, asked, unmeasured)
 
 
 class _Written(NamedTuple):

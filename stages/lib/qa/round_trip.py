@@ -33,9 +33,9 @@ class Verdict(NamedTuple):
 
     @property
     def fault(self) -> str | None:
-        """Why the question is rejected; None: it is not."""
+        """Why the question is rejected; None: it is not, or it could not be measured."""
         if self.error:
-            return "failed_request"
+            return None
         if self.by_text <= 0:
             return "answered_without_text"
         return "not_led_to_answer" if self.by_question <= 0 else None

@@ -17,6 +17,7 @@ from stages.lib.syntax.words import (
     LETTING,
     LIGHT,
     MARKS,
+    MEANT,
     MONTHS,
     NOT_COUNTED,
     PEOPLE,
@@ -135,6 +136,8 @@ def _of_phrase(clause: Clause, child: "Token", denied: bool) -> Iterator[tuple[s
                 yield f"Why {clause.inverted(words)}", "cause"
             elif child.dep_ == "xcomp" and clause.verb.lemma_ == "be" and mark == "to" and after:
                 yield f"What {clause.inverted(words)}", "object"
+            elif child.dep_ == "xcomp" and mark == "to" and after and clause.verb.lemma_ in MEANT and clause.moved:
+                yield joined([f"What {clause.front}", clause.subject_text, clause.verb.text, "to do"]), "purpose"
             elif mark == "to" and after and used:
                 yield f"What {clause.inverted(words)} for", "purpose"
             elif child.dep_ == "advcl" and mark == "to" and clause.verb.lemma_ not in ("need", "want", "try", "be"):
@@ -154,6 +157,8 @@ def _of_phrase(clause: Clause, child: "Token", denied: bool) -> Iterator[tuple[s
         case "ccomp" if after and clause.verb.lemma_ in SAYING and _mark(child) in ("that", "") and not denied:
             if len(naming_words(clause.subject_text, clause.verb.sent)) >= 1:
                 yield f"What {clause.inverted(words)}", "statement"
+        case "ccomp" if after and clause.verb.lemma_ == "be" and _mark(child) == "that" and not denied:
+            yield f"What {clause.inverted(words)}", "statement"
         case "acomp" if after and not denied:
             for part in child.children:
                 if part.dep_ == "prep" and (child.lower_, part.lower_) in TAKING:

@@ -36,7 +36,7 @@ def asked_of_instruction(sentence: "Span") -> Iterator[str]:
             use = root.lemma_ in ("use", "need", "have", "require") or child.dep_ == "advcl"
             if use and not (child.dep_ == "xcomp" and root.lemma_ not in ("use",)):
                 yield f"{how} {_aim(child)}"
-        elif child.dep_ == "advcl" and _begins(child) == "if" and child.i < root.i:
+        elif child.dep_ == "advcl" and _begins(child) in ("if", "when") and child.i < root.i:
             yield f"What should you do {within(child.subtree)}"
     if root.lemma_ in _NO_ORDER or root.lemma_ in _NO_AIM:
         return
@@ -78,6 +78,7 @@ def _base(words: str, verb: "Token") -> str:
 
 def _begins(clause: "Token") -> str:
     left = [t for t in clause.children if t.i < clause.i]
-    if any(t.dep_ == "mark" and t.lower_ == "if" for t in left):
-        return "if"
+    for word in ("if", "when"):
+        if any(t.dep_ in ("mark", "advmod") and t.lower_ == word for t in left):
+            return word
     return "to" if any(t.dep_ == "aux" and t.lower_ == "to" for t in left) else ""

@@ -7,6 +7,7 @@ SAYING = frozenset(
     discover reveal hold maintain predict declare require guarantee mean""".split()
 )
 LETTING = frozenset("allow enable let help require encourage force lead cause permit".split())
+MEANT = frozenset("design intend build require expect need train fine-tune".split())
 CAUSING = frozenset("cause trigger produce create increase reduce prevent improve affect influence".split())
 LIGHT = frozenset("have do make take give get see need want let include be become play try keep use call".split())
 PEOPLE = frozenset("people researchers psychologists scientists men women children students users workers".split())
@@ -21,5 +22,6 @@ TAKING = frozenset(
     differ-from responsible-for similar-to associate-with derive-from define-as divide-into compose-of make-of stand-for
     use-for use-as know-as come-from design-for train-on specialize-in deal-with apply-to equal-to arise-from stem-from
     respond-to compatible-with available-in available-for aware-of capable-of concern-with turn-into serve-as pass-to
-    map-to correspond-to connect-to convert-to limit-to influence-by inspire-by evaluate-on regard-as""".split()
+    map-to correspond-to connect-to convert-to limit-to influence-by inspire-by evaluate-on regard-as
+    useful-for useful-in suited-for suitable-for identical-to equivalent-to incompatible-with""".split()
 )

@@ -1,13 +1,10 @@
 """Real questions and answers on real text: what the agreement of two engines is measured on."""
 
 from dataclasses import dataclass
-from itertools import islice
 
 from stages.lib.core.params import fill, load_prompts
-from stages.lib.english.facts import Fact
 from stages.lib.llm.protocol import Prompt, ScoreRequest
-from stages.lib.qa.openings import Opening
-from stages.lib.qa.question_writing import plan_questions
+from stages.lib.qa.candidates import Candidate, candidates
 from stages.lib.reading.documents import Document
 from stages.lib.reading.packages import PackagesSource, read_packages
 
@@ -33,15 +30,15 @@ def asked_texts(count: int) -> list[AskedText]:
         if not isinstance(item, Document):
             continue
         text = item.text[:CHUNK_CHARS]
-        for fact, opening in islice(plan_questions({"source": item.source, "start": 0, "text": text}, 1), 1):
-            found.setdefault(fact.text, AskedText(text, _question(opening, fact), fact.text))
+        for one in candidates([{"source": item.source, "start": 0, "text": text}], 1)[0]:
+            found.setdefault(one.fact.text, AskedText(text, one.question or _question(one), one.fact.text))
         if len(found) == count:
             return list(found.values())
     raise ValueError(f"{PACKAGE} has texts for {len(found)} questions, not for {count}")
 
 
-def _question(opening: Opening, fact: Fact) -> str:
-    return f"{opening.text.rstrip(' ?')}?" if opening.whole else f"{opening.text} {fact.text.rstrip('.')}?"
+def _question(one: Candidate) -> str:
+    return f"{one.opening.text} {one.fact.text.rstrip('.')}?"
 
 
 def score_requests(count: int) -> list[ScoreRequest]:

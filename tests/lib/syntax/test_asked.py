@@ -1,0 +1,114 @@
+"""Sentences of documentation, textbooks and histories, and the questions that their parse allows."""
+
+import pytest
+
+from stages.lib.syntax.asked import questions, subject_of
+from stages.lib.syntax.parser import parsed
+from stages.lib.syntax.plain_text import masked, unmasked
+
+
+def asked(text: str, named: str = "") -> dict[str, str]:
+    """Question -> kind, of one sentence."""
+    plain, names = masked(text)
+    (document,) = parsed([plain])
+    (sentence,) = document.sents
+    return {unmasked(one.text, names): one.kind for one in questions(sentence, named)}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "question", "kind"),
+    [
+        (
+            "Anterograde amnesia is commonly caused by brain trauma.",
+            "What is Anterograde amnesia commonly caused by",
+            "name",
+        ),
+        (
+            "Thomas Edison received the patent for the light bulb in 1880.",
+            "When did Thomas Edison receive the patent for the light bulb",
+            "time",
+        ),
+        ("Quantization is a technique to reduce the memory costs of inference.", "What is Quantization", "definition"),
+        ("MagicMix is a pipeline that can mix an image and a text prompt.", "What is MagicMix", "definition"),
+        (
+            "Explicit memory is divided into episodic memory and semantic memory.",
+            "What is explicit memory divided into",
+            "complement",
+        ),
+        (
+            "The Hohokam built an irrigation system to irrigate the desert.",
+            "Why did the Hohokam build an irrigation system",
+            "purpose",
+        ),
+        (
+            "WebDatasets are loaded in streaming mode because of their size.",
+            "Why are WebDatasets loaded in streaming mode",
+            "cause",
+        ),
+        (
+            "If a pregnant person consumes alcohol, the infant may be born with defects.",
+            "What happens if a pregnant person consumes alcohol",
+            "condition",
+        ),
+        ("BERTScore takes 3 mandatory arguments.", "How many mandatory arguments does BERTScore take", "number"),
+        (
+            "To monitor training progress, add the flag to the training command.",
+            "How do you monitor training progress",
+            "instruction",
+        ),
+        ("Use `Trainer.train` to finetune a large model.", "How do you finetune a large model", "instruction"),
+        (
+            "Training statistics can be accessed on the project's server.",
+            "Where can training statistics be accessed",
+            "place",
+        ),
+        ("Pavlov demonstrated that fears can be conditioned.", "What did Pavlov demonstrate", "statement"),
+        (
+            "The `HfApi` class allows you to retrieve Discussions and Pull Requests.",
+            "What does the HfApi class allow you to do",
+            "effect",
+        ),
+        ("The replacement is rolled back when the callback fails.", "When is the replacement rolled back", "condition"),
+        ("Heroin produces intense feelings of euphoria.", "What does Heroin produce", "effect"),
+    ],
+)
+def test_what_a_sentence_answers(sentence: str, question: str, kind: str) -> None:
+    assert asked(sentence).get(question) == kind, asked(sentence)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "This is useful for improving the quality of images.",
+        "It was later extended by the authors of the paper.",
+        "We show the results in the following table.",
+        "The first author was born in the same year.",
+        "Avoid assumptions: people experience health differently.",
+        "Panic attacks themselves are not disorders.",
+        "What a great day it was in New York!",
+    ],
+)
+def test_what_leans_on_its_neighbours_is_not_asked(sentence: str) -> None:
+    assert asked(sentence) == {}
+
+
+def test_a_pronoun_is_named_by_the_sentence_before() -> None:
+    (before, after) = parsed(
+        ["Albumentations is a Python library for data augmentation.", "It supports image classification."]
+    )
+    named = subject_of(next(before.sents))
+    assert named == "Albumentations"
+    assert questions(next(after.sents), named)[0].text == "What does Albumentations support"
+
+
+def test_the_opening_ends_with_the_subject() -> None:
+    (document,) = parsed(["Thomas Edison received the patent for the light bulb in 1880."])
+    heads = {one.text: one.head for one in questions(next(document.sents))}
+    assert heads["When did Thomas Edison receive the patent for the light bulb"] == "When did Thomas Edison"
+    assert all(text.startswith(head) for text, head in heads.items())
+
+
+def test_code_is_read_as_a_name_and_comes_back() -> None:
+    plain, names = masked("Then call `torch.save()` (see above) with my_file.pt: it writes.")
+    assert plain == "You should call Name1 with Name2." and names == ["torch.save()", "my_file.pt"]
+    assert unmasked("What does Name2 of Name1 do in Name7", names) == "What does my_file.pt of torch.save() do in Name7"
