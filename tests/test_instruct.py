@@ -40,6 +40,8 @@ PROMPTS = {
     "false_premise_prompt": "False premise. {context} {question} {answer}",
     "QA_generation_prompt": "Ask about: {context}",
     "fact_first_question_prompt": "Topic: {topic}\nFact: {fact}\nQuestion:",
+    "answer_with_context_prompt": "Documentation: {context}\nQuestion: {question}\nAnswer:",
+    "answer_without_context_prompt": "Question: {question}\nAnswer:",
 }
 PARAMS: dict[str, Any] = section("instruct") | {
     "seed": 0,
@@ -252,7 +254,7 @@ class Scripted:
         return "?"
 
     def score(self, requests: Sequence[ScoreRequest], progress: str | None = None) -> list[Score]:
-        raise AssertionError
+        return [Score.failed("no likelihoods") for _ in requests]
 
 
 def test_abstracts_qasa_and_closed_book_answers_go_in_together(at_work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

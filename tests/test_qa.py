@@ -153,7 +153,7 @@ FACTS = (
 ENTRIES = (
     "Args:\n"
     "    scale (`float`, *optional*): The factor by which updates are multiplied before they join the weights.\n"
-    "    rank (`int`, defaults to None): The number of dimensions that the update matrices have in each layer.\n"
+    "    dims (`int`, defaults to None): The number of dimensions that the update matrices have in each layer.\n"
 )
 FACTOR = " by which updates are multiplied?"
 

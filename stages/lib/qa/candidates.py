@@ -4,14 +4,16 @@ Entries of parameter lists are asked for by their openings (openings.py), which 
 asked for whatever their parse shows: causes, purposes, conditions, numbers, definitions (syntax/asked.py).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stages.lib.core.records import Record
 from stages.lib.english.facts import Fact, pick_facts, prose_sentences
+from stages.lib.english.verbs import THIRD_PERSONS
 from stages.lib.english.words import content_words
 from stages.lib.qa.openings import Opening, openings
-from stages.lib.qa.topics import name_library, name_topic, topic_phrase
+from stages.lib.qa.topics import name_library, name_topic, topic_name, topic_phrase
 from stages.lib.syntax.headings import questions_of_headings
 from stages.lib.syntax.sentence_questions import questions_of
 
@@ -46,6 +48,7 @@ def candidates(chunks: Sequence[Record], limit: int) -> list[list[Candidate]]:
         chunks, sentences, questions_of(sentences), questions_of_headings(headings), strict=True
     ):
         planned, told = _by_rule(chunk), False
+        in_docstring = "==" in str(chunk["source"])
         for sentence, (questions, instructs) in zip(own, parsed, strict=True):
             fact = Fact(
                 text=sentence.text, start=sentence.start, end=sentence.end,
@@ -59,7 +62,10 @@ def candidates(chunks: Sequence[Record], limit: int) -> list[list[Candidate]]:
                     planned.append(Candidate(fact, Opening(of_heading, whole=True), HEADING_WORTH, question))
                 told = True
             for one in questions:
-                question = with_topic(f"{one.text}?", chunk, thin=one.thin, vague=one.vague)
+                if in_docstring and not _of_docstring(sentence.text, one.text):
+                    continue
+                wording = re.sub(r"^Who\b", "What", one.text) if topic_name(str(chunk["source"]))[0] else one.text
+                question = with_topic(f"{wording}?", chunk, thin=one.thin, vague=one.vague)
                 if question and not _is_copy(question, sentence.text, topic_of(chunk)):
                     opening = Opening(one.head or one.text, whole=True)
                     planned.append(Candidate(fact, opening, one.worth, question))
@@ -80,6 +86,12 @@ def with_topic(question: str, chunk: Record, *, thin: bool, vague: bool) -> str:
     if vague and not topic_phrase(source):
         return ""
     return name_topic(question, source) if thin or vague or "==" in source else name_library(question, source)
+
+
+def _of_docstring(sentence: str, question: str) -> bool:
+    """Whether a question is one on a docstring: its summary ("Wraps a ...", "Update the ...") tells nobody to do it."""
+    first = sentence.split(" ", 1)[0].strip("`*").lower()
+    return first not in THIRD_PERSONS and not question.startswith(("How do you", "What should you pass"))
 
 
 def _by_rule(chunk: Record) -> list[Candidate]:

@@ -6,6 +6,7 @@ that it can. Some openings are whole but for the question mark; to those the mod
 its own. A fact for which no rule applies has no opening and is not asked about.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -103,7 +104,7 @@ def openings(fact: Fact, topic: str, continued: bool = False) -> list[Opening]:
 
 
 def _entry_openings(fact: Fact, topic: str) -> list[Opening]:
-    """An entry of a parameter list is asked for by its default, by its effect, or for its name by what it does."""
+    """An entry of a parameter list is asked for by its default, by its effect, for what it does, or for its name."""
     description = re.sub(r"^Whether or not\b", "Whether", fact.text.partition(":")[2].strip())
     parameter = f"the parameter {fact.parameter}{_of(topic)}"
     which = f"Which parameter{_of(topic)}"
@@ -115,6 +116,11 @@ def _entry_openings(fact: Fact, topic: str) -> list[Opening]:
         return [Opening(f"What happens if {parameter} is {state}", whole=True)]
     if match := re.match(r"Set (?:this|it )?\s*to `?(True|False)`? if (\w+)", description):
         return [Opening(f"Which parameter{_of(topic)} should be set to {match[1]} if {match[2]}")]
+    match int(hashlib.sha256(f"{topic} {fact.parameter}".encode()).hexdigest()[:8], 16) % 3:  # for variety
+        case 0:
+            return [Opening(f"What does {parameter} specify", whole=True)]
+        case 1:
+            return [Opening(f"What is {parameter} used for", whole=True)]
     words = description.split()
     first, second = words[0].strip("`'\""), words[1] if len(words) > 1 else ""
     if first == "Whether":

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from stages.lib.syntax.clauses import Clause, joined, main_clause, said, subtree, within
+from stages.lib.syntax.clauses import SUBJECTS, Clause, joined, main_clause, said, subtree, within
 from stages.lib.syntax.instructions import asked_of_instruction, is_instruction
 from stages.lib.syntax.standing_alone import LEAST_NAMED, fits, naming_words, unnamed
 from stages.lib.syntax.words import (
     CAUSING,
+    DEMONSTRATIVES,
     LETTING,
     LIGHT,
     MARKS,
@@ -98,6 +99,8 @@ def _questions(sentence: "Span", clause: Clause | None, named: str) -> Iterator[
         yield from _of_existence(clause)
         return
     yield from _of_condition(clause)
+    if any(token.dep_ == "det" and token.lower_ in DEMONSTRATIVES for token in clause.subject):
+        return
     if subject.pos_ == "PRON" or subject.lower_ in ("this", "that", "these", "those"):
         if not named or subject.lower_ not in ("it", "they", "he", "she"):
             return
@@ -116,6 +119,8 @@ def _of_condition(clause: Clause) -> Iterator[tuple[str, Kind]]:
         mark = _mark(child)
         if child.dep_ != "advcl" or mark not in ("if", "when", "whenever", "unless", "once", "until"):
             continue
+        if child.tag_ != "VBG" and not any(t.dep_ in SUBJECTS for t in child.children):
+            continue  # "if not provided": of what?
         if child.i < clause.verb.i and mark != "until":
             past = clause.front in ("did", "was", "were", "had") or clause.verb.tag_ == "VBD"
             words = [t for t in child.subtree if t.i not in clause.left_out]
@@ -225,8 +230,11 @@ def _of_noun(clause: Clause, child: "Token", words: "list[Token]") -> Iterator[t
     elif child.dep_ == "attr":
         described = any(t.dep_ in ("relcl", "prep", "acl", "amod", "compound", "conj") for t in child.children)
         person = clause.head.ent_type_ == "PERSON"
-        if child.pos_ == "NOUN" and described and len(clause.subject) <= 8 and lemma == "be":
-            yield f"{'Who' if person else 'What'} {clause.inverted(words)}", "definition"
+        if child.pos_ == "NOUN" and described and len(clause.subject) <= 8 and lemma == "be" and not clause.base:
+            if clause.moved is not None and clause.moved.lemma_ == "be":
+                yield f"{'Who' if person else 'What'} {clause.front} {clause.subject_text}", "definition"
+            else:
+                yield f"{'Who' if person else 'What'} {clause.inverted(words)}", "definition"
         elif child.pos_ in ("PROPN", "NUM") and lemma == "be" and len(clause.subject) > 1:
             yield f"{'Who' if child.ent_type_ == 'PERSON' else 'What'} {clause.inverted(words)}", "object"
     elif child.dep_ == "dobj" and lemma not in LIGHT and child.pos_ in ("NOUN", "PROPN"):

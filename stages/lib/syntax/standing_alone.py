@@ -17,7 +17,11 @@ _LEANS = re.compile(
     r"respectively|notebook|paper|repository|repo|folder|directory|script)\b",
     re.IGNORECASE,
 )
-_SIGNS = re.compile(r"[={}<>|\\;\[\]\n…]|https?:|\.\.\.|::|->|\.md\b|^\W|\bwhat (?:what|who|how)\b", re.IGNORECASE)
+_SIGNS = re.compile(
+    r"[={}<>|\\;\[\]\n…]|https?:|\.\.\.|::|->|\.md\b|^\W|\bwhat (?:what|who|how)\b|"
+    r"\b(?:if|when|unless) (?:true|false|none|not|set|provided|specified|passed|given|possible|needed|necessary)\b",
+    re.IGNORECASE,
+)
 _PRONOUN = re.compile(r"\b(they|them|their|its?|his|her|he|she|him|itself|themselves)\b", re.IGNORECASE)
 # Nouns that name nothing by themselves
 _GENERAL = frozenset(
@@ -35,7 +39,7 @@ _GENERAL = frozenset(
     women word work world writer year you""".split()
 )
 _DETERMINERS = ("the", "each", "all", "some", "many", "most", "a", "an", "any", "it", "they")
-_NAMING = ("NOUN", "PROPN", "ADJ", "NUM", "VERB")
+_NAMING = ("NOUN", "PROPN", "NUM", "VERB")
 
 
 def fits(text: str, sentence: "Span", named: str = "") -> bool:
@@ -66,7 +70,7 @@ def naming_words(text: str, sentence: "Span") -> set[str]:
         token.lemma_.lower()
         for token in sentence
         if token.lower_ in held
-        and token.pos_ in _NAMING
+        and (token.pos_ in _NAMING or re.fullmatch(r"Name\d+", token.text))  # code, masked
         and not token.is_stop
         and token.lemma_.lower() not in _GENERAL
         and len(token.text) > 1

@@ -8,6 +8,7 @@ SAYING = frozenset(
 )
 LETTING = frozenset("allow enable let help require encourage force lead cause permit".split())
 MEANT = frozenset("design intend build require expect need train fine-tune".split())
+DEMONSTRATIVES = frozenset("this that these those such".split())
 CAUSING = frozenset("cause trigger produce create increase reduce prevent improve affect influence".split())
 LIGHT = frozenset("have do make take give get see need want let include be become play try keep use call".split())
 PEOPLE = frozenset("people researchers psychologists scientists men women children students users workers".split())

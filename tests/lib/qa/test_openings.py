@@ -49,7 +49,7 @@ def first_opening(text: str, continued: bool = False) -> Opening | None:
             f"What happens if the parameter safe_merge of {TOPIC} is True",
         ),
         (
-            "density (`float`): The fraction of the weights that is to be preserved.",
+            "ratio (`float`): The fraction of the weights that is to be preserved.",
             f"Which parameter of {TOPIC} specifies the fraction",
         ),
         (
@@ -58,7 +58,7 @@ def first_opening(text: str, continued: bool = False) -> Opening | None:
         ),
         (
             "low_mem (`bool`): Creates empty adapter weights on the meta device.",
-            f"Which parameter of {TOPIC} is used to create",
+            f"What does the parameter low_mem of {TOPIC} specify",
         ),
         (
             "fan_in (`bool`): Set this to True if the layer stores its weights transposed.",
