@@ -39,7 +39,7 @@ MEANT_EDGES = {
     "english": {"qa", "judge", "instruct", "rag"},
     "languages": {"finetune", "qa", "judge", "benchmark", "instruct", "grpo", "eval", "rag"},  # words of texts
     "question_forms": {"qa", "judge", "instruct"},
-    "qa": {"qa", "instruct"},
+    "qa": {"qa", "judge", "instruct"},
     "judging": {"judge"},
     "chats": {"instruct"},
     "adapters": {"qlora", "grpo"},
