@@ -19,7 +19,7 @@ Why groundedness is no likelihood: 1 - log p(a | q, c) / log p(a | q0) with the 
 parameters any sentence of the chunk is a likely answer. `python -m bench.judging` compares the measures.
 
 What it cannot see: an answer in other words than the chunk's, a short wrong answer beside the right one in the same
-sentence (half of them, docs/judging.md), bad English, and whether anybody would ask the question.
+sentence (docs/judging.md), bad English, and whether anybody would ask the question.
 """
 
 import math
