@@ -15,8 +15,8 @@ wrong are: for groundedness other answers from the same chunk and changed ones, 
 question, for standalone the question without its names. Where no item can be made so, judged.py takes others.
 
 Why groundedness is no likelihood: 1 - log p(a | q, c) / log p(a | q0) with the chunk c tells a random chunk (AUC
-1.00), but not a wrong answer of the right one: 0.60 on our own questions, 0.40 on people's (docs/judging.md). To a model of 135M
-parameters any sentence of the chunk is a likely answer. `python -m bench.judging` compares the measures.
+1.00), but not a wrong answer of the right one: 0.60 on our own questions, 0.40 on people's (docs/judging.md). To a
+model of 135M parameters any sentence of the chunk is a likely answer. `python -m bench.judging` compares the measures.
 
 What it cannot see: an answer in other words than the chunk's, a short wrong answer beside the right one in the same
 sentence (docs/judging.md), bad English, and whether anybody would ask the question.
