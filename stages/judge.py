@@ -40,7 +40,7 @@ CHUNKS = Path("data/chunks/chunks_dedu.jsonl")
 QA_DIR = Path("data/qa")
 OUT = Path("data/judgments")
 CRITIQUE_PROMPTS = {criterion: f"question_{criterion}_critique_prompt" for criterion in CRITERIA}
-LIKELIHOOD_PROMPTS = ["answer_with_context_prompt", "answer_without_context_prompt"]
+LIKELIHOOD_PROMPTS = ["answer_without_context_prompt"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ MEANT_EDGES = {
     "languages": {"finetune", "qa", "judge", "benchmark", "instruct", "grpo", "eval", "rag"},  # words of texts
     "syntax": {"qa", "instruct"},  # questions by a parse
     "question_forms": {"qa", "judge", "instruct"},
-    "qa": {"qa", "instruct"},
+    "qa": {"qa", "judge", "instruct"},
     "judging": {"judge"},
     "chats": {"instruct"},
     "adapters": {"qlora", "grpo"},

@@ -83,15 +83,9 @@ def test_judging_by_rating() -> None:
 
 
 def test_judging_by_likelihood() -> None:
-    prompts = {
-        "answer_with_context_prompt": "{context} {question}",
-        "answer_without_context_prompt": "{question}",
-    }
+    prompts = {"answer_without_context_prompt": "{question}"}
     judged = judge_by_likelihood(items(), probes(), Failing("likelihood"), prompts=prompts, rarity={}, name="x")
-    assert [field["failure"] for field in judged.fields] == [None, "groundedness failed_request", None]
-    assert judged.fields[1]["error"] == WHY and judged.fields[1]["groundedness_score"] is None
-    assert judged.measures["groundedness"][1] is None and judged.measures["groundedness"][0] is not None
-    assert judged.fields[1]["relevance_score"] is not None
+    assert [field["failure"] for field in judged.fields] == [None] * 3
     lost = judge_by_likelihood(
         [replace(item, question=FAILED) for item in items()],
         [WrongItem(kind=probe.kind, index=0, item=replace(probe.item, question=FAILED)) for probe in probes()],
@@ -100,7 +94,10 @@ def test_judging_by_likelihood() -> None:
         rarity={},
         name="x",
     )
-    assert {field["failure"] for field in lost.fields} == {"groundedness failed_request; relevance failed_request"}
+    assert {field["failure"] for field in lost.fields} == {"relevance failed_request"}
+    assert lost.fields[1]["error"] == WHY and lost.fields[1]["relevance_score"] is None
+    assert lost.measures["relevance"] == [None] * 3
+    assert lost.fields[1]["groundedness_score"] is not None  # asks no model
 
 
 @pytest.mark.parametrize("method", ["rating", "likelihood"])

@@ -104,8 +104,8 @@ def _null(criterion: Criterion, found: Mapping[tuple[Criterion, str, int], float
     0 is on each measure's scale what tells nothing: the answer is as surprising without the chunk, the question names
     no word. Few or no wrong items are there where a single document has given few questions.
     """
-    for kind in (NULL[criterion], *PROBES[criterion]):
-        null = [value for key, value in found.items() if key[:2] == (criterion, kind) and value is not None]
+    for kinds in (NULL[criterion], PROBES[criterion]):
+        null = [value for key, value in found.items() if key[0] == criterion and key[1] in kinds and value is not None]
         if null:
             return null
     return [0.0]

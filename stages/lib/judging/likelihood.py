@@ -1,26 +1,25 @@
 """Judging by likelihood, for models too small to rate: what do question and chunk tell about the answer?
 
-Measures (q question, a answer, c chunk, n tokens of a; log p in nats, by the judge):
+Measures (q question, a answer, n tokens of a; log p in nats, by the judge):
 
-- groundedness = 1 - log p(a | q, c) / log p(a | q0): the share of the answer's surprise that question
-  and chunk take away, against q0, a question that says nothing, without the chunk;
+- groundedness: how far the chunk's statement that holds the answer fits the question better than its other
+  statements do, less what the answer says that no statement holds (grounding.py). No model takes part in it;
 - relevance = (log p(a | q) - log p(a | q0)) / n: how much the question tells about the answer
-  without any chunk;
+  without any chunk, against q0, a question that says nothing;
 - standalone = sum of the inverse document frequencies of those content words of q that the
   documents know, 0 if q refers to an unseen text ("this function"). No model takes part in it.
 
 Calibration: a measure becomes a score of 1 to 5 by the share of wrong items (validity.py) that lie
 below it, ties half: score = 1 + 4 * share. So 5 is above all the wrong items and 3 in their middle;
-wrong are: for groundedness another document's chunk, for relevance another document's question, for
-standalone the question without its names. Where a single document gives no such item, judged.py takes others.
+wrong are: for groundedness other answers from the same chunk and changed ones, for relevance another document's
+question, for standalone the question without its names. Where no item can be made so, judged.py takes others.
 
-Why groundedness is no plain difference log p(a | q, c) - log p(a | q): a right answer shares words with its
-question, so there is less left for the chunk to add than to a wrong answer. Seen on 37 pairs of the default
-graph (SmolLM2-135M): AUC against a wrong answer from the same chunk 0.42 for the difference, 0.67 for
-the share; against a random chunk 1.00 for both.
+Why groundedness is no likelihood: 1 - log p(a | q, c) / log p(a | q0) with the chunk c tells a random chunk (AUC
+1.00), but not a wrong answer of the right one: 0.60 on our own questions, 0.40 on people's (docs/judging.md). To a
+model of 135M parameters any sentence of the chunk is a likely answer. `python -m bench.judging` compares the measures.
 
-What it cannot see: a wrong answer from the right chunk has nearly the likelihood of a right one, a
-question that is bad English passes, and none of it means that anybody would ask the question.
+What it cannot see: an answer in other words than the chunk's, a short wrong answer beside the right one in the same
+sentence (docs/judging.md), bad English, and whether anybody would ask the question.
 """
 
 import math
@@ -32,11 +31,16 @@ import numpy as np
 
 from stages.lib.core.params import fill
 from stages.lib.english.words import content_words
+from stages.lib.judging.grounding import groundedness
 from stages.lib.judging.validity import Criterion, JudgedItem
 from stages.lib.llm.protocol import LanguageModel, Prompt, Score, ScoreRequest
 from stages.lib.question_forms.question_faults import question_fault
 
-NULL = {"groundedness": "random_chunk", "relevance": "random_question", "standalone": "vague_question"}
+NULL: dict[Criterion, tuple[str, ...]] = {
+    "groundedness": ("wrong_answer", "altered_answer"),
+    "relevance": ("random_question",),
+    "standalone": ("vague_question",),
+}
 NEUTRAL_QUESTION = "What does the documentation say?"
 DIGITS = 6  # of a measure, after the point
 
@@ -59,7 +63,7 @@ def measure(
 ) -> list[Measure]:
     """The measures of (criterion, item) pairs, in their order.
 
-    `prompts`: answer_with_context_prompt and answer_without_context_prompt; `rarity`: see word_rarity.
+    `prompts`: answer_without_context_prompt; `rarity`: see word_rarity.
     """
     requests: dict[ScoreRequest, None] = {}
     needed = [_requests(criterion, item, prompts) for criterion, item in asked]
@@ -77,8 +81,7 @@ def measure(
             case "standalone":
                 measures.append(Measure(standalone(item.question, rarity)))
             case "groundedness":
-                given, without = told
-                measures.append(Measure(round(1 - given / without, DIGITS)))
+                measures.append(Measure(round(groundedness(item), DIGITS)))
             case "relevance":
                 given, without = told
                 measures.append(Measure(round(given - without, DIGITS)))
@@ -122,16 +125,13 @@ def calibrated(measures: Sequence[float | None], null: Sequence[float]) -> list[
 
 
 def _requests(criterion: Criterion, item: JudgedItem, prompts: Mapping[str, str]) -> tuple[ScoreRequest, ...]:
-    """(with, without) what the criterion's measure is about."""
+    """What is asked of the model for the criterion's measure; nothing where it is read off the texts."""
     alone = prompts["answer_without_context_prompt"]
     unasked = _score_request(fill(alone, question=NEUTRAL_QUESTION), item.answer)
     match criterion:
-        case "groundedness":
-            text = fill(prompts["answer_with_context_prompt"], context=item.context, question=item.question)
-            return _score_request(text, item.answer), unasked
         case "relevance":
             return _score_request(fill(alone, question=item.question), item.answer), unasked
-        case "standalone":
+        case "groundedness" | "standalone":
             return ()
         case _:
             assert_never(criterion)

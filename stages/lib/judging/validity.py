@@ -1,10 +1,11 @@
 """Does a judge see anything? True items against items that are made wrong on purpose, and the AUC between them.
 
-Four ways to make an item wrong, each aimed at a criterion:
+Five ways to make an item wrong, each aimed at a criterion:
 
 - `random_chunk` (groundedness): the question and answer with a chunk of another document, or, where all questions are
   of one document, with another chunk of it that does not hold the answer;
 - `wrong_answer` (groundedness): the answer is another sentence of the same chunk;
+- `altered_answer` (groundedness): a number or a name of the answer is changed for another one of the chunk;
 - `random_question` (relevance): the question of another document (of one alone: another question) put to this answer;
 - `vague_question` (relevance, standalone): the names in the question are replaced by "it".
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from stages.lib.english.facts import pick_facts, readable, sentences
 from stages.lib.english.words import content_words
+from stages.lib.judging.altered import altered_answers
 
 BOOTSTRAP_SAMPLES = 2000
 _NAME = re.compile(
@@ -50,7 +52,7 @@ class Probe:
 
 Criterion = Literal["groundedness", "relevance", "standalone"]
 PROBES: dict[Criterion, tuple[str, ...]] = {
-    "groundedness": ("random_chunk", "wrong_answer"),
+    "groundedness": ("random_chunk", "wrong_answer", "altered_answer"),
     "relevance": ("random_question", "vague_question"),
     "standalone": ("vague_question",),
 }
@@ -79,6 +81,9 @@ def make_probes(items: Sequence[JudgedItem], pairs: int, seed: int, chunks: Sequ
         if wrong:
             answer = wrong[int(random.integers(len(wrong)))]
             probes.append(Probe(kind="wrong_answer", index=index, item=replace(item, answer=answer)))
+        if altered := altered_answers(item.answer, item.question, item.context.removeprefix(item.told)):
+            answer = altered[int(random.integers(len(altered)))]
+            probes.append(Probe(kind="altered_answer", index=index, item=replace(item, answer=answer)))
         if (vague := vague_question(item.question)) != item.question:
             probes.append(Probe(kind="vague_question", index=index, item=replace(item, question=vague)))
     return probes

@@ -8,7 +8,7 @@ from stages.lib.judging.validity import JudgedItem, auc_report, make_probes, thi
 
 CONTEXT = (
     "The sampler number {i} draws without replacement from all the samples. "
-    "The cache of loader {i} is emptied when the epoch ends. It has a lock."
+    "The cache of loader {i} is emptied when the epoch ends. It has 80 locks."
 )
 
 
@@ -27,11 +27,14 @@ def items(count: int = 12) -> list[JudgedItem]:
 def test_a_probe_is_wrong_in_one_way_only() -> None:
     true = items()
     probes = make_probes(true, pairs=6, seed=0)
-    assert {probe.kind for probe in probes} == {"random_chunk", "wrong_answer", "random_question", "vague_question"}
+    kinds = {"random_chunk", "wrong_answer", "altered_answer", "random_question", "vague_question"}
+    assert {probe.kind for probe in probes} == kinds
     for probe in probes:
         item, made = true[probe.index], probe.item
         changed = {field for field in ("question", "answer", "context") if getattr(item, field) != getattr(made, field)}
-        expected = {"random_chunk": "context", "wrong_answer": "answer"}.get(probe.kind, "question")
+        expected = {"random_chunk": "context", "wrong_answer": "answer", "altered_answer": "answer"}.get(
+            probe.kind, "question"
+        )
         assert changed == {expected}
     by_context = {item.context: item.document for item in true}
     for probe in (probe for probe in probes if probe.kind == "random_chunk"):
@@ -55,6 +58,7 @@ def test_one_document_is_checked_with_its_own_other_chunks_and_questions() -> No
     chunks = [item.context for item in true] + ["As said, the cache of loader 2 is emptied when the epoch ends."]
     probes = make_probes(true, pairs=6, seed=0, chunks=chunks)
     assert thin_kinds(probes, 6) == {}
+    assert all(probe.item.answer not in probe.item.context for probe in probes if probe.kind == "altered_answer")
     for probe in probes:
         item = true[probe.index]
         if probe.kind == "random_chunk":

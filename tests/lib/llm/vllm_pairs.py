@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stages.lib.core.params import fill, load_prompts
+from stages.lib.core.params import fill
 from stages.lib.llm.protocol import Prompt, ScoreRequest
 from stages.lib.qa.candidates import Candidate, candidates
 from stages.lib.reading.documents import Document
@@ -10,6 +10,7 @@ from stages.lib.reading.packages import PackagesSource, read_packages
 
 PACKAGE = "huggingface-hub"  # its docstrings; installed in both environments, and pinned
 CHUNK_CHARS = 700
+PROMPT = "Documentation: {context}\n\nQuestion: {question}\nAnswer:"
 LIMIT = 10**6  # characters of a document
 
 
@@ -42,12 +43,11 @@ def _question(one: Candidate) -> str:
 
 
 def score_requests(count: int) -> list[ScoreRequest]:
-    """As judge asks: an answer behind a text and a question, by turns the right one and that of another text."""
-    prompt = load_prompts(["answer_with_context_prompt"], domain="machine learning")["answer_with_context_prompt"]
+    """An answer behind a text and a question, by turns the right one and that of another text."""
     asked = asked_texts(count)
     return [
         ScoreRequest(
-            prompt=Prompt(text=fill(prompt, context=one.text, question=one.question), chat=False),
+            prompt=Prompt(text=fill(PROMPT, context=one.text, question=one.question), chat=False),
             choices=(f" {(one if i % 2 else asked[i - 1]).answer}",),
         )
         for i, one in enumerate(asked)
