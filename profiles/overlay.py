@@ -61,6 +61,23 @@ def read_profile(name: str) -> dict[str, Any]:
     return read_yaml(PROFILES_DIR / f"{name}.yaml")
 
 
+def set_value(profile: dict[str, Any], change: str) -> None:
+    """Puts `a.b=value` into a profile in place; the value is read as YAML.
+
+    Raises:
+        ValueError: not of this form, or a key of it holds a value already.
+    """
+    path, equals, text = change.partition("=")
+    *sections, key = path.split(".")
+    if not equals or not all((*sections, key)):
+        raise ValueError(f"{change!r}: write KEY=VALUE, such as dedup.sample=400")
+    for section in sections:
+        profile = profile.setdefault(section, {})
+        if not isinstance(profile, dict):
+            raise ValueError(f"{change!r}: {section} is a value, not a section")
+    profile[key] = parse_yaml(f"value: {text}", Path(change))["value"]
+
+
 def committed_text(root: Path) -> str | None:
     """params.yaml as last committed in the project at `root`; None where git has none."""
     command = ["git", "show", f"HEAD:./{PARAMS_FILE}"]
