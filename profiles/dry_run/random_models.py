@@ -66,7 +66,7 @@ def make_models(entries: Iterable[ModelEntry], cache: Path, packages: Path) -> l
 
 
 def random_digests(entry: ModelEntry, cache: Path) -> dict[str, str]:
-    """The SHA-256 of an entry's random GGUF file by its name, as `sha256` of the entry has to be; {} of other weights."""
+    """The SHA-256 of an entry's random GGUF file, as the entry's `sha256` has to be; {} of other weights."""
     if entry.backend != "llama_cpp":
         return {}
     return {name: file_sha256(hub_directory(cache, entry) / name) for name in entry.sha256}
