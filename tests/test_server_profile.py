@@ -1,7 +1,7 @@
 """The four lines of the README, on a server: documents in a folder, profile `server`, and a benchmark of them.
 
-The server is llama.cpp's own with SmolLM2, whose HTTP API Ollama's resembles. 135M weights write no question by the
-profile's strategy (`direct`), so fact_first asks them to finish one; they judge by ratings, which the schema makes parse.
+The server is llama.cpp's own with SmolLM2 in Ollama's place. 135M weights write no question by the profile's strategy
+(`direct`), so fact_first asks them to finish one; they judge by ratings, which the schema makes parse.
 """
 
 import csv
