@@ -39,7 +39,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for number, name in enumerate(("copyall", "mirrorfs", "sendtree", "driveback"), start=3):
         (documents / f"{name}.md").write_text(FACTS.format(name=name, number=number))
     shutil.copytree(documents, place / "documents", dirs_exist_ok=True)
-    small = ["dedup.sample=4", "judge.validity_pairs=1", "judge.max_new_tokens=80", "benchmark.bootstrap_samples=100"]
+    small = ["dedup.sample=2", "judge.validity_pairs=1", "judge.max_new_tokens=60", "benchmark.bootstrap_samples=100"]
     passing = [f"select.{criterion}=1.0" for criterion in ("groundedness", "relevance", "standalone")]
     with served(default_gguf(), threads=1) as url:
         entry = [f"models.server.base_url={url}", "models.server.qa_strategy=fact_first"]
