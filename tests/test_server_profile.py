@@ -6,11 +6,9 @@ The server is llama.cpp's own with SmolLM2 in Ollama's place. 135M weights write
 
 import csv
 import importlib.util
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -46,11 +44,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         run("python", "-m", "profiles", "server", "domain=backups", *entry, *small, *passing, cwd=place)
         run("dvc", "repro", "benchmark", cwd=place, OMP_NUM_THREADS="1")
     yield place
-
-
-def results(clone: Path, stage: str) -> dict[str, Any]:
-    found: Any = json.loads((clone / f"metrics/full/{stage}.json").read_text())
-    return dict(found[0] if isinstance(found, list) else found)
 
 
 @pytest.mark.landing
