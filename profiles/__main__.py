@@ -1,6 +1,7 @@
 """Lays profiles/NAME.yaml over params.yaml in place: `git diff` shows what it means, `git checkout` takes it back.
 
-Run: python -m profiles NAME | --list | --check
+KEY=VALUE after the name changes one more value: python -m profiles server domain="tenancy law"
+Run: python -m profiles NAME [KEY=VALUE ...] | --list | --check
 """
 
 import argparse
@@ -16,8 +17,9 @@ from profiles.overlay import (
     profile_names,
     read_profile,
     refuse_a_mixture,
+    set_value,
 )
-from stages.lib.core.params import PARAMS_FILE, read_yaml
+from stages.lib.core.params import PARAMS_FILE, parse_yaml, read_yaml
 from stages.lib.core.records import write_text
 
 
@@ -25,6 +27,7 @@ def main() -> None:
     """Applies, lists or checks profiles."""
     parser = argparse.ArgumentParser(prog="python -m profiles", description=__doc__)
     parser.add_argument("name", nargs="?", help="the profile to lay over params.yaml")
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="one more value, by its dotted name")
     parser.add_argument("--list", action="store_true", help="name the profiles and what each changes")
     parser.add_argument("--check", action="store_true", help="load every profile against every stage's Params")
     arguments = parser.parse_args()
@@ -42,7 +45,11 @@ def main() -> None:
                 print("".join(f"  {change}\n" for change in changes), end="")
     elif arguments.name:
         before = PARAMS_FILE.read_text(encoding="utf-8")
-        text, changes = overlaid_text(before, read_profile(arguments.name))
+        profile = read_profile(arguments.name)
+        for change in arguments.changes:
+            set_value(profile, change)
+        text, changes = overlaid_text(before, profile)
+        check_params(parse_yaml(text, PARAMS_FILE), where=f"profile {arguments.name}")
         refuse_a_mixture(arguments.name, before, committed_text(Path()))
         if changes:
             write_text(PARAMS_FILE, text)

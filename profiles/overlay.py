@@ -6,6 +6,7 @@ still lie in the file: two profiles are never mixed.
 
 import dataclasses
 import importlib
+import re
 import subprocess
 from difflib import get_close_matches
 from io import StringIO
@@ -17,7 +18,7 @@ from ruamel.yaml import YAML
 from stages.lib.answering.chat_settings import ChatSettings
 from stages.lib.core.params import PARAMS_FILE, from_mapping, in_domain, new_name, parse_yaml, read_yaml
 from stages.lib.spread.cluster import RayParams
-from stages.lib.weights.models import model_entry
+from stages.lib.weights.models import ModelEntry, model_entry
 
 PROFILES_DIR = Path(__file__).parent
 # Where the stages name models, as section and key; each name must stand under `models:`.
@@ -42,6 +43,8 @@ MODEL_NAMES = {
     ("chat", "late_interaction"),
     ("rag", "similarity_model"),
 }
+ENTRY = re.compile(r"models\.[^.]+")
+FIELDS = {field.name for field in dataclasses.fields(ModelEntry)}
 SHARED: dict[str, type[Any]] = {"chat": ChatSettings, "ray": RayParams}  # sections that are no stage's own
 
 
@@ -59,6 +62,23 @@ def read_profile(name: str) -> dict[str, Any]:
     if name not in profile_names():
         raise ValueError(f"no profile {name!r}; there are {', '.join(profile_names())}")
     return read_yaml(PROFILES_DIR / f"{name}.yaml")
+
+
+def set_value(profile: dict[str, Any], change: str) -> None:
+    """Puts `a.b=value` into a profile in place; the value is read as YAML.
+
+    Raises:
+        ValueError: not of this form, or a key of it holds a value already.
+    """
+    path, equals, text = change.partition("=")
+    *sections, key = path.split(".")
+    if not equals or not all((*sections, key)):
+        raise ValueError(f"{change!r}: write KEY=VALUE, such as dedup.sample=400")
+    for section in sections:
+        profile = profile.setdefault(section, {})
+        if not isinstance(profile, dict):
+            raise ValueError(f"{change!r}: {section} is a value, not a section")
+    profile[key] = parse_yaml(f"value: {text}", Path(change))["value"]
 
 
 def committed_text(root: Path) -> str | None:
@@ -106,12 +126,18 @@ def leaves(tree: dict[str, Any], where: tuple[str, ...] = ()) -> dict[tuple[str,
 def lay_over(base: Any, profile: dict[str, Any], where: str = "") -> list[str]:
     """Changes `base` in place to hold the profile's values; returns one line per change.
 
+    An entry of `models:` leaves out what stays at its default: a profile may write it there.
+
     Raises:
-        ValueError: the profile names a key that params.yaml lacks, or puts a value where a mapping is.
+        ValueError: the profile names another key that params.yaml lacks, or puts a value where a mapping is.
     """
     changes: list[str] = []
     for key, value in profile.items():
         place = f"{where}.{key}" if where else str(key)
+        if key not in base and ENTRY.fullmatch(where) and key in FIELDS:
+            changes.append(f"{place}: {_plain(value)}")
+            base[key] = value
+            continue
         if key not in base:
             if now := new_name(place):
                 raise ValueError(f"{place}: is called {now} now")

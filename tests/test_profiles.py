@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from profiles.__main__ import main
+from profiles.memory import CARDS
 from profiles.overlay import (
     MODEL_LISTS,
     MODEL_NAMES,
@@ -21,6 +22,7 @@ from profiles.overlay import (
     overlaid_text,
     profile_names,
     read_profile,
+    set_value,
 )
 from stages.finetune import Params as FinetuneParams
 from stages.lib.core.params import from_mapping, load, parse_yaml, read_yaml
@@ -30,7 +32,6 @@ from stages.lib.training.memory import TrainingLoad, check_memory
 from stages.lib.training.training_params import DECIDE
 from stages.lib.weights.models import load_model_entry
 from stages.pretrain import SHAPE, Params
-from tests.lib.training.cards import CARDS
 from tests.params_of import project_params, project_text, section
 from tests.test_params_yaml import OWN_SECTION, STAGES
 
@@ -100,6 +101,33 @@ def test_comments_survive() -> None:
 def test_a_misspelt_key_is_named() -> None:
     with pytest.raises(ValueError, match=r"qa\.max_token: .*did you mean 'max_tokens'"):
         lay_over({"qa": {"max_tokens": 3}}, {"qa": {"max_token": 5}})
+
+
+def test_an_entry_takes_what_params_yaml_leaves_at_its_default() -> None:
+    base = {"models": {"served": {"source": "server:x", "backend": "openai"}}}
+    changes = lay_over(base, {"models": {"served": {"qa_strategy": "fact_first"}}})
+    assert changes == ["models.served.qa_strategy: fact_first"]
+    assert base["models"]["served"]["qa_strategy"] == "fact_first"
+    with pytest.raises(ValueError, match=r"models\.served\.sourze: .*did you mean 'source'"):
+        lay_over(base, {"models": {"served": {"sourze": "server:y"}}})
+    with pytest.raises(ValueError, match=r"models\.other: params\.yaml has no such key"):
+        lay_over(base, {"models": {"other": {"source": "server:y"}}})
+
+
+def test_a_value_on_the_command_line_is_laid_over_the_profile() -> None:
+    profile = {"dedup": {"judge": "server"}}
+    for change in ("dedup.sample=40", "domain=home cooking", "models.server.source=server:llama3.2:3b", "a.b=[x, y]"):
+        set_value(profile, change)
+    assert profile == {
+        "dedup": {"judge": "server", "sample": 40},
+        "domain": "home cooking",
+        "models": {"server": {"source": "server:llama3.2:3b"}},
+        "a": {"b": ["x", "y"]},
+    }
+    with pytest.raises(ValueError, match="'sample': write KEY=VALUE"):
+        set_value(profile, "sample")
+    with pytest.raises(ValueError, match="judge is a value, not a section"):
+        set_value(profile, "dedup.judge.name=x")
 
 
 def test_an_unknown_model_is_named() -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from profiles.dry_run.graph import runs
 from profiles.dry_run.project import copy_project, dry_params, used_entries
-from profiles.dry_run.random_models import make_models
+from profiles.dry_run.random_models import make_models, random_digests
 from profiles.dry_run.running import Project, StageFailedError, table
+from profiles.dry_run.serving import server_for
 
 
 def dry_run(profile: str, place: Path, models: Path, only: list[str]) -> None:
@@ -28,14 +29,20 @@ def dry_run(profile: str, place: Path, models: Path, only: list[str]) -> None:
     entries = used_entries(params, [name for run in listed for name in run.models])
     hub = [entry for entry in entries.values() if entry.source.startswith("hub:")]
     print(f"{profile}: {len(listed)} runs in {place}", *make_models(hub, models / "hub", models / "npm"), sep="\n")
-    project = Project(place, params, models / "hub")
+    for name, entry in entries.items():
+        if digests := random_digests(entry, models / "hub"):
+            params["models"][name]["sha256"] = digests
+            replaced.append(f"models.{name}.sha256: the random file's")
     outcomes = []
     try:
-        for run in listed:
-            if only and run.stage not in only:
-                continue
-            outcomes.append(project.go(run))
-            print(f"  {run.title}: {outcomes[-1].ended.seconds:.0f} s", flush=True)
+        with server_for(params, entries) as said:
+            replaced += said
+            project = Project(place, params, models / "hub")
+            for run in listed:
+                if only and run.stage not in only:
+                    continue
+                outcomes.append(project.go(run))
+                print(f"  {run.title}: {outcomes[-1].ended.seconds:.0f} s", flush=True)
     finally:
         print(f"\nDry run of {profile}, no GPU; " + ("; ".join(replaced) or "nothing replaced but what a row says"))
         print(table(outcomes))

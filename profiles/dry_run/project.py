@@ -52,9 +52,9 @@ def dry_params(profile: str) -> tuple[dict[str, Any], list[str]]:
     lay_over(params, read_profile(profile))
     check_params(params, where=f"profile {profile}")
     replaced = [
-        f"chunk.sources: the hub's {source['name']} -> installed packages"
+        f"chunk.sources: {source.get('name') or source['patterns']} -> installed packages"
         for source in params["chunk"]["sources"]
-        if source["kind"] == "hub"
+        if source["kind"] != "packages"
     ]
     lay_over(params, read_yaml(SIZES))
     for section in ("qlora", "grpo"):

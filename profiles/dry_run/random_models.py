@@ -1,16 +1,19 @@
 """Models of real configurations (configurations.json) with random weights, cut to two layers, as the hub's cache has
 them: under their own names and pinned revisions, so that a profile's entries are read as they stand.
 
-Nothing but the number of layers is cut: hidden sizes, heads, experts, vocabulary, rope and ties are the real ones.
+Nothing but the number of layers is cut: hidden sizes, heads, experts, vocabulary, rope and ties are the real ones. An
+entry of backend llama_cpp gets a GGUF file of its pinned name, whose hash is another: `random_digests` tells it.
 """
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from profiles.dry_run.tokenizer_files import write_tokenizer
+from stages.lib.core.hashes import file_sha256
 from stages.lib.core.records import read_json_object
+from stages.lib.gguf.quantization import FileType
 from stages.lib.weights.models import ModelEntry
 
 CONFIGURATIONS = Path(__file__).parent / "configurations.json"
@@ -52,11 +55,38 @@ def make_models(entries: Iterable[ModelEntry], cache: Path, packages: Path) -> l
             directory.mkdir(parents=True, exist_ok=True)
             write_tokenizer(known[name]["tokenizer"], packages, directory)
             _write_weights(known[name], directory, embeds=entry.backend == "sentence_transformers")
+            if entry.backend == "llama_cpp":
+                _as_gguf(directory, entry)
         _list_files(directory)
-        size = sum(file.stat().st_size for file in directory.glob("*.safetensors"))
+        weights = "*.gguf" if entry.backend == "llama_cpp" else "*.safetensors"
+        size = sum(file.stat().st_size for file in directory.glob(weights))
         layers = known[name]["config"]["num_hidden_layers"]
         lines.append(f"{name}: {LAYERS} of {layers} layers, {size / 1e9:.2f} GB, {entry.dtype}")
     return lines
+
+
+def random_digests(entry: ModelEntry, cache: Path) -> dict[str, str]:
+    """The SHA-256 of an entry's random GGUF file, as the entry's `sha256` has to be; {} of other weights."""
+    if entry.backend != "llama_cpp":
+        return {}
+    return {name: file_sha256(hub_directory(cache, entry) / name) for name in entry.sha256}
+
+
+def _as_gguf(directory: Path, entry: ModelEntry) -> None:
+    """The directory's model as the GGUF file that the entry names, by our own writer; the safetensors go.
+
+    Raises:
+        ValueError: the entry names no file, or none of a type that we write.
+    """
+    from stages.lib.gguf.directories import convert_directory
+
+    for name in entry.sha256:
+        named = [kind for kind in get_args(FileType) if kind.lower() in name.lower()]
+        if not named:
+            raise ValueError(f"{entry.key}: {name}: of none of the types {get_args(FileType)}")
+        convert_directory(directory, directory / name, named[0])
+    for file in directory.glob("*.safetensors"):
+        file.unlink()
 
 
 def _write_weights(known: dict[str, Any], directory: Path, *, embeds: bool) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
+from profiles.memory import CARDS
 from stages.lib.gpt.model import GPT, GPTConfig
 from stages.lib.training.memory import (
     CUDA_CONTEXT,
@@ -18,7 +19,6 @@ from stages.lib.training.memory import (
     training_memory,
 )
 from stages.lib.training.precision import Precision
-from tests.lib.training.cards import CARDS
 
 SLOW = pytest.mark.slow
 LLAMA: dict[str, Any] = {}  # the defaults: rope, rmsnorm, gelu_sigmoid
