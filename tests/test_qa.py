@@ -152,7 +152,7 @@ FACTS = (
 
 ENTRIES = (
     "Args:\n"
-    "    scale (`float`, *optional*): The factor by which updates are multiplied before they join the weights.\n"
+    "    factor (`float`, *optional*): The factor by which updates are multiplied before they join the weights.\n"
     "    dims (`int`, defaults to None): The number of dimensions that the update matrices have in each layer.\n"
 )
 FACTOR = " by which updates are multiplied?"
@@ -225,7 +225,7 @@ def test_fact_first_tries_the_next_fact_after_a_bad_question_and_keeps_the_bad_o
         ("", "not_a_question"),
         ("?", "unfinished"),
         (said(" by which updates and by which", "length"), "cut_off"),
-        (" scale by which updates are multiplied?", "gives_answer_away"),
+        (" by which factor updates are multiplied?", "gives_answer_away"),
     ],
 )
 def test_fact_first_rejects(reply: str | Reply, reason: str) -> None:
@@ -246,9 +246,11 @@ def test_a_question_of_the_shots_is_rejected() -> None:
     text = "Creates a view of `one` array that is stored in a binary file on disk 1."
     ((candidate,),) = candidates([chunk(1, text, source)], limit=1)
     assert candidate.fact.text == text
-    assert candidate.opening == Opening("What does numpy's memmap do", whole=True, broad=True)
+    assert candidate.opening == Opening("What is the purpose of numpy's memmap", whole=True, broad=True)
     name = "fact_first_question_prompt"
-    prompts = PROMPTS | {name: PROMPTS[name].replace("memmap create?", "memmap do?")}
+    prompts = PROMPTS | {
+        name: PROMPTS[name].replace("What does numpy's memmap create?", "What is the purpose of numpy's memmap?")
+    }
     outcome = ask_fact_first([chunk(1, text, source)], prompts, Scripted({}), PARAMS, "tiny")
     assert [line["reason"] for line in outcome.rejected] == ["repeats_prompt"]
 

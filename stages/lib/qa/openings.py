@@ -116,11 +116,13 @@ def _entry_openings(fact: Fact, topic: str) -> list[Opening]:
         return [Opening(f"What happens if {parameter} is {state}", whole=True)]
     if match := re.match(r"Set (?:this|it )?\s*to `?(True|False)`? if (\w+)", description):
         return [Opening(f"Which parameter{_of(topic)} should be set to {match[1]} if {match[2]}")]
-    match int(hashlib.sha256(f"{topic} {fact.parameter}".encode()).hexdigest()[:8], 16) % 3:  # for variety
+    match _drawn(f"{topic} {fact.parameter}", 5):  # for variety
         case 0:
             return [Opening(f"What does {parameter} specify", whole=True)]
         case 1:
             return [Opening(f"What is {parameter} used for", whole=True)]
+        case 2:
+            return [Opening(f"What role does {parameter} play", whole=True)]
     words = description.split()
     first, second = words[0].strip("`'\""), words[1] if len(words) > 1 else ""
     if first == "Whether":
@@ -214,8 +216,14 @@ def _summary_opening(text: str, topic: str) -> Opening | None:
     if words[0] not in ("Use", "Set", "Make", "Call", "Pass", "Requires", "Needs", "Has", "Supports") and is_action(
         *words[:2]
     ):
-        return Opening(f"What does {topic} do", whole=True, broad=True)
+        asked = ("What does {} do", "What is {} for", "What is the purpose of {}")[_drawn(topic, 3)]
+        return Opening(asked.format(topic), whole=True, broad=True)
     return Opening(f"What is {topic}", whole=True, broad=True) if DEFINITION.match(text) else None
+
+
+def _drawn(name: str, count: int) -> int:
+    """A number below `count`, the same for a name on every machine."""
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % count
 
 
 def _asked_for(rest: str) -> str:

@@ -49,7 +49,7 @@ def first_opening(text: str, continued: bool = False) -> Opening | None:
             f"What happens if the parameter safe_merge of {TOPIC} is True",
         ),
         (
-            "ratio (`float`): The fraction of the weights that is to be preserved.",
+            "dims (`float`): The fraction of the weights that is to be preserved.",
             f"Which parameter of {TOPIC} specifies the fraction",
         ),
         (
