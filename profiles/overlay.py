@@ -41,6 +41,7 @@ MODEL_NAMES = {
     ("chat", "embedding"),
     ("chat", "late_interaction"),
     ("rag", "similarity_model"),
+    ("retriever", "base"),
 }
 SHARED: dict[str, type[Any]] = {"chat": ChatSettings, "ray": RayParams}  # sections that are no stage's own
 
