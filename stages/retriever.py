@@ -281,7 +281,7 @@ def main() -> None:
     params = load(Params, "retriever")
     if len(sys.argv) != 2 or sys.argv[1] not in params.parts:
         raise ValueError(f"usage: python -m stages.retriever PART, one of {params.parts}; found {sys.argv[1:]}")
-    part: Part = sys.argv[1]  # type: ignore[assignment]  # one of them
+    part: Part = sys.argv[1]
     watch = Stopwatch(f"retriever_{part}")
     base = load_model_entry(params.base)
     depth = read_param("benchmark.depth")

@@ -41,7 +41,7 @@ MEANT_EDGES = {
     "languages": {"finetune", "qa", "judge", "benchmark", "instruct", "grpo", "eval", "rag", "retriever"},
     "syntax": {"qa", "instruct"},  # questions by a parse
     "question_forms": {"qa", "judge", "instruct"},
-    "qa": {"qa", "judge", "instruct"},
+    "qa": {"qa", "instruct"},
     "judging": {"judge"},
     "chats": {"instruct"},
     "adapters": {"qlora", "grpo", "retriever"},

@@ -306,7 +306,8 @@ def test_main_asks_about_sampled_chunks_and_marks_duplicates(project: Path, monk
         }
     )
     opens(model, monkeypatch)
-    chunks = [chunk(1, "chunk A"), chunk(2, "chunk B"), chunk(3, "chunk X", sampled=False), chunk(4, "chunk C")]
+    texts = ("chunk A: 8", "chunk B: 9", "chunk X", "chunk C: never, it is said")
+    chunks = [chunk(i, text, sampled=text != "chunk X") for i, text in enumerate(texts, start=1)]
     write_jsonl(Path("data/chunks/chunks_dedu.jsonl"), chunks)
     main("tiny")
     records = read_jsonl(Path("data/qa/tiny_qa.jsonl"))

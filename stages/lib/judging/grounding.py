@@ -21,9 +21,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.lib.english.facts import readable
+from stages.lib.english.text_statements import statements
 from stages.lib.english.words import content_words
 from stages.lib.judging.validity import JudgedItem
-from stages.lib.qa.statements import statements
 
 HELD, NEAR, FORM = 8.0, 3.0, 0.3  # weights beside 1 of `place`, chosen on one half of the items of bench.judging
 SHORT = 8  # words of an answer that has a place within its statement

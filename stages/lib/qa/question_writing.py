@@ -22,6 +22,7 @@ from stages.lib.languages.english_or_not import guess
 from stages.lib.llm.protocol import GenerateRequest, LanguageModel, Prompt, Reply, Sampling
 from stages.lib.qa.candidates import Candidate, candidates, topic_of
 from stages.lib.qa.openings import Opening
+from stages.lib.qa.pair_faults import pair_fault
 from stages.lib.qa.questions import answer_fault, finish_fault, repeats
 from stages.lib.qa.round_trip import PROMPTS as TRIP_PROMPTS
 from stages.lib.qa.round_trip import Trip, Verdict, round_trips
@@ -111,7 +112,11 @@ def ask_directly(
         pair = parse_question_answer(reply.text, complete=reply.finish_reason != "length")
         fault = _reply_fault(reply) or ("unparsable" if pair is None else None)
         if pair and not fault:
-            fault = question_fault(pair[0]) or answer_fault(*pair)
+            fault = (
+                question_fault(pair[0])
+                or answer_fault(*pair)
+                or pair_fault(*pair, f"{chunk['source']} {_context(chunk)}")
+            )
             fault = "repeats_prompt" if repeats(*pair, prompt) else fault
             fault = fault if all(writable(text) == text for text in pair) else "invalid_unicode"
         if fault or pair is None:

@@ -5,9 +5,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from stages.lib.english.text_statements import Statement, statements
 from stages.lib.english.words import content_words
 from stages.lib.languages.words import UNSPACED, is_unspaced
-from stages.lib.qa.statements import Statement, statements
 
 SUPPORT_COVERAGE = 0.7  # share of an answer's content words that a supporting sentence must hold
 HEAD_WEIGHT = 0.9  # of a question's word that stands in the head of the entry or item, or of the column

@@ -25,6 +25,9 @@ _TABLE = {
         r"\b(mentioned|described|stated|given|shown|listed|provided|discussed) (above|below|here\b)",
         rf"\b(mentioned|described|stated|given|shown|listed|provided|discussed) in the ({_READ}){_ENDS}",
         rf"\b({_SEEN})s? (above|below)\b|\b(above|below)\?$|\bof the following\b",
+        rf"\b(the|a) (given|provided|following|above) (\w+ ){{1,2}}({_SEEN})s?\b",
+        r"\bthe (code |example |text )?(snippet|excerpt)s?\b|\b(in|by|from) the (example )?(guide|tutorial|notebook)"
+        rf"{_ENDS}|\bof the (passage|excerpt|snippet)\b|\bthe (thing|concept|name|rule) that the (passage|text)\b",
     ),
     "german": (
         r"\b(diese|jene)[rsmn]? (text|abschnitt|absatz|satz|auszug|artikel|kontext|beispiel|codes?\b|dokument|seite|"

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.defaults import parameter_entries
-from stages.lib.qa.statements import statements
+from stages.lib.english.text_statements import statements
 from stages.lib.qa.support import find_support
 
 CONTEXT = "LoRA adds\n  low-rank matrices. The rank `r` is 8 by default, and the\nalpha is 16.\n\nOther text here."
