@@ -42,7 +42,6 @@ MODEL_NAMES = {
     ("chat", "embedding"),
     ("chat", "late_interaction"),
     ("rag", "similarity_model"),
-    ("retriever", "base"),
 }
 ENTRY = re.compile(r"models\.[^.]+")
 FIELDS = {field.name for field in dataclasses.fields(ModelEntry)}

@@ -1,1 +1,0 @@
-"""Training an embedding model and a cross-encoder on a corpus' own questions: examples, hard negatives, trainers."""
