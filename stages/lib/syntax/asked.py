@@ -137,7 +137,7 @@ def _of_phrase(clause: Clause, child: "Token", denied: bool) -> Iterator[tuple[s
         case "advcl" | "xcomp":
             mark = _mark(child)
             as_cause = mark == "as" and after and clause.verb.doc[child.left_edge.i - 1].text == ","
-            if mark == "because" or (mark == "so" and after) or as_cause:
+            if mark == "because" or as_cause:
                 yield f"Why {clause.inverted(words)}", "cause"
             elif child.dep_ == "xcomp" and clause.verb.lemma_ == "be" and mark == "to" and after:
                 yield f"What {clause.inverted(words)}", "object"
@@ -265,7 +265,7 @@ def _of_whole(clause: Clause) -> Iterator[tuple[str, Kind]]:
     if number is not None and head.tag_ == "NNS" and number.ent_type_ == "CARDINAL":
         words = said(clause.subject, {t.i for t in number.subtree} | _before(clause.subject, number))
         yield f"How many {words} {clause.predicate(finite=True)}", "number"
-    elif any(t.ent_type_ == "PERSON" for t in clause.subject) and verb.lemma_ != "be":
+    elif verb.lemma_ != "be" and any(t.ent_type_ == "PERSON" for t in (head, *head.conjuncts)):
         yield f"Who {clause.asked_by_subject()}", "name"
     elif verb.lemma_ in CAUSING and not clause.front.startswith("c"):
         yield f"What {clause.asked_by_subject()}", "cause"
