@@ -73,7 +73,7 @@ class Clause:
         )
         singular = {"are": "is", "were": "was", "have": "has", "do": "does"}.get(first.lower_, first.text)
         if first.i == self.verb.i and first.tag_ == "VBP" and first.lemma_ != "be":
-            singular = third_person(first.lemma_)
+            singular = "has" if first.lemma_ == "have" else third_person(first.lemma_)
         own = {token.i for token in self.subject} | self.left_out
         place = min(token.i for token in self.subject)
         words = [token for token in self.verb.subtree if token.i not in own]

@@ -40,9 +40,6 @@ def asked_of_instruction(sentence: "Span") -> Iterator[str]:
             yield f"What should you do {within(child.subtree)}"
     if root.lemma_ in _NO_ORDER or root.lemma_ in _NO_AIM:
         return
-    where = next((t for t in root.children if t.i < root.i and t.lower_ in ("in", "under", "on", "at", "from")), None)
-    if you and where is not None and where.dep_ == "prep":
-        yield f"Where {'can' if may else 'do'} you {_base(said([t for t in root.subtree if t.i >= root.i]), root)}"
     words = [t for t in root.subtree if (t.i >= root.i and t.dep_ not in ("cc", "conj")) or t.i > root.i]
     joined_on = {
         t.i for c in root.children if c.dep_ in ("cc", "conj", "advcl", "parataxis", "ccomp") for t in c.subtree
