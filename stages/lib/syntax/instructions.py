@@ -26,25 +26,22 @@ def is_instruction(sentence: "Span") -> bool:
 def asked_of_instruction(sentence: "Span") -> Iterator[str]:
     """The questions, without their marks."""
     root = sentence.root
-    you = any(t.dep_ == "nsubj" and t.lower_ in _WE for t in root.children)
     may = any(t.dep_ == "aux" and t.lower_ in ("can", "could", "may") for t in root.children)
     if any(t.dep_ == "neg" for t in root.children) or not root.is_alpha:
         return
     how = "How can you" if may else "How do you"
     for child in root.children:
         if child.dep_ in ("advcl", "xcomp") and _begins(child) == "to" and child.lemma_ not in _NO_AIM:
-            use = root.lemma_ in ("use", "need", "have", "require") or child.dep_ == "advcl"
-            if use and not (child.dep_ == "xcomp" and root.lemma_ not in ("use",)):
+            if child.dep_ == "advcl" or root.lemma_ == "use":
                 yield f"{how} {_aim(child)}"
         elif child.dep_ == "advcl" and _begins(child) in ("if", "when") and child.i < root.i:
             yield f"What should you do {within(child.subtree)}"
     if root.lemma_ in _NO_ORDER or root.lemma_ in _NO_AIM:
         return
-    words = [t for t in root.subtree if (t.i >= root.i and t.dep_ not in ("cc", "conj")) or t.i > root.i]
     joined_on = {
         t.i for c in root.children if c.dep_ in ("cc", "conj", "advcl", "parataxis", "ccomp") for t in c.subtree
     }
-    words = [t for t in words if t.i >= root.i and t.i not in joined_on]
+    words = [t for t in root.subtree if t.i >= root.i and t.i not in joined_on]
     means = next(
         (t for t in root.children if t.lower_ in _MEANS and t.i > root.i and t.dep_ in ("prep", "advcl")), None
     )
