@@ -12,8 +12,9 @@ _MARKS = re.compile(
     re.MULTILINE,
 )
 
+# No possessive repeat of the lines: Python 3.11.0 to 3.11.4 match one with a lookahead in it wrongly.
 FRONT_MATTER = re.compile(
-    r"---[ \t]*\n(?=[ \t]*[^\s#:][^\n:]*:|#|---)(?:(?!---[ \t]*$)[^\n]*+\n)*+---[ \t]*(?:\n|\Z)", re.MULTILINE
+    r"---[ \t]*\n(?=[ \t]*[^\s#:][^\n:]*:|#|---)(?:(?!---[ \t]*$)[^\n]*\n)*---[ \t]*(?:\n|\Z)", re.MULTILINE
 )
 
 
