@@ -13,7 +13,7 @@ from stages.lib.english.facts import Fact, pick_facts, prose_sentences
 from stages.lib.english.verbs import THIRD_PERSONS
 from stages.lib.english.words import content_words
 from stages.lib.qa.openings import Opening, openings
-from stages.lib.qa.topics import name_library, name_topic, topic_name, topic_phrase
+from stages.lib.qa.topics import name_library, name_topic, page_subject, topic_name, topic_phrase
 from stages.lib.syntax.headings import questions_of_headings
 from stages.lib.syntax.sentence_questions import questions_of
 
@@ -43,9 +43,10 @@ def candidates(chunks: Sequence[Record], limit: int) -> list[list[Candidate]]:
     """The questions to try on each text, at most `limit`, best first; those of one fact stand apart."""
     sentences = [list(prose_sentences(chunk["text"])) for chunk in chunks]
     headings = [str(chunk.get("heading", "")).rpartition(" > ")[2] for chunk in chunks]
+    subjects = [page_subject(str(chunk["source"]), str(chunk.get("heading", ""))) for chunk in chunks]
     found = []
     for chunk, own, parsed, of_heading in zip(
-        chunks, sentences, questions_of(sentences), questions_of_headings(headings), strict=True
+        chunks, sentences, questions_of(sentences, subjects), questions_of_headings(headings), strict=True
     ):
         planned, told = _by_rule(chunk), False
         in_docstring = "==" in str(chunk["source"])

@@ -14,6 +14,8 @@ _GENERIC = frozenset(
     temp test text texts tmp train training txt unknown unnamed untitled val valid validation version
     datei dateien dokument dokumente kapitel seite seiten teil unbenannt documento pagina fichier""".split()
 )
+_PREPOSITIONS = frozenset("in into within on onto with for from as to under through over by of at about".split())
+MOST_NAME_WORDS = 3  # of a heading that is a page's name
 _NUMBER = re.compile(r"v?\d+(?:v\d+)?|(?=.*\d)[0-9a-f]{8,}")  # also of hexadecimal digits: a hash
 
 
@@ -73,7 +75,7 @@ def name_topic(question: str, source: str) -> str:
     held = f" {normalised(question)} "
     if not (library or name) or not question.endswith("?") or f" {normalised(name or library)} " in held:
         return question
-    return f"{question[:-1].rstrip()} in {topic_phrase(source)}?"
+    return _placed(question, topic_phrase(source))
 
 
 def name_library(question: str, source: str) -> str:
@@ -81,4 +83,19 @@ def name_library(question: str, source: str) -> str:
     library, _ = topic_name(source)
     if not library or not question.endswith("?") or f" {normalised(library)} " in f" {normalised(question)} ":
         return question
-    return f"{question[:-1].rstrip()} in {library}?"
+    return _placed(question, library)
+
+
+def page_subject(source: str, heading: str) -> str:
+    """What "this model" is on a page whose first heading is its own name: "LED" of `.../led.md`; "" for other pages."""
+    first = heading.partition(" > ")[0].strip()
+    same = re.sub(r"[\W_]", "", first).casefold() == re.sub(r"[\W_]", "", topic_name(source)[1]).casefold()
+    return first if same and re.search(r"\w[A-Z]|\d", first) and len(first.split()) <= MOST_NAME_WORDS else ""
+
+
+def _placed(question: str, place: str) -> str:
+    """The question with a place named at its end; before it where it ends with a preposition."""
+    asked = question[:-1].rstrip()
+    if asked.rpartition(" ")[2] in _PREPOSITIONS:
+        return f"In {place}, {asked[:1].lower()}{asked[1:]}?"
+    return f"{asked} in {place}?"

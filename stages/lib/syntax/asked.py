@@ -4,14 +4,15 @@ Causes, purposes, conditions, times, places, ways, numbers, definitions, names, 
 leans on what is not in it (a pronoun, "this", "the following") is none.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from stages.lib.syntax.clauses import SUBJECTS, Clause, joined, main_clause, said, subtree, within
 from stages.lib.syntax.instructions import asked_of_instruction, is_instruction
-from stages.lib.syntax.standing_alone import LEAST_NAMED, fits, naming_words, unnamed
+from stages.lib.syntax.kinds import WORTH, Kind
+from stages.lib.syntax.prepositions import before, is_time, of_object_of, of_preposition, of_time
+from stages.lib.syntax.standing_alone import LEAST_NAMED, fits, is_of_a_story, naming_words, unnamed
 from stages.lib.syntax.words import (
     CAUSING,
     DEMONSTRATIVES,
@@ -19,27 +20,15 @@ from stages.lib.syntax.words import (
     LIGHT,
     MARKS,
     MEANT,
-    MONTHS,
     NOT_COUNTED,
     PEOPLE,
-    PLACED,
     SAYING,
+    SHOWING,
     TAKING,
 )
 
 if TYPE_CHECKING:
     from spacy.tokens import Span, Token
-
-Kind = Literal[
-    "cause", "purpose", "condition", "instruction", "time", "place", "way", "number", "definition", "name", "statement",
-    "effect", "complement", "object", "subject",
-]  # fmt: skip
-# How much a question is worth asking, beside others of its sentence
-WORTH: dict[Kind, float] = {
-    "cause": 3.0, "instruction": 2.6, "number": 2.6, "condition": 2.2, "definition": 2.2, "purpose": 2.4, "name": 2.2,
-    "way": 2.4, "time": 2.2, "effect": 2.0, "statement": 1.8, "place": 2.0, "complement": 2.0, "object": 1.5,
-    "subject": 1.4,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,6 +58,7 @@ def questions(sentence: "Span", named: str = "") -> list[Asked]:
             names = len(naming_words(text, sentence))
             thin = names + bool(named) < (1 if kind == "definition" else LEAST_NAMED)
             vague = clause is not None and not named and unnamed(clause.subject_text, sentence)
+            vague = vague or is_of_a_story(text, clause.subject if clause else [], sentence)
             worth = WORTH[kind] + 0.15 * min(names, 5) - 0.08 * max(0, len(text.split()) - 13)
             worth = round(worth - 0.5 * thin - 0.8 * vague, 3)
             found.setdefault(text.lower(), Asked(text, _head(text, clause, named), kind, worth, thin, vague))
@@ -152,9 +142,9 @@ def _of_phrase(clause: Clause, child: "Token", denied: bool) -> Iterator[tuple[s
             elif child.dep_ == "xcomp" and after and clause.verb.lemma_ in LETTING:
                 yield from _of_letting(clause, child)
         case "prep" | "agent":
-            yield from _of_preposition(clause, child, words, denied)
-        case "npadvmod" if _is_time(child):
-            yield from _of_time(clause, words)
+            yield from of_preposition(clause, child, words, denied)
+        case "npadvmod" if is_time(child):
+            yield from of_time(clause, words)
         case "dobj" | "attr" | "oprd" if after and not denied:
             yield from _of_noun(clause, child, words)
         case "ccomp" if after and clause.verb.lemma_ in LETTING:
@@ -162,57 +152,22 @@ def _of_phrase(clause: Clause, child: "Token", denied: bool) -> Iterator[tuple[s
         case "ccomp" if after and clause.verb.lemma_ in SAYING and _mark(child) in ("that", "") and not denied:
             if len(naming_words(clause.subject_text, clause.verb.sent)) >= 1:
                 yield f"What {clause.inverted(words)}", "statement"
+        case "ccomp" if after and not denied and clause.verb.lemma_ in SHOWING and _asks(child, clause):
+            yield f"What {clause.inverted(words)}", "object"
         case "ccomp" if after and clause.verb.lemma_ == "be" and _mark(child) == "that" and not denied:
             yield f"What {clause.inverted(words)}", "statement"
         case "acomp" if after and not denied:
             for part in child.children:
                 if part.dep_ == "prep" and (child.lower_, part.lower_) in TAKING:
-                    yield from _of_object_of(clause, part)
+                    yield from of_object_of(clause, part)
         case _:
             pass
 
 
-def _of_preposition(clause: Clause, child: "Token", words: "list[Token]", denied: bool) -> Iterator[tuple[str, Kind]]:
-    word = child.lower_
-    noun = next((t for t in child.children if t.dep_ in ("pobj", "pcomp")), None)
-    if word in ("because", "due") or said(words).lower().startswith(("thanks to", "as a result of")):
-        yield f"Why {clause.inverted(words)}", "cause"
-    elif noun is None:
-        return
-    elif word == "by" and noun.dep_ == "pcomp" and not denied:
-        yield f"How {clause.inverted(words)}", "way"
-    elif word == "by" and child.dep_ == "agent" and noun.pos_ in ("NOUN", "PROPN"):
-        yield f"{'Who' if noun.ent_type_ == 'PERSON' else 'What'} {clause.inverted(words, 'by')}", "name"
-    elif word in ("in", "on", "during", "after", "before", "since", "until", "by", "at") and _is_time(noun):
-        yield from _of_time(clause, words)
-    elif word in ("in", "at", "near") and noun.ent_type_ in ("GPE", "LOC", "FAC"):
-        yield f"Where {clause.inverted(words)}", "place"
-    elif word in ("in", "on", "at", "under", "from") and clause.verb.lemma_ in PLACED and child.i > clause.verb.i:
-        if clause.front in ("is", "are", "can", "was", "were"):
-            yield f"Where {clause.inverted(words)}", "place"
-    elif (clause.verb.lemma_, word) in TAKING and child.i > clause.verb.i and not denied:
-        yield from _of_object_of(clause, child)
-
-
-def _of_time(clause: Clause, words: "list[Token]") -> Iterator[tuple[str, Kind]]:
-    gone = {t.i for t in words}
-    if not any(t.ent_type_ == "DATE" and t.i not in gone for t in clause.verb.subtree):
-        yield f"When {clause.inverted(words)}", "time"
-
-
-def _of_object_of(clause: Clause, preposition: "Token") -> Iterator[tuple[str, Kind]]:
-    """`SUBJECT consists of X` -> what does SUBJECT consist of."""
-    noun = next((t for t in preposition.children if t.dep_ in ("pobj", "pcomp")), None)
-    if noun is not None and noun.pos_ != "PRON":
-        rest = [t for t in preposition.subtree if t.i != preposition.i]
-        last = [t for t in clause.verb.subtree if t.i > rest[-1].i and t.i not in clause.left_out]
-        if last and last[0].text == ",":
-            rest, last = [*rest, *last], []
-        fronted = any(
-            t.i < clause.subject[0].i and t.is_alpha for t in clause.verb.subtree if t.i not in clause.left_out
-        )
-        if all(t.is_punct for t in last) and not fronted:
-            yield f"{'Who' if noun.ent_type_ == 'PERSON' else 'What'} {clause.inverted(rest)}", "complement"
+def _asks(told: "Token", clause: Clause) -> bool:
+    """Whether a clause behind the verb tells how, what, which, where or whether, up to the sentence's end."""
+    ends = all(t.is_punct for t in clause.verb.subtree if t.i > told.right_edge.i)
+    return ends and told.left_edge.lower_ in ("how", "what", "which", "where", "whether", "who", "when")
 
 
 def _of_noun(clause: Clause, child: "Token", words: "list[Token]") -> Iterator[tuple[str, Kind]]:
@@ -222,7 +177,7 @@ def _of_noun(clause: Clause, child: "Token", words: "list[Token]") -> Iterator[t
         return
     if number is not None and child.tag_ == "NNS" and number.ent_type_ in ("CARDINAL", "QUANTITY", ""):
         if number.lower_ != "one" and not any(t.dep_ == "conj" for t in child.children):
-            counted = said(words, {t.i for t in number.subtree} | _before(words, number))
+            counted = said(words, {t.i for t in number.subtree} | before(words, number))
             yield f"How many {counted} {clause.inverted(words)}", "number"
         return
     if child.dep_ == "oprd" and lemma in ("call", "name", "term"):
@@ -263,7 +218,7 @@ def _of_whole(clause: Clause) -> Iterator[tuple[str, Kind]]:
     if any(t.text in {s.text for s in clause.subject if s.pos_ in ("NOUN", "PROPN")} for t in after):
         return
     if number is not None and head.tag_ == "NNS" and number.ent_type_ == "CARDINAL":
-        words = said(clause.subject, {t.i for t in number.subtree} | _before(clause.subject, number))
+        words = said(clause.subject, {t.i for t in number.subtree} | before(clause.subject, number))
         yield f"How many {words} {clause.predicate(finite=True)}", "number"
     elif verb.lemma_ != "be" and any(t.ent_type_ == "PERSON" for t in (head, *head.conjuncts)):
         yield f"Who {clause.asked_by_subject()}", "name"
@@ -280,7 +235,7 @@ def _of_existence(clause: Clause) -> Iterator[tuple[str, Kind]]:
     noun = next((t for t in clause.verb.children if t.dep_ in ("attr", "nsubj", "dobj") and t.i > clause.verb.i), None)
     number = next((t for t in noun.children if t.dep_ == "nummod"), None) if noun is not None else None
     if noun is not None and number is not None and clause.verb.lemma_ == "be" and number.lower_ != "one":
-        words = said(noun.subtree, {t.i for t in number.subtree} | _before(subtree(noun), number) | clause.left_out)
+        words = said(noun.subtree, {t.i for t in number.subtree} | before(subtree(noun), number) | clause.left_out)
         yield f"How many {words} {clause.front} there", "number"
 
 
@@ -290,14 +245,3 @@ def _mark(verb: "Token") -> str:
         if token.dep_ in ("mark", "advmod") and token.i < verb.i and token.lower_ in MARKS:
             return token.lower_
     return "to" if any(t.dep_ == "aux" and t.lower_ == "to" for t in verb.children) else ""
-
-
-def _is_time(token: "Token") -> bool:
-    span = list(token.subtree)
-    dated = any(t.ent_type_ in ("DATE", "TIME") for t in span)
-    return dated and bool(re.search(rf"\d|{MONTHS}", said(span))) and not any(t.dep_ == "relcl" for t in span)
-
-
-def _before(words: "list[Token]", number: "Token") -> set[int]:
-    """The places of determiners and words like "about" before a number."""
-    return {t.i for t in words if t.i < number.i}

@@ -87,7 +87,7 @@ def main_clause(sentence: "Span") -> Clause | None:
     subject = next((token for token in verb.children if token.dep_ in SUBJECTS), None)
     if verb.pos_ not in ("VERB", "AUX") or subject is None or subject.i > verb.i:
         return None
-    if subject.dep_ == "csubj" and (subject.tag_ != "VBG" or subject.i != sentence[0].i):
+    if subject.dep_ == "csubj" and (subject.tag_ != "VBG" or subject.left_edge.i != sentence[0].i):
         return None
     if any(child.i < verb.i and child.dep_ in ("ccomp", "parataxis", "dep", "nmod") for child in verb.children):
         return None  # two clauses side by side

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 _MEANS = ("with", "using", "by", "via", "through")
 _ASKED = frozenset("add set pass use install call provide specify define import replace choose include select".split())
-_NO_AIM = frozenset("do see learn know be get make find have go ensure avoid help start".split())
+_NO_AIM = frozenset("do see learn know be get make find have go ensure avoid help start begin".split())
 _NO_ORDER = frozenset("note see remember let check look visit refer read make take feel keep sure consider say".split())
+_ELSEWHERE = frozenset("follow see refer visit read look check".split())  # who is told so finds the answer there
 _WE = ("you", "we")
 
 
@@ -27,15 +28,17 @@ def asked_of_instruction(sentence: "Span") -> Iterator[str]:
     """The questions, without their marks."""
     root = sentence.root
     may = any(t.dep_ == "aux" and t.lower_ in ("can", "could", "may") for t in root.children)
-    if any(t.dep_ == "neg" for t in root.children) or not root.is_alpha:
+    if any(t.dep_ == "neg" for t in root.children) or not root.is_alpha or root.lemma_ in _ELSEWHERE:
         return
     how = "How can you" if may else "How do you"
     for child in root.children:
-        if child.dep_ in ("advcl", "xcomp") and _begins(child) == "to" and child.lemma_ not in _NO_AIM:
+        if child.dep_ in ("advcl", "xcomp") and _begins(child) == "to" and _is_aim(child):
             if child.dep_ == "advcl" or root.lemma_ == "use":
                 yield f"{how} {_aim(child)}"
         elif child.dep_ == "advcl" and _begins(child) in ("if", "when") and child.i < root.i:
             yield f"What should you do {within(child.subtree)}"
+        elif child.dep_ == "prep" and child.i < root.i and within(child.subtree).startswith("instead of "):
+            yield f"What can you do {within(child.subtree)}"
     if root.lemma_ in _NO_ORDER or root.lemma_ in _NO_AIM:
         return
     joined_on = {
@@ -45,6 +48,7 @@ def asked_of_instruction(sentence: "Span") -> Iterator[str]:
     means = next(
         (t for t in root.children if t.lower_ in _MEANS and t.i > root.i and t.dep_ in ("prep", "advcl")), None
     )
+    means = means or next((t for t in words if t.lower_ == "using" and t.dep_ in ("advcl", "acl")), None)
     thing = next((t for t in root.children if t.dep_ == "dobj"), None)
     if thing is None or thing.pos_ == "PRON" or thing.lower_ in ("look", "note", "care"):
         return
@@ -56,6 +60,13 @@ def asked_of_instruction(sentence: "Span") -> Iterator[str]:
         modal = "can" if may else "should"
         if len(rest.split()) >= 4:
             yield f"What {modal} you {_base(rest, root)}"
+
+
+def _is_aim(clause: "Token") -> bool:
+    """Whether a clause of purpose names what is done: "to get a single tensor", not "to get started"."""
+    if clause.lemma_ not in _NO_AIM:
+        return True
+    return clause.lemma_ == "get" and any(t.dep_ == "dobj" and t.pos_ != "PRON" for t in clause.children)
 
 
 def _aim(clause: "Token") -> str:

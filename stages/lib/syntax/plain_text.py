@@ -11,10 +11,21 @@ _NAME = re.compile(r"\bName(\d+)\b")
 # Words that only tie a sentence to the one before
 _TIES = re.compile(
     r"^(?:(?:then|next|finally|first(?:ly)?|second(?:ly)?|lastly|now|also|and|so|but|therefore|additionally|however|"
-    r"moreover|furthermore|in addition|please|simply|generally|by default|alternatively|afterwards?|"
-    r"note(?: also)? that|(?:please |also )?note that|"
+    r"moreover|furthermore|in addition|please|simply|generally|by default|alternatively|afterwards?|notably|again|"
+    r"similarly|specifically|consequently|hence|thus|fortunately|unfortunately|as a result|in particular|in this case|"
+    r"as you can see|in short|(?:please |also )?note(?: also| here)? that|"
+    r"(?:it is|it's) worth (?:noting|mentioning) that|"
+    r"(?:we|the authors|researchers) (?:show|find|found|observe|demonstrate|note|argue|believe|recommend) that|"
     r"remember that|keep in mind that|note:|tip:|important:|warning:),?\s+)+",
     re.IGNORECASE,
+)
+_ONE = re.compile(
+    r"(?<![\w'-])one (?=(?:can|could|may|might|should|must|needs? to|has to|simply|just)\b)", re.IGNORECASE
+)
+# A list's entry that lacks its "was": "BERT released with the paper ..."
+_PARTICIPLE = re.compile(
+    r"^((?:[A-Z][\w.\-]*)(?: [A-Z\d][\w.\-]*){0,3}) "
+    r"(?=(?:released|introduced|proposed|published|presented) (?:with|by|in)\b)"
 )
 LEAST_WORDS = 5  # before a colon or semicolon, where what follows is left out
 
@@ -32,7 +43,8 @@ def masked(text: str) -> tuple[str, list[str]]:
 
     plain = _BRACKETS.sub("", _CODE.sub(mask, text))
     plain = "".join(letter for letter in plain if unicodedata.category(letter) not in ("So", "Cf", "Mn"))
-    plain = _TIES.sub("", re.sub(r"\s+", " ", plain).strip())
+    plain = _ONE.sub("you ", _TIES.sub("", re.sub(r"\s+", " ", plain).strip()))
+    plain = _PARTICIPLE.sub(r"\1 was ", plain)
     first, _, rest = plain.partition(" ")
     if first.lower() in BASES and not re.match(r"(is|are|of|was|can|has|will)\b", rest):  # taken for a name at times
         plain = f"You should {first.lower()} {rest}"

@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spacy.tokens import Span
+    from spacy.tokens import Span, Token
 
 MOST_WORDS = 20  # of a question
 LEAST_NAMED = 2  # words that name something, of a question that needs no topic beside them
@@ -13,8 +13,9 @@ _LEANS = re.compile(
     r"\b(this|that (?:is|was)\b|these|those|such|here|above|below|following|previous(?:ly)?|latter|former|we|our|us|"
     r"aforementioned|i|my|me|let's|figure|table|section|chapter|examples?|guide|tutorial|blog|post|next|another|same|"
     r"both|others|like so|as follows|today|yesterday|now|later|earlier|then|too|also|even|licen[cs]ed?|copyright|"
+    r"as (?:well|you|shown|discussed|mentioned|noted|described|seen|usual)|respectively|notebook|paper|"
     r"the (?:topic|study|experiment|scenario|situation|question|issue|case|text|story|chart)|on the other hand|et al|"
-    r"respectively|notebook|paper|repository|repo|folder|directory|script)\b",
+    r"repository|repo|folder|directory|script)\b",
     re.IGNORECASE,
 )
 _SIGNS = re.compile(
@@ -22,6 +23,7 @@ _SIGNS = re.compile(
     r"\b(?:if|when|unless) (?:true|false|none|not|set|provided|specified|passed|given|possible|needed|necessary)\b",
     re.IGNORECASE,
 )
+_CUT = re.compile(r"\b(?:and|or|but|the|a|an|if|when|also|only)$|\b(?:percent|%) (?!of\b)", re.IGNORECASE)
 _PRONOUN = re.compile(r"\b(they|them|their|its?|his|her|he|she|him|itself|themselves)\b", re.IGNORECASE)
 # Nouns that name nothing by themselves
 _GENERAL = frozenset(
@@ -51,7 +53,7 @@ def fits(text: str, sentence: "Span", named: str = "") -> bool:
         named: a name in it that is not from the sentence.
     """
     words = re.findall(r"[\w'’\-]+", text)
-    if not 3 <= len(words) <= MOST_WORDS or _LEANS.search(text) or _SIGNS.search(text):
+    if not 3 <= len(words) <= MOST_WORDS or any(sign.search(text) for sign in (_LEANS, _SIGNS, _CUT)):
         return False
     if text.count('"') % 2 or text.count("“") != text.count("”") or text.count("(") != text.count(")"):
         return False
@@ -80,18 +82,20 @@ def naming_words(text: str, sentence: "Span") -> set[str]:
 def unnamed(subject: str, sentence: "Span") -> bool:
     """Whether a phrase such as "the rate" or "the model" only means something where it stands."""
     words = subject.split()
-    if not words or words[0].lower() not in (
-        "the",
-        "each",
-        "all",
-        "some",
-        "many",
-        "most",
-        "a",
-        "an",
-        "any",
-        "it",
-        "they",
-    ):
+    return bool(words) and words[0].lower() in _DETERMINERS and not naming_words(subject, sentence)
+
+
+def is_of_a_story(text: str, subject: "list[Token]", sentence: "Span") -> bool:
+    """Whether a question asks about "the realtor" or "the children" and "the dolls": its text alone tells which."""
+    held = set(re.findall(r"[\w\-.]+", text))
+    own = [token for token in sentence if token.text in held]
+    if any(token.pos_ == "PROPN" or token.ent_type_ for token in own):
         return False
-    return not naming_words(subject, sentence)
+    bare = [token for token in own if _is_bare(token)]
+    return len(bare) > 1 or (bool(bare) and bare[0] in subject)
+
+
+def _is_bare(token: "Token") -> bool:
+    """A noun behind "the" that nothing describes."""
+    described = [t for t in token.children if t.dep_ != "det" and not t.is_punct]
+    return token.pos_ == "NOUN" and not described and any(t.lower_ == "the" for t in token.children)

@@ -6,12 +6,17 @@ SAYING = frozenset(
     """believe argue suggest show find claim state propose think assume demonstrate conclude ensure indicate note report
     discover reveal hold maintain predict declare require guarantee mean""".split()
 )
+# What tells how, which or whether something is
+SHOWING = frozenset("control determine specify define decide indicate measure show describe explain check set".split())
 LETTING = frozenset("allow enable let help require encourage force lead cause permit".split())
 MEANT = frozenset("design intend build require expect need train fine-tune".split())
 DEMONSTRATIVES = frozenset("this that these those such".split())
 CAUSING = frozenset("cause trigger produce create increase reduce prevent improve affect influence".split())
 LIGHT = frozenset("have do make take give get see need want let include be become play try keep use call".split())
+# Before the name of what something is done with, in the passive
+PASSIVE = frozenset("in into within on onto with for from as to under through over by".split())
 PEOPLE = frozenset("people researchers psychologists scientists men women children students users workers".split())
+WRITING = frozenset("contribute write author lead".split())  # what people do by themselves
 PLACED = frozenset("access find store save locate download host place cache keep record".split())
 NOT_COUNTED = frozenset(
     "way lot one example role part place percent % years year months month days day hours times dollars".split()

@@ -1,6 +1,6 @@
 import pytest
 
-from stages.lib.qa.topics import name_topic, topic_name, topic_phrase
+from stages.lib.qa.topics import name_library, name_topic, page_subject, topic_name, topic_phrase
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,17 @@ def test_a_name_that_tells_nothing_is_no_topic(source: str) -> None:
 )
 def test_a_name_that_tells_something_is_one(source: str, phrase: str) -> None:
     assert topic_phrase(source) == phrase
+
+
+def test_a_place_stands_before_a_question_that_ends_with_a_preposition() -> None:
+    source = "huggingface/transformers/blob/main/docs/source/en/model_doc/led.md"
+    assert name_library("What was LED proposed in?", source) == "In transformers, what was LED proposed in?"
+    assert name_library("What does LED pad?", source) == "What does LED pad in transformers?"
+
+
+def test_the_subject_of_a_page_is_its_first_heading_where_that_is_its_name() -> None:
+    folder = "huggingface/transformers/blob/main/docs/source/en"
+    assert page_subject(f"{folder}/model_doc/big_bird.md", "BigBird > Overview") == "BigBird"
+    assert page_subject(f"{folder}/installation.md", "Installation") == ""
+    assert page_subject(f"{folder}/model_doc/led.md", "How to run LED") == ""
+    assert page_subject("books.jsonl:3", "Chapter 4") == ""

@@ -70,6 +70,24 @@ def asked(text: str, named: str = "") -> dict[str, str]:
         ),
         ("The replacement is rolled back when the callback fails.", "When is the replacement rolled back", "condition"),
         ("Heroin produces intense feelings of euphoria.", "What does Heroin produce", "effect"),
+        ("We show that BigBird is a universal approximator of sequence functions.", "What is BigBird", "definition"),
+        ("One can use `AutoProcessor` to prepare images.", "How can you prepare images", "instruction"),
+        ("The `size` flag controls how many examples are loaded.", "What does the size flag control", "object"),
+        (
+            "The Transformer model is trained in 2 stages.",
+            "In how many stages is the Transformer model trained",
+            "number",
+        ),
+        (
+            "Instead of passing a plugin you can pass a number of steps.",
+            "What can you do instead of passing a plugin",
+            "instruction",
+        ),
+        (
+            "To get a single tensor, you must use the `Array` feature type.",
+            "How do you get a single tensor",
+            "instruction",
+        ),
     ],
 )
 def test_what_a_sentence_answers(sentence: str, question: str, kind: str) -> None:
@@ -86,6 +104,9 @@ def test_what_a_sentence_answers(sentence: str, question: str, kind: str) -> Non
         "Avoid assumptions: people experience health differently.",
         "Panic attacks themselves are not disorders.",
         "What a great day it was in New York!",
+        "Follow the instructions below to set up your environment.",
+        "Some 85 percent were enslaved people of the South.",
+        "Thomas and Chess found temperaments as you learned in class.",
     ],
 )
 def test_what_leans_on_its_neighbours_is_not_asked(sentence: str) -> None:
@@ -112,3 +133,18 @@ def test_code_is_read_as_a_name_and_comes_back() -> None:
     plain, names = masked("Then call `torch.save()` (see above) with my_file.pt: it writes.")
     assert plain == "You should call Name1 with Name2." and names == ["torch.save()", "my_file.pt"]
     assert unmasked("What does Name2 of Name1 do in Name7", names) == "What does my_file.pt of torch.save() do in Name7"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "vague"),
+    [
+        ("The realtor may be challenging your bias towards prices.", True),
+        ("The children broke the dolls after an exam of an hour.", True),
+        ("A clinic produces reports of brain injuries.", False),
+        ("The Union built railroads for the army.", False),
+    ],
+)
+def test_people_and_things_of_a_story_need_their_text(sentence: str, vague: bool) -> None:
+    (document,) = parsed([sentence])
+    found = questions(next(document.sents))
+    assert found and all(one.vague == vague for one in found), found
