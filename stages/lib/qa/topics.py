@@ -27,7 +27,7 @@ def _tells_nothing(name: str) -> bool:
     return all(
         word in _GENERIC
         or _NUMBER.fullmatch(word)
-        or re.fullmatch(r"[a-z]\d{2,}", word)
+        or re.fullmatch(r"[a-z]\d{2,}|(?:[a-z]\d+){2,}", word)
         or re.sub(r"\d+$", "", word) in _GENERIC
         for word in words
     )

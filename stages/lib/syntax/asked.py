@@ -22,6 +22,7 @@ from stages.lib.syntax.words import (
     MEANT,
     NOT_COUNTED,
     PEOPLE,
+    PLANS,
     SAYING,
     SHOWING,
     TAKING,
@@ -56,6 +57,8 @@ def questions(sentence: "Span", named: str = "") -> list[Asked]:
         text = wording[:1].upper() + wording[1:]
         if fits(text, sentence, named):
             names = len(naming_words(text, sentence))
+            if kind == "instruction":
+                names = len(naming_words(text, sentence, things=True))
             thin = names + bool(named) < (1 if kind == "definition" else LEAST_NAMED)
             vague = clause is not None and not named and unnamed(clause.subject_text, sentence)
             vague = vague or is_of_a_story(text, clause.subject if clause else [], sentence)
@@ -135,6 +138,8 @@ def _of_phrase(clause: Clause, child: "Token", denied: bool) -> Iterator[tuple[s
                 yield joined([f"What {clause.front}", clause.subject_text, clause.verb.text, "to do"]), "purpose"
             elif mark == "to" and after and used:
                 yield f"What {clause.inverted(words)} for", "purpose"
+            elif clause.head.lemma_ in PLANS and mark == "to":
+                return
             elif child.dep_ == "advcl" and mark == "to" and clause.verb.lemma_ not in ("need", "want", "try", "be"):
                 yield f"Why {clause.inverted(words)}", "purpose"
             elif child.dep_ == "advcl" and child.lower_ in ("using", "by") and after and not denied:
@@ -227,7 +232,8 @@ def _of_whole(clause: Clause) -> Iterator[tuple[str, Kind]]:
     elif verb.lemma_ != "be" and head.pos_ in ("NOUN", "PROPN") and len(content) >= 3:
         told = any(t.dep_ == "ccomp" for t in verb.children) and head.lower_ in ("research", "studies", "statistics")
         if not unnamed(clause.subject_text, verb.sent) and not told:
-            yield f"{'Who' if head.lower_ in PEOPLE else 'What'} {clause.asked_by_subject()}", "subject"
+            person = head.lower_ in PEOPLE or (head.pos_ == "PROPN" and verb.lemma_ in SAYING)
+            yield f"{'Who' if person else 'What'} {clause.asked_by_subject()}", "subject"
 
 
 def _of_existence(clause: Clause) -> Iterator[tuple[str, Kind]]:

@@ -38,6 +38,7 @@ def of_preposition(clause: Clause, child: "Token", words: "list[Token]", denied:
         yield f"{word} how many {counted} {clause.inverted(words)}", "number"
     elif child.i > clause.verb.i and not denied:
         named = clause.head.dep_ == "nsubjpass" and noun.pos_ == "PROPN" and word in PASSIVE
+        named = named and noun.text not in clause.subject_text
         if named or (clause.verb.lemma_, word) in TAKING:
             yield from of_object_of(clause, child)
 

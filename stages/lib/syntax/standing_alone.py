@@ -20,6 +20,7 @@ _LEANS = re.compile(
 )
 _SIGNS = re.compile(
     r"[={}<>|\\;\[\]\n…]|https?:|\.\.\.|::|->|\.md\b|^\W|\bwhat (?:what|who|how)\b|"
+    r"\b(?:to|for|with|of|by|on|in|from|about|than) (?:it|them|him|her)\b|"
     r"\b(?:if|when|unless) (?:true|false|none|not|set|provided|specified|passed|given|possible|needed|necessary)\b",
     re.IGNORECASE,
 )
@@ -41,6 +42,7 @@ _GENERAL = frozenset(
     women word work world writer year you""".split()
 )
 _DETERMINERS = ("the", "each", "all", "some", "many", "most", "a", "an", "any", "it", "they")
+_THINGS = ("NOUN", "PROPN", "NUM", "ADJ")
 _NAMING = ("NOUN", "PROPN", "NUM", "VERB")
 
 
@@ -61,18 +63,19 @@ def fits(text: str, sentence: "Span", named: str = "") -> bool:
         before = text[: pronoun.start()].lower().split()
         if not any(token.pos_ in ("NOUN", "PROPN") and token.lower_ in before for token in sentence):
             return False
-    return bool(naming_words(text, sentence) or named)
+    named_things = any(token.pos_ in _THINGS and token.text.lower() in text.lower().split() for token in sentence)
+    return bool(named_things and naming_words(text, sentence)) or bool(named)
 
 
-def naming_words(text: str, sentence: "Span") -> set[str]:
-    """The words of a question that name something: not those that any sentence could hold."""
+def naming_words(text: str, sentence: "Span", *, things: bool = False) -> set[str]:
+    """The words of a question that name something: not those that any sentence could hold; `things`: no verbs."""
     held = set(re.findall(r"[\w\-.]+", text.lower()))
     held |= {part for word in held for part in re.split(r"[-.]", word)}
     return {
         token.lemma_.lower()
         for token in sentence
         if token.lower_ in held
-        and (token.pos_ in _NAMING or re.fullmatch(r"Name\d+", token.text))  # code, masked
+        and (token.pos_ in (_THINGS if things else _NAMING) or re.fullmatch(r"Name\d+", token.text))  # code, masked
         and not token.is_stop
         and token.lemma_.lower() not in _GENERAL
         and len(token.text) > 1

@@ -17,6 +17,7 @@ LIGHT = frozenset("have do make take give get see need want let include be becom
 PASSIVE = frozenset("in into within on onto with for from as to under through over by".split())
 PEOPLE = frozenset("people researchers psychologists scientists men women children students users workers".split())
 WRITING = frozenset("contribute write author lead".split())  # what people do by themselves
+PLANS = frozenset("decision attempt effort plan proposal".split())  # "the decision was made to build ...": no purpose
 PLACED = frozenset("access find store save locate download host place cache keep record".split())
 NOT_COUNTED = frozenset(
     "way lot one example role part place percent % years year months month days day hours times dollars".split()
