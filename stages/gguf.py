@@ -15,7 +15,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stages.lib.cache.place import cache_dir
 from stages.lib.conversations.chat_format import ChatFormat
@@ -49,6 +49,7 @@ class Params:
     model: str  # under models/: an adapter, a whole model, or our own GPT (gpt/best); or the name of a base (as `base`)
     base: str  # of an adapter: an entry of models:; stages/base.py writes a note of it for DVC
     dtype: Dtype  # of the base when the adapter is merged, and of the model that the gate compares with
+    device: Literal["auto", "cpu"]  # of the merge and the gate; auto: the GPU where there is one
     types: list[FileType]  # smallest first; the first that passes is released
     held_out: str  # JSONL with `messages` or `text`, which the model was not trained on
     held_out_tokens: int  # tokens of it that the gate reads, >= window
@@ -271,6 +272,8 @@ def main() -> None:
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     params = load(Params, "gguf")
+    if params.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before torch looks for a card; llama.cpp does without it, too
     watch = Stopwatch("gguf", ["load", "reference", "merge", *(f"try_{file_type}" for file_type in params.types)])
     check_installed()
     release = open_model(params)

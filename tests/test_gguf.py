@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import yaml
 
 from stages import gguf as stage
 from stages.lib.core.metrics import read_results
+from tests.graph import ROOT
 from tests.lib.lora.tiny_chat import chat_record, params_text, write_tiny_base
 from tests.params_of import models, section
 
@@ -135,6 +138,28 @@ def test_too_little_memory_is_told_before_anything_is_loaded(project: Path, monk
     monkeypatch.setattr(stage, "export", lambda *_: pytest.fail("loaded"))
     with pytest.raises(ValueError, match=r"gguf needs about .* GB \(process .* this machine has 0\.01 free"):
         stage.main()
+
+
+@pytest.mark.parametrize(("device", "cards"), [("auto", "0"), ("cpu", "")])
+def test_on_the_cpu_no_card_is_seen(project: Path, monkeypatch: pytest.MonkeyPatch, device: str, cards: str) -> None:
+    write_params(model="tiny", device=device)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    seen: list[str | None] = []
+
+    def available() -> tuple[int, str]:
+        seen.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return 10_000_000, "this machine"
+
+    monkeypatch.setattr(stage, "available_bytes", available)
+    with pytest.raises(ValueError, match="gguf needs about"):
+        stage.main()
+    assert seen == [cards]
+
+
+def test_the_cards_are_hidden_before_torch_looks_for_one() -> None:
+    code = "import stages.gguf, torch; assert not torch.cuda.is_initialized(); print('not yet')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "not yet\n"
 
 
 def test_a_failed_gate_is_a_failed_stage_with_the_numbers(project: Path) -> None:

@@ -11,13 +11,16 @@ from tests.graph import ROOT
 from tests.params_of import project_params
 
 HALVES = ["laptop", "rtx4060-8g", "rtx4060-8g-long", "rtx4060ti-16g", "h100"]
-# What a release takes is more than these cards have: it runs on the CPU (docs/profiles.md), in a machine of so much.
-RELEASED_ON_THE_CPU = {"rtx4060-8g": 16 * GB, "rtx4060ti-16g": 32 * GB}
+# What a release takes is more than these cards have: it runs on the CPU (gguf.device), in a machine of so much.
+MACHINES = {"rtx4060-8g": 16 * GB, "rtx4060ti-16g": 32 * GB}
 
 
 @pytest.mark.parametrize("name", HALVES)
 def test_each_process_fits_into_the_profiles_card(name: str) -> None:
-    machine = RELEASED_ON_THE_CPU.get(name.removesuffix("-long"))
+    machine = MACHINES.get(name.removesuffix("-long"))
+    params = project_params()
+    lay_over(params, read_profile(name))
+    assert (params["gguf"]["device"] == "cpu") == bool(machine)
     found = dict(estimates(name))
     assert {"dedup", "instruct"} <= found.keys() or name == "h100"
     assert name == "laptop" or {"qlora", "grpo", "gguf"} <= found.keys()
