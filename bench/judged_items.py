@@ -2,13 +2,16 @@
 
 People's: XQuAD's English questions (../shared/data/xquad_en_beir, 120 passages of 24 articles). The answer is
 a few words of the passage. It is judged as it stands ("span") and as the sentence that holds it ("sentence").
+In their own words: PubMedQA's 500 questions (../shared/data/pubmedqa), each answered by its abstract's conclusion on
+the abstract without it. QASA's half that is there has evidence for one question of 116, and SciDQA no passages.
 Our own: the questions of the default graph (data/qa), whose answers are sentences of their chunks.
 
 Wrong is what each kind says, always about the same question and chunk:
 
 - `sentence`: another sentence of the chunk, as the judge's own probe `wrong_answer`;
 - `like_form`: for a span what answers another question about the passage, of the same shape (number, name, other)
-  where there is one; for a sentence the same sentence with a number or a name changed for another of the chunk.
+  where there is one; for a sentence the same sentence with a number or a name changed for another of the chunk;
+- `elsewhere`: for own words alone, the conclusion of another abstract.
 """
 
 import re
@@ -18,12 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib.core.records import read_jsonl
+from stages.lib.core.records import read_json_object, read_jsonl
 from stages.lib.judging.altered import altered_answers
 from stages.lib.judging.validity import JudgedItem, wrong_answers
 from stages.lib.passages.sentences import sentences
 
-KINDS = ("sentence", "like_form")
+KINDS = ("sentence", "like_form", "elsewhere")
+OWN_WORDS = "people's, own words"
+_SUBJECTS = " Medical Subject Headings"  # what a conclusion may end with
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,27 @@ def human_cases(folder: Path, per_passage: int, seed: int) -> dict[str, list[Cas
                 sentence = replace(item, answer=holding[0])
                 whole.append(_case(sentence, altered_answers(sentence.answer, question, text), random))
     return {"people's, spans": spans, "people's, sentences": whole}
+
+
+def paper_cases(file: Path, seed: int) -> dict[str, list[Case]]:
+    """PubMedQA's cases, of its records in QASA's schema."""
+    random = np.random.default_rng(seed)
+    items = [
+        JudgedItem(
+            question=record["question"],
+            answer=record["composition"].split(_SUBJECTS)[0],
+            context="\n\n".join(passage["context"] for passage in record["evidential_info"]),
+            document=record["paper_id"],
+        )
+        for record in read_json_object(file).values()
+    ]
+    found = []
+    for i, item in enumerate(items):
+        case = _case(item, altered_answers(item.answer, item.question, item.context), random)
+        other = items[(i + int(random.integers(1, len(items)))) % len(items)]
+        case.wrong["elsewhere"] = replace(item, answer=other.answer)
+        found.append(case)
+    return {OWN_WORDS: found}
 
 
 def own_cases(questions: Path, chunks: Path, seed: int) -> list[Case]:
@@ -93,7 +119,7 @@ def _meet(one: str, other: str) -> bool:
 
 def _case(item: JudgedItem, alike: Sequence[str], random: np.random.Generator) -> Case:
     wrong = {}
-    for kind, made in zip(KINDS, (wrong_answers(item), alike), strict=True):
+    for kind, made in (("sentence", wrong_answers(item)), ("like_form", alike)):
         answers = [text for text in made if item.answer not in text]
         if answers:
             wrong[kind] = replace(item, answer=answers[int(random.integers(len(answers)))])

@@ -3,12 +3,13 @@
 Run: python -m bench.judging [--data ../shared/data] [--per-passage 3] [--weights] [--model NAME --cases 60]
 
 Each set is split in two halves by document. The weights of the measure were chosen on the first half (`--weights`
-looks for them again: the best mean AUC over the first halves), the second was looked at for the tables alone. A
-table's row is a set, a half and a kind of wrong answer (judged_items.py): AUC with its 95% bootstrap interval of the
-measure and of its parts. Then what the threshold `select.groundedness` drops: scores are calibrated on the first
-half's wrong answers (1 + 4 * the share below), those below 4 go. `--model` adds the likelihoods that a language model
-gives: the share of the answer's surprise that the chunk takes away (the judge's measure up to 2026-11), and log p of
-the answer, on `--cases` cases of each set; minutes on two cores, once (the ledger keeps them).
+looks for them again: the best mean AUC over the first halves, that of answers in own words left out), the second was
+looked at for the tables alone. A table's row is a set, a half and a kind of wrong answer (judged_items.py): AUC with
+its 95% bootstrap interval of the measure and of its parts. Then what the threshold `select.groundedness` drops: scores
+are calibrated on the first half's wrong answers (1 + 4 * the share below), those below 4 go. `--model` adds the
+likelihoods that a language model gives: the share of the answer's surprise that the chunk takes away (the judge's
+measure up to 2026-11), and log p of the answer, on `--cases` cases of each set; minutes on two cores, once (the ledger
+keeps them).
 
 Our own questions are those of the workspace (data/qa; `dvc repro qa`), skipped where there are none.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.judged_items import KINDS, Case, halves, human_cases, own_cases
+from bench.judged_items import KINDS, OWN_WORDS, Case, halves, human_cases, own_cases, paper_cases
 from stages.lib.core.params import fill, load_prompts
 from stages.lib.core.params import load as load_params
 from stages.lib.judging.grounding import FORM, HELD, NEAR, grounding
@@ -45,6 +46,7 @@ Pairs = tuple[np.ndarray, np.ndarray]  # (n, 4) parts of right items, (n, 4) of 
 def load_sets(data: Path, per_passage: int) -> dict[str, list[Case]]:
     """All sets by name."""
     sets = human_cases(data / "xquad_en_beir", per_passage, SEED)
+    sets |= paper_cases(data / "pubmedqa/DERIVED_pubmedqa_in_qasa_schema_500.json", SEED)
     for file in sorted(Path("data/qa").glob("*_qa.jsonl")):
         sets[f"ours, {file.stem.removesuffix('_qa')}"] = own_cases(file, CHUNKS, SEED)
     return sets
@@ -98,8 +100,8 @@ def dropped(pairs: Mapping[tuple[str, int, str], Pairs], threshold: float) -> li
 
 
 def best_weights(pairs: Mapping[tuple[str, int, str], Pairs]) -> tuple[float, tuple[float, ...]]:
-    """The greatest mean AUC over the first halves, and its weights."""
-    first = [both for (_, half, _), both in pairs.items() if half == 0]
+    """The greatest mean AUC over the first halves of all sets but the one in own words, and its weights."""
+    first = [both for (name, half, _), both in pairs.items() if half == 0 and name != OWN_WORDS]
 
     def mean(weights: tuple[float, ...]) -> float:
         return float(np.mean([_area(true @ np.array(weights), wrong @ np.array(weights)) for true, wrong in first]))

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.judged_items import KINDS, halves, human_cases
+from bench.judged_items import KINDS, OWN_WORDS, halves, human_cases, paper_cases
 from bench.judging import best_weights, dropped, parts_of, table
 
 TOWNS = ["Ghent", "Lund", "Riga", "Turku"]
@@ -43,6 +43,24 @@ def test_peoples_answers_are_judged_as_spans_and_as_sentences(tmp_path: Path) ->
     assert len(human_cases(tmp_path, per_passage=1, seed=0)["people's, spans"]) == 4
 
 
+def test_answers_in_own_words_have_another_papers_beside_them(tmp_path: Path) -> None:
+    records = {
+        str(i): {
+            "paper_id": f"pmid_{i}",
+            "question": f"Do the ferries of {town} wait for the tide?",
+            "evidential_info": [{"context": f"We watched {town} for {i + 3} years.", "rationale": ""}],
+            "composition": f"In {town} they waited. Medical Subject Headings (MeSH): ferries.",
+        }
+        for i, town in enumerate(TOWNS)
+    }
+    (tmp_path / "papers.json").write_text(json.dumps(records))
+    cases = paper_cases(tmp_path / "papers.json", seed=0)[OWN_WORDS]
+    assert [case.item.answer for case in cases] == [f"In {town} they waited." for town in TOWNS]
+    for case in cases:
+        assert case.wrong["elsewhere"].answer in {other.item.answer for other in cases if other is not case}
+        assert case.wrong["elsewhere"].context == case.item.context
+
+
 def test_halves_share_no_document(tmp_path: Path) -> None:
     write_passages(tmp_path)
     cases = human_cases(tmp_path, per_passage=2, seed=0)["people's, spans"]
@@ -64,3 +82,5 @@ def test_the_weights_are_chosen_on_the_first_half_alone() -> None:
     assert best_weights({("s", 0, "sentence"): (good, bad)})[0] == 1.0
     misled = {("s", 0, "sentence"): (good, bad), ("s", 1, "sentence"): (bad, good)}
     assert best_weights(misled)[0] == 1.0
+    own = {("s", 0, "sentence"): (good, bad), (OWN_WORDS, 0, "sentence"): (bad, good)}
+    assert best_weights(own)[0] == 1.0
