@@ -13,7 +13,6 @@ if __name__ == "__main__":  # first of all: the imports below take seconds
 
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, assert_never, get_args
@@ -23,8 +22,6 @@ import numpy as np
 from stages.lib.adapters.resuming import last_whole_checkpoint, logged, prune_finished, step_of, train_once
 from stages.lib.adapters.schedule import Schedule
 from stages.lib.cache.code_identity import code_identity
-from stages.lib.cache.ledger import Ledger
-from stages.lib.cache.place import cache_dir
 from stages.lib.cache.training_directory import training_directory
 from stages.lib.cache.turns import take_turn
 from stages.lib.core.hashes import ledger_key
@@ -33,13 +30,11 @@ from stages.lib.core.params import load, read_param
 from stages.lib.core.records import Record, read_jsonl, write_csv, write_jsonl
 from stages.lib.core.telling import check_tell, told_text
 from stages.lib.embedding.embedders import Embedder, open_embedder
-from stages.lib.reranking.cross_encoder import CrossEncoderReranker
-from stages.lib.reranking.pair_scores import LEDGER_FILE, QueryDocument
 from stages.lib.retriever_training.document_groups import document_groups, held_out_groups
-from stages.lib.retriever_training.examples import Example, Mining, cut_windows, generated, in_batches, made_up, mine
+from stages.lib.retriever_training.examples import Example, Mining, by_rule, cut_windows, generated, in_batches, mine
 from stages.lib.retriever_training.publishing import card, publish
 from stages.lib.retriever_training.runs import reranked, run_records
-from stages.lib.retriever_training.trainers import train_cross_encoder, train_embedding
+from stages.lib.retriever_training.trainers import cross_encoder_trainer, device, embedding_trainer, run
 from stages.lib.search import embedding_files as stored
 from stages.lib.weights.models import ModelEntry, load_model_entry, locate_safetensors, weights_identity
 
@@ -48,9 +43,10 @@ SELECTED = Path("data/selected/qa_selected.jsonl")
 NEAR_PAIRS = Path("data/near_pairs")
 OUT = Path("data/retriever")
 MODELS_DIR = Path("models")
+READ_TOKENS = 256  # of a question and a chunk together that the cross-encoder reads
 INSTRUCTION = "base"  # whose query vectors' candidates the cross-encoder reads
 PACKAGES = ("torch", "transformers", "sentence-transformers", "accelerate", "tokenizers")
-Part = Literal["embedding", "reranker"]
+Part = Literal["embedding", "cross_encoder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +57,7 @@ class Training:
     questions_per_step: int  # of unlike groups of documents, >= 2
     lr: float  # peak
     negatives: int  # hard negatives a question, >= 1
-    max_length: int  # tokens of a text (reranker: of a pair) that are learned
+    max_length: int  # tokens of a text (cross_encoder: of a pair) that are learned
     tuned_share: float  # of the tuned weights in the mean with the base's that is published, 0..1; 1: tuned alone
 
     def __post_init__(self) -> None:
@@ -80,11 +76,11 @@ class Params:
     base: str  # an embedding model under models: and of embed.models; both parts start from its weights
     test_fraction: float  # of the groups of documents, held out, 0..1
     window_chars: int  # characters of a text that is learned from
-    pseudo_questions: int  # made up by rule beside the generated questions
+    rule_questions: int  # worded by rules from a parse, one a chunk, beside the generated questions
     generated_passes: int  # how often the generated questions stand among the examples; 0: not at all
     false_negative_share: float  # of the right text's score, from which another text is no negative, 0..1
     embedding: Training
-    reranker: Training
+    cross_encoder: Training
     warmup_fraction: float  # of the steps
     weight_decay: float
     clip: float  # global gradient norm at most
@@ -99,14 +95,14 @@ class Params:
         for name in ("test_fraction", "false_negative_share", "dense_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is not in 0..1")
-        for name, least in (("window_chars", 50), ("pseudo_questions", 0), ("generated_passes", 0), ("depth", 1)):
+        for name, least in (("window_chars", 50), ("rule_questions", 0), ("generated_passes", 0), ("depth", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: {getattr(self, name)} is below {least}")
-        self.schedule("embedding"), self.schedule("reranker")
+        self.schedule("embedding"), self.schedule("cross_encoder")
 
     def training(self, part: Part) -> Training:
         """How a part is trained."""
-        return self.embedding if part == "embedding" else self.reranker
+        return self.embedding if part == "embedding" else self.cross_encoder
 
     def schedule(self, part: Part) -> Schedule:
         """How its optimizer steps."""
@@ -146,7 +142,9 @@ def read_corpus(params: Params) -> Corpus:
         ValueError: files that do not go together.
     """
     tell = check_tell(read_param("embed.tell"), "embed.tell")
-    by_id = {chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, ["id", "document", "start", "end", "text", *tell])}
+    by_id = {
+        chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, ["id", "document", "source", "start", "end", "text", *tell])
+    }
     questions = read_jsonl(SELECTED, ["id", "chunk", "question", "support"])
     near = [
         (pair["a"], pair["b"]) for file in sorted(NEAR_PAIRS.glob("*.jsonl")) for pair in read_jsonl(file, ["a", "b"])
@@ -172,7 +170,7 @@ def make_examples(params: Params, part: Part, corpus: Corpus, base: Embedder) ->
     chunks = [corpus.chunks[row] for row in rows]
     windows = cut_windows(chunks, params.window_chars)
     written = list(generated(corpus.questions, chunks, windows))
-    invented = made_up(windows, params.pseudo_questions, params.seed)
+    worded = by_rule(chunks, windows, params.rule_questions, params.seed)
     training = params.training(part)
     mining = Mining(
         chunks=chunks,
@@ -182,14 +180,14 @@ def make_examples(params: Params, part: Part, corpus: Corpus, base: Embedder) ->
         negatives=training.negatives,
         false_negative_share=params.false_negative_share,
     )
-    asked = [*written, *invented]
+    asked = [*written, *worded]
     mined = mine(asked, windows, mining)
     own = {one.question for one in written}
     examples = [one for one in mined for _ in range(params.generated_passes if one.question in own else 1)]
     counts = {
         "windows": len(windows),
         "generated": sum(one.question in own for one in mined),
-        "pseudo": sum(one.question not in own for one in mined),
+        "by_rule": sum(one.question not in own for one in mined),
         "without_negatives": len(asked) - len(mined),
     }
     return in_batches(examples, training.questions_per_step, training.steps, params.seed), counts
@@ -209,22 +207,23 @@ def training_place(params: Params, part: Part, base: ModelEntry, examples: Seque
 
 def train(params: Params, part: Part, base: Path, examples: Sequence[Example], directory: Path) -> None:
     """Trains a part to the end, from its last whole checkpoint on."""
-    training, schedule = params.training(part), params.schedule(part)
+    training = params.training(part)
     match part:
         case "embedding":
-            trainer = train_embedding
-        case "reranker":
-            trainer = train_cross_encoder
+            make = embedding_trainer
+        case "cross_encoder":
+            make = cross_encoder_trainer
         case _:
             assert_never(part)
-    trainer(
+    trainer = make(
         base,
         examples,
         size=training.questions_per_step,
         max_length=training.max_length,
-        schedule=schedule,
+        schedule=params.schedule(part),
         directory=directory,
     )
+    run(trainer, directory)
 
 
 def search(params: Params, part: Part, entry: ModelEntry, corpus: Corpus, depth: int) -> list[Record]:
@@ -248,17 +247,18 @@ def search(params: Params, part: Part, entry: ModelEntry, corpus: Corpus, depth:
                 documents = embedder.encode_documents(corpus.texts, progress="embed chunks")
                 queries = embedder.encode_queries(asked, progress="embed questions")
             return run_records(title, "dense", names, [one.tolist() for one in ranked(queries, documents)], ordered)
-        case "reranker":
+        case "cross_encoder":
+            from stages.lib.retriever_training import joint_reading
+
             queries = corpus.queries[rows]
             first = ranked(queries, corpus.vectors)
             pairs = [
-                QueryDocument(question, corpus.texts[order[column]])
+                (question, corpus.texts[order[column]])
                 for question, found in zip(asked, first, strict=True)
                 for column in found[: params.depth]
             ]
-            with closing(Ledger(cache_dir() / LEDGER_FILE)) as ledger:
-                scored = CrossEncoderReranker(entry, ledger).score(pairs, progress="rerank").values
-            scores = scored.reshape(len(rows), -1)  # (questions, depth)
+            model = joint_reading.load(Path(entry.source.partition(":")[2]), READ_TOKENS, device())
+            scores = model.predict(pairs, show_progress_bar=False).reshape(len(rows), -1)  # (questions, depth)
             records = []
             for name, weight in ((title, 0.0), (f"{title}_fused", params.dense_weight)):
                 new = [
@@ -273,7 +273,7 @@ def search(params: Params, part: Part, entry: ModelEntry, corpus: Corpus, depth:
 
 def tuned_entry(base: ModelEntry, part: Part, directory: Path) -> ModelEntry:
     """The entry of a published part: run as its base is, from its own directory."""
-    return replace(base, source=f"path:{directory}", revision="", sha256={}, rerank_method="cross_encoder")
+    return replace(base, source=f"path:{directory}", revision="", sha256={})
 
 
 def main() -> None:
@@ -309,7 +309,7 @@ def main() -> None:
     facts = {"base": params.base, "base_identity": weights_identity(base), "examples": examples_hash(examples)}
     method = {
         "embedding": "An embedding model, by MultipleNegativesRankingLoss with mined hard negatives.",
-        "reranker": "A cross-encoder, by ListNet over a right text and mined hard negatives.",
+        "cross_encoder": "A cross-encoder by joint reading, trained by ListNet over a right text and hard negatives.",
     }[part]
     publish(
         target,

@@ -13,11 +13,13 @@ import numpy as np
 
 from stages.lib.core.records import Record
 from stages.lib.passages.sentences import sentences
-from stages.lib.retriever_training.pseudo_questions import pseudo_question
+from stages.lib.qa.candidates import candidates
 from stages.lib.search.bm25 import BM25
 from stages.lib.statistics.drawing import drawn, fraction_of
 
-LOOKED_AT = 30  # best windows and chunks among which negatives are sought
+LOOKED_AT = 100  # best windows and chunks among which negatives are sought
+PARSED_TOGETHER = 100  # chunks
+CANDIDATES = 3  # of a chunk, of which the first that is a whole question is asked
 FEWEST_CHARS = 40  # shorter windows teach nothing
 LONGEST = 1.5  # a window of one long sentence is cut at so many window_chars
 
@@ -67,37 +69,50 @@ def cut_windows(chunks: Sequence[Record], window_chars: int) -> list[Window]:
     return found
 
 
+def of_chunks(chunks: Sequence[Record], windows: Sequence[Window]) -> dict[str, list[int]]:
+    """Id of a chunk -> numbers of its windows, in the order of the text."""
+    found: dict[str, list[int]] = {}
+    for number, window in enumerate(windows):
+        found.setdefault(chunks[window.chunk]["id"], []).append(number)
+    return found
+
+
 def generated(questions: Sequence[Record], chunks: Sequence[Record], windows: Sequence[Window]) -> Iterator[Asked]:
     """The generated questions about these chunks, each with the window where its supporting span begins.
 
     A question whose support is not known goes with its chunk's first window; one whose chunk has no window is left out.
     """
-    of_chunk: dict[str, list[int]] = {}
-    for number, window in enumerate(windows):
-        of_chunk.setdefault(chunks[window.chunk]["id"], []).append(number)
+    numbers = of_chunks(chunks, windows)
     for question in questions:
-        own = of_chunk.get(question["chunk"], [])
-        begins = question["support"]["start"] if question["support"] else 0
-        before = [number for number in own if windows[number].start <= begins]
-        if own:
-            yield Asked(question=question["question"], window=before[-1] if before else own[0])
+        if own := numbers.get(question["chunk"]):
+            begins = question["support"]["start"] if question["support"] else 0
+            yield Asked(question=question["question"], window=_at(begins, own, windows))
 
 
-def made_up(windows: Sequence[Window], count: int, seed: int) -> list[Asked]:
-    """At most `count` pseudo-questions on sentences of the windows, drawn by hash."""
-    places = {
-        f"{number} {span.start}": (number, window.text[span.start : span.end])
-        for number, window in enumerate(windows)
-        for span in sentences(window.text)
-    }
+def by_rule(chunks: Sequence[Record], windows: Sequence[Window], count: int, seed: int) -> list[Asked]:
+    """At most `count` questions that rules word from the parse of a sentence (qa/candidates.py), one a chunk.
+
+    The chunks are drawn by hash, and no more of them are parsed than are needed.
+    """
+    numbers, by_id = of_chunks(chunks, windows), {chunk["id"]: chunk for chunk in chunks}
+    names = [name for name in drawn(f"questions by rule {seed}", by_id) if name in numbers]
     found: list[Asked] = []
-    for name in drawn(f"pseudo {seed}", places):
-        if len(found) == count:
+    for start in range(0, len(names), PARSED_TOGETHER):
+        if len(found) >= count:
             break
-        number, sentence = places[name]
-        if question := pseudo_question(sentence, f"{seed} {name}"):
-            found.append(Asked(question=question, window=number))
-    return found
+        some = [by_id[name] for name in names[start : start + PARSED_TOGETHER]]
+        for chunk, planned in zip(some, candidates(some, CANDIDATES), strict=True):
+            whole = [one for one in planned if one.question]
+            if whole:
+                window = _at(whole[0].fact.start, numbers[chunk["id"]], windows)
+                found.append(Asked(question=whole[0].question, window=window))
+    return found[:count]
+
+
+def _at(place: int, numbers: Sequence[int], windows: Sequence[Window]) -> int:
+    """The last of a chunk's windows that begins no later than `place`; its first, if none does."""
+    before = [number for number in numbers if windows[number].start <= place]
+    return before[-1] if before else numbers[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib.core.records import saving, write_json, write_text
+from stages.lib.retriever_training.trainers import FROZEN
 
 WEIGHTS = "model.safetensors"
 FACTS = "llmill.json"
@@ -20,7 +21,7 @@ def publish(
     """Writes the checkpoint's model with README.md and llmill.json, its weights brought back towards the base's.
 
     `tuned_share`: of the tuned weights in the mean with the base's, 0..1 (WiSE-FT, Wortsman et al., CVPR 2022: what the
-    base knew of other subjects is kept); weights that the base lacks stay as trained.
+    base knew of other subjects is kept).
 
     Raises:
         ValueError: the disk is full or not writable; nothing is left behind.
@@ -48,7 +49,7 @@ def average(tuned: Path, base: Path, tuned_share: float) -> None:
         return
     before = load_file(base)
     mixed = {
-        name: value.lerp(before[name].to(value.dtype), 1.0 - tuned_share) if name in before else value
+        name: value if FROZEN in name else value.lerp(before[name].to(value.dtype), 1.0 - tuned_share)
         for name, value in load_file(tuned).items()
     }
     save_file(mixed, tuned, metadata={"format": "pt"})

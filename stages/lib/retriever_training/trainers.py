@@ -14,13 +14,14 @@ from stages.lib.adapters.schedule import Schedule, trainer_settings
 from stages.lib.adapters.step_bar import step_bar
 from stages.lib.retriever_training.examples import Example
 
+FROZEN = "embeddings."  # in the names of weights that are not trained
 RIGHT = 10.0  # label of the right text beside 0: ListNet's softmax over labels is then all but one at it
 
 
-def train_embedding(
+def embedding_trainer(
     base: Path, examples: Sequence[Example], *, size: int, max_length: int, schedule: Schedule, directory: Path
-) -> None:
-    """Trains on batches of `size` examples in order, to the end; the last step is a checkpoint.
+) -> Any:
+    """A trainer on batches of `size` examples in order.
 
     Args:
         base: the directory of an embedding model.
@@ -37,8 +38,9 @@ def train_embedding(
     from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
 
     torch.manual_seed(schedule.seed)
-    model = SentenceTransformer(str(base), device=_device(), local_files_only=True)
+    model = SentenceTransformer(str(base), device=device(), local_files_only=True)
     model.max_seq_length = max_length
+    _freeze_words(model)
     data = Dataset.from_dict(
         {
             "anchor": [example.question for example in examples],
@@ -46,36 +48,31 @@ def train_embedding(
             "negative": [example.negatives[0] for example in examples],
         }
     )
-    _run(
-        SentenceTransformerTrainer(
-            model=model,
-            args=SentenceTransformerTrainingArguments(**_settings(schedule, len(examples), size, directory)),
-            train_dataset=data,
-            loss=MultipleNegativesRankingLoss(model),
-            callbacks=[step_bar()],
-        ),
-        directory,
+    return SentenceTransformerTrainer(
+        model=model,
+        args=SentenceTransformerTrainingArguments(**_settings(schedule, len(examples), size, directory)),
+        train_dataset=data,
+        loss=MultipleNegativesRankingLoss(model),
+        callbacks=[step_bar()],
     )
 
 
-def train_cross_encoder(
+def cross_encoder_trainer(
     base: Path, examples: Sequence[Example], *, size: int, max_length: int, schedule: Schedule, directory: Path
-) -> None:
-    """The same for a cross-encoder that starts from the encoder's weights, with a new head; a pair has `max_length`.
-
-    The embeddings of words stay as they are: a short training meets few words, and would move these alone.
-    """
+) -> Any:
+    """The same for a cross-encoder by joint reading; question and text of a pair have `max_length` together."""
     import torch
     from datasets import Dataset
-    from sentence_transformers import CrossEncoder
     from sentence_transformers.cross_encoder import CrossEncoderTrainer
     from sentence_transformers.cross_encoder.losses import ListNetLoss
     from sentence_transformers.cross_encoder.training_args import CrossEncoderTrainingArguments
 
-    torch.manual_seed(schedule.seed)  # of the head
-    model = CrossEncoder(str(base), num_labels=1, max_length=max_length, device=_device(), local_files_only=True)
-    for name, weight in model.named_parameters():
-        weight.requires_grad_(".embeddings." not in name)
+    from stages.lib.retriever_training import joint_reading
+
+    torch.manual_seed(schedule.seed)
+    texts = [text for example in examples for text in (example.positive, *example.negatives)]
+    model = joint_reading.begin(base, texts, max_length, device())
+    _freeze_words(model)
     data = Dataset.from_dict(
         {
             "query": [example.question for example in examples],
@@ -83,22 +80,19 @@ def train_cross_encoder(
             "labels": [[RIGHT] + [0.0] * len(example.negatives) for example in examples],
         }
     )
-    settings = _settings(schedule, len(examples), size, directory)
-    _run(
-        CrossEncoderTrainer(
-            model=model,
-            args=CrossEncoderTrainingArguments(
-                **settings, learning_rate_mapping={r"classifier|pooler": HEAD_LR * schedule.lr}
-            ),
-            train_dataset=data,
-            loss=ListNetLoss(model),
-            callbacks=[step_bar()],
-        ),
-        directory,
+    return CrossEncoderTrainer(
+        model=model,
+        args=CrossEncoderTrainingArguments(**_settings(schedule, len(examples), size, directory)),
+        train_dataset=data,
+        loss=ListNetLoss(model),
+        callbacks=[step_bar()],
     )
 
 
-HEAD_LR = 5.0  # times lr: the classifier starts from random numbers, the pooler was never used
+def _freeze_words(model: Any) -> None:
+    """The embeddings of words stay as they are: a short training meets few words, and would move these alone."""
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(FROZEN not in name)
 
 
 def _settings(schedule: Schedule, examples: int, size: int, directory: Path) -> dict[str, Any]:
@@ -121,14 +115,16 @@ def _in_order(dataset: Any, batch_size: int, drop_last: bool, **_: Any) -> Any:
     return DefaultBatchSampler(SequentialSampler(dataset), batch_size=batch_size, drop_last=drop_last)
 
 
-def _run(trainer: Any, directory: Path) -> None:
+def run(trainer: Any, directory: Path) -> None:
+    """Trains to the end, from the last whole checkpoint on; the last step is a checkpoint."""
     import transformers
 
     trainer.remove_callback(transformers.PrinterCallback)
     train_on(trainer, directory)
 
 
-def _device() -> str:
+def device() -> str:
+    """Where a model is trained and read."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
