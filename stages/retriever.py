@@ -170,7 +170,8 @@ def make_examples(params: Params, part: Part, corpus: Corpus, base: Embedder) ->
     chunks = [corpus.chunks[row] for row in rows]
     windows = cut_windows(chunks, params.window_chars)
     written = list(generated(corpus.questions, chunks, windows))
-    worded = by_rule(chunks, windows, params.rule_questions, params.seed)
+    own = {one.question for one in written}
+    worded = [one for one in by_rule(chunks, windows, params.rule_questions, params.seed) if one.question not in own]
     training = params.training(part)
     mining = Mining(
         chunks=chunks,
@@ -182,7 +183,6 @@ def make_examples(params: Params, part: Part, corpus: Corpus, base: Embedder) ->
     )
     asked = [*written, *worded]
     mined = mine(asked, windows, mining)
-    own = {one.question for one in written}
     examples = [one for one in mined for _ in range(params.generated_passes if one.question in own else 1)]
     counts = {
         "windows": len(windows),

@@ -37,11 +37,11 @@ MEANT_EDGES = {
     "retriever_training": {"retriever"},
     "search": {"rerank", "benchmark", "rag", "retriever"},
     "llm": {"dedup", "qa", "judge", "rerank", "instruct", "eval", "grpo", "rag"},
-    "english": {"qa", "judge", "instruct", "rag"},
+    "english": {"qa", "judge", "instruct", "rag", "retriever"},
     "languages": {"finetune", "qa", "judge", "benchmark", "instruct", "grpo", "eval", "rag", "retriever"},
-    "syntax": {"qa", "instruct"},  # questions by a parse
+    "syntax": {"qa", "instruct", "retriever"},  # questions by a parse
     "question_forms": {"qa", "judge", "instruct"},
-    "qa": {"qa", "instruct"},
+    "qa": {"qa", "instruct", "retriever"},
     "judging": {"judge"},
     "chats": {"instruct"},
     "adapters": {"qlora", "grpo", "retriever"},

@@ -8,6 +8,7 @@ one (NV-Retriever, arXiv:2407.15831: a share of the positive's score): both may 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from stages.lib.qa.candidates import candidates
 from stages.lib.search.bm25 import BM25
 from stages.lib.statistics.drawing import drawn, fraction_of
 
-LOOKED_AT = 100  # best windows and chunks among which negatives are sought
+LOOKED_AT = 30  # best windows, and chunks, of those that are no right answers: among them negatives are sought
 PARSED_TOGETHER = 100  # chunks
 CANDIDATES = 3  # of a chunk, of which the first that is a whole question is asked
 FEWEST_CHARS = 40  # shorter windows teach nothing
@@ -142,10 +143,9 @@ def mine(asked: Sequence[Asked], windows: Sequence[Window], mining: Mining) -> l
         own_chunk = windows[one.window].chunk
         few = by_words < mining.false_negative_share * by_words[one.window]  # (windows,)
         far = by_meaning < mining.false_negative_share * by_meaning[own_chunk]  # (C,)
-        first = [int(n) for n in np.argsort(-by_words, kind="stable")[:LOOKED_AT] if few[n]]
-        near = [int(c) for c in np.argsort(-by_meaning, kind="stable")[:LOOKED_AT] if far[c]]
-        second = [max(chunk_windows[c], key=lambda n: by_words[n]) for c in near if c in chunk_windows]
-        in_turn = [number for pair in zip(first, second, strict=False) for number in pair]
+        near = [c for c in _best(by_meaning, far) if c in chunk_windows]
+        second = [max(chunk_windows[c], key=lambda n: by_words[n]) for c in near]
+        in_turn = [n for pair in zip_longest(_best(by_words, few), second) for n in pair if n is not None]
         negatives = _different(in_turn, texts, group, one.window)[: mining.negatives]
         if len(negatives) == mining.negatives:
             found.append(
@@ -157,6 +157,12 @@ def mine(asked: Sequence[Asked], windows: Sequence[Window], mining: Mining) -> l
                 )
             )
     return found
+
+
+def _best(scores: np.ndarray, allowed: np.ndarray) -> list[int]:
+    """The places of the highest scores among those `allowed`, at most LOOKED_AT, best first."""
+    places = np.flatnonzero(allowed)
+    return [int(place) for place in places[np.argsort(-scores[places], kind="stable")[:LOOKED_AT]]]
 
 
 def _different(numbers: Sequence[int], texts: Sequence[str], group: Sequence[str], own: int) -> list[str]:
