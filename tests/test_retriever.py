@@ -146,5 +146,5 @@ def test_only_what_decides_the_weights_is_in_the_place_of_a_training(project: Pa
 
 
 def test_another_argument_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="usage: python -m stages.retriever PART"):
+    with pytest.raises(ValueError, match=r"usage: python -m stages\.retriever PART"):
         run(monkeypatch, "reranker")  # type: ignore[arg-type]

@@ -79,8 +79,9 @@ def begin(base: Path, texts: Sequence[str], max_length: int, device: str) -> Cro
 
 
 def load(directory: Path, max_length: int, device: str) -> CrossEncoder:
-    """A cross-encoder that was trained."""
-    reader = Transformer(str(directory), model_kwargs={"local_files_only": True}, max_seq_length=max_length)
+    """A cross-encoder that was trained; it reads `max_length` tokens of a pair, or as many as it has places for."""
+    reader = Transformer(str(directory), model_kwargs={"local_files_only": True})
+    reader.max_seq_length = min(max_length, reader.model.config.max_position_embeddings)
     return _model([reader, Interaction.load(str(directory), "1_Interaction")], device)
 
 
