@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,7 @@ class Searched:
 def baselines(name: str, questions: list[str], texts: list[str], right: list[int], vectors: Embed) -> Searched:
     """BM25, the untuned embedding, and both."""
     scores = {"BM25": BM25(texts).scores(questions), "MiniLM": vectors(questions, True) @ vectors(texts, False).T}
-    scores["BM25 + MiniLM"] = sum(np.apply_along_axis(z_scores, 1, one) for one in scores.values())
+    scores["BM25 + MiniLM"] = np.sum([np.apply_along_axis(z_scores, 1, one) for one in scores.values()], axis=0)
     return Searched(name, questions, texts, np.array(right), scores)
 
 
@@ -116,7 +117,8 @@ def main() -> None:
     given = arguments()
     params = load(Params, "retriever")
     if given.steps:
-        params = replace(params, **{given.part: replace(params.training(given.part), steps=given.steps)})
+        longer: dict[str, Any] = {given.part: replace(params.training(given.part), steps=given.steps)}
+        params = replace(params, **longer)
     training = params.training(given.part)
     entry = load_model_entry(params.base)
     start = time.monotonic()

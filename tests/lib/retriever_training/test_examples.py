@@ -63,7 +63,7 @@ def test_a_generated_question_goes_with_the_window_of_its_support() -> None:
     windows = cut_windows(chunks, 80)
     assert [one.text for one in windows] == [COFFEE, TEXTS["d"]]
     support = {"start": len(COFFEE) + 1}
-    questions = [
+    questions: list[dict[str, Any]] = [
         {"chunk": "a-0", "question": "first?", "support": None},
         {"chunk": "a-0", "question": "second?", "support": support},
         {"chunk": "elsewhere", "question": "third?", "support": None},
