@@ -42,6 +42,7 @@ MODEL_NAMES = {
     ("chat", "embedding"),
     ("chat", "late_interaction"),
     ("rag", "similarity_model"),
+    ("retriever", "base"),
 }
 ENTRY = re.compile(r"models\.[^.]+")
 FIELDS = {field.name for field in dataclasses.fields(ModelEntry)}

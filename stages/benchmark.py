@@ -1,5 +1,6 @@
-"""chunks, selected questions, embeddings, rerankings -> benchmark_results: which system finds the answering chunk.
+"""chunks, questions, embeddings, rerankings, runs -> benchmark_results: which system finds the answering chunk.
 
+What stage retriever trained is measured beside all others on the held-out questions alone (held_out.csv).
 Run: python -m stages.benchmark
 """
 
@@ -9,7 +10,7 @@ if __name__ == "__main__":  # first of all: the imports below take seconds
     progress.begin("benchmark", ["read", "retrieve and measure", "statistics", "draw", "write"])
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from stages.lib.core.records import Record, read_jsonl, write_csv
 from stages.lib.core.telling import Tell, check_tell, told_text
 from stages.lib.ranking import plots, rankings, report
 from stages.lib.ranking.grid import Grid, read_grid
+from stages.lib.ranking.held_out import on_questions, read_runs
 from stages.lib.ranking.measures import measure_names, query_measures
 from stages.lib.ranking.qrels import Relevant, relevant_chunks, same_words_groups
 from stages.lib.ranking.rankings import Ranking
@@ -141,6 +143,29 @@ def systems_of(
             yield system(f"{name}_{dimension}", "dense", ranked(dimension), dimension=dimension, full=False)
 
 
+def held_out_systems(systems: Sequence[System], inputs: Inputs, grid: Grid, params: Params) -> list[System]:
+    """All systems on the held-out questions, and those that were trained on the others.
+
+    Raises:
+        ValueError: runs that are missing, or of questions that are no longer selected.
+    """
+    runs = read_runs(grid.trained, inputs.columns)
+    kept = next(iter(runs.values()), {})
+    questions = [question for question in inputs.questions if question["id"] in kept]
+    if len(questions) < len(kept):
+        raise ValueError("data/retriever: runs of questions that are not selected; run retriever again")
+    asked = replace(inputs, questions=questions)
+    trained = [
+        System(
+            name=name,
+            method=method,
+            values=measure([found[question["id"]][: params.depth] for question in questions], asked, params.cutoffs),
+        )
+        for (name, method), found in runs.items()
+    ]
+    return [*on_questions(systems, [question["id"] for question in inputs.questions], kept), *trained]
+
+
 def skipped_dimensions(inputs: Inputs, params: Params) -> dict[str, list[int]]:
     """The dimensions above each model's size."""
     return {
@@ -149,7 +174,7 @@ def skipped_dimensions(inputs: Inputs, params: Params) -> dict[str, list[int]]:
     }
 
 
-def summarise(rows: Sequence[Record], inputs: Inputs, params: Params) -> dict[str, Any]:
+def summarise(rows: Sequence[Record], held_out: Sequence[Record], inputs: Inputs, params: Params) -> dict[str, Any]:
     """The content of metrics/benchmark_results.json: the full-dimension systems; dimensions are in the CSV."""
     names = measure_names(params.cutoffs)
     return {
@@ -162,6 +187,10 @@ def summarise(rows: Sequence[Record], inputs: Inputs, params: Params) -> dict[st
         "headline_k": params.headline_k,
         "best_by_mrr": best_by_mrr(rows),
         "systems": {row["system"]: {name: row[name] for name in names} for row in rows if row["full_dimension"]},
+        "held_out": {
+            "queries": held_out[0]["queries"],
+            "systems": {row["system"]: {name: row[name] for name in names} for row in held_out},
+        },
     }
 
 
@@ -235,8 +264,10 @@ def main() -> None:
     inputs = read_inputs(grid, params.count_overlaps, tell)
     watch.lap("read")
     systems = build_systems(inputs, params)
+    kept = held_out_systems(systems, inputs, grid, params)
     watch.lap("retrieve and measure")
     rows = report.tabulate(systems, params.cutoffs, params.bootstrap_samples, params.seed)
+    held_out = report.tabulate(kept, params.cutoffs, params.bootstrap_samples, params.seed)
     watch.lap("statistics")
     over_k = report.accuracy_over_k(rows, params.cutoffs)
     over_dimension = report.accuracy_over_dimension(rows, params.headline_k)
@@ -244,14 +275,17 @@ def main() -> None:
     plots.draw(OUTPUT / "benchmark.png", rows, over_k, over_dimension, headline_k=params.headline_k, caption=caption)
     watch.lap("draw")
     write_csv(OUTPUT / "benchmark_results.csv", rows)
+    write_csv(OUTPUT / "held_out.csv", held_out)
     write_csv(OUTPUT / "accuracy_at_k.csv", over_k)
     write_csv(OUTPUT / "accuracy_by_dimension.csv", over_dimension)
-    write_metrics("benchmark_results", summarise(rows, inputs, params), headline)
+    write_metrics("benchmark_results", summarise(rows, held_out, inputs, params), headline)
     watch.write()
     for model, skipped in skipped_dimensions(inputs, params).items():
         if skipped:
             print(f"{model} has {inputs.documents[model].shape[1]} dimensions; skipped: {', '.join(map(str, skipped))}")
     print(report.to_text(rows, params.headline_k))
+    print(f"On the {len(kept[0].values)} questions about documents that no training of stage retriever saw:")
+    print(report.to_text(held_out, params.headline_k))
     made = f"{len(rows)} systems, table and picture,"
     print(ending("benchmark", all_kept(len(inputs.questions)), "questions", made, OUTPUT))
 

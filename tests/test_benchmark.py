@@ -24,6 +24,10 @@ PARAMS = section("benchmark", **SMALL)
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
 
+HELD_OUT = ["g:d1-14", "g:d1-21"]
+RUNS = "data/retriever/embedding_runs.jsonl"
+
+
 def unit(vectors: Any) -> Vectors:
     found: Vectors = (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
     return found
@@ -77,6 +81,11 @@ def write_project(root: Path) -> None:
         for question in questions
     ]
     write_jsonl(root / "data/reranking/m_r_base_reranking.jsonl", rerankings)
+    runs = [
+        {"system": "m-embedding", "method": "dense", "query": one, "chunks": [one[2:], *sorted(set(ids) - {one[2:]})]}
+        for one in HELD_OUT
+    ]
+    write_jsonl(root / RUNS, runs)
     write_params(root, PARAMS)
 
 
@@ -84,6 +93,7 @@ def write_params(root: Path, params: dict[str, Any]) -> None:
     content = {
         "embed": {"models": ["m"], "instructions": {"base": "", "ml": "Find it."}, "tell": []},
         "rerank": {"rerankers": ["r"], "instructions": ["base"]},
+        "retriever": {"parts": ["embedding"]},
         "benchmark": params,
     }
     (root / "params.yaml").write_text(yaml.safe_dump(content))
@@ -115,6 +125,7 @@ OUTPUTS = [
     "data/benchmarks/accuracy_by_dimension.csv",
     "data/benchmarks/benchmark.png",
     "data/benchmarks/benchmark_results.csv",
+    "data/benchmarks/held_out.csv",
     "metrics/full/benchmark_results.json",
 ]
 
@@ -150,6 +161,21 @@ def test_the_stage_writes_every_system_and_the_same_bytes_twice(
     assert rows["bm25"]["compared_with"] == "m_base"
     timing = json.loads(Path("timings/benchmark.json").read_text())
     assert set(timing["parts"]) == {"read", "retrieve and measure", "statistics", "draw"}
+
+
+def test_trained_systems_are_measured_beside_all_others_on_held_out_questions_alone(project: Path) -> None:
+    benchmark.main()
+    with Path("data/benchmarks/held_out.csv").open() as file:
+        rows = {row["system"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"bm25", "m_base", "m_base_r", "m_base_bm25-rrf", "m_ml", "m_ml_bm25-rrf", "m-embedding"}
+    assert {row["queries"] for row in rows.values()} == {"2"}
+    assert float(rows["m-embedding"]["mrr"]) == 1.0
+    assert rows["m-embedding"]["compared_with"] == "m_base"
+    assert "m-embedding" not in results()
+    edit(RUNS, lambda runs: [run | {"chunks": run["chunks"][1:] + run["chunks"][:1]} for run in runs])
+    benchmark.main()
+    with Path("data/benchmarks/held_out.csv").open() as file:
+        assert {float(row["mrr"]) < 0.2 for row in csv.DictReader(file) if row["system"] == "m-embedding"} == {True}
 
 
 def test_the_same_words_and_overlaps_count_as_right(project: Path) -> None:
@@ -233,6 +259,12 @@ RERANKING, SELECTED = "data/reranking/m_r_base_reranking.jsonl", "data/selected/
             ),
             "'g:d0-0': a candidate is repeated or was not embedded.*" + RERANK_AGAIN,
         ),
+        (remove(RUNS), r"embedding_runs\.jsonl: no such file; run again: python -m stages.retriever embedding"),
+        (
+            lambda: edit(RUNS, lambda runs: [runs[0] | {"chunks": ["x"]}]),
+            r"embedding_runs\.jsonl: chunk 'x' was not embedded",
+        ),
+        (lambda: edit(RUNS, lambda runs: [runs[0] | {"query": "x"}]), "runs of questions that are not selected"),
         (remove(CHUNK_IDS), r"m_chunks_ids\.json: no such file; " + EMBED_AGAIN),
         (lambda: edit(CHUNK_IDS, lambda ids: [*ids[1:], "x"]), "1 ids are not in chunks.jsonl, the first 'x': "),
         (lambda: edit(CHUNK_IDS, lambda ids: ids[1:]), r"m_chunks\.npy: shape \(12, 16\), expected \(11, H\); "),

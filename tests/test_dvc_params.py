@@ -26,6 +26,7 @@ UNTRACKED = {
     "judge": {"judges", "engine"},
     "embed": {"models", "engine"},
     "rerank": {"rerankers", "instructions", "engine"},
+    "retriever": {"parts"},
 }
 WORKERS = {f"ray.{field.name}" for field in dataclasses.fields(RayParams)}  # of such an engine
 LOOP_LISTS_ELSEWHERE = {"near_pairs": {"dedup.models", "dedup.engine"}}

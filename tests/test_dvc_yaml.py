@@ -29,27 +29,28 @@ MEANT_EDGES = {
     "corpus": {"shard", "chunk", "eval", "rag"},  # PDFs among them
     "spread": {"chunk", "near_pairs", "dedup", "qa", "judge", "embed", "rerank"},  # what a cluster computes
     "splitting": {"chunk", "rag", "shard"},  # shard: where a long document is cut, for validation
-    "embedding": {"near_pairs", "embed", "rerank", "grpo", "eval", "rag"},
+    "embedding": {"near_pairs", "embed", "rerank", "grpo", "eval", "rag", "retriever"},
     "near_duplicates": {"near_pairs", "dedup"},
-    "wording": {"near_pairs", "dedup", "benchmark", "rag"},
-    "reranking": {"rerank", "rag"},
+    "wording": {"near_pairs", "dedup", "benchmark", "rag", "retriever"},
+    "reranking": {"rerank", "rag", "retriever"},
     "ranking": {"benchmark", "rag"},
-    "search": {"rerank", "benchmark", "rag"},
+    "retriever_training": {"retriever"},
+    "search": {"rerank", "benchmark", "rag", "retriever"},
     "llm": {"dedup", "qa", "judge", "rerank", "instruct", "eval", "grpo", "rag"},
-    "english": {"qa", "judge", "instruct", "rag"},
-    "languages": {"finetune", "qa", "judge", "benchmark", "instruct", "grpo", "eval", "rag"},  # words of texts
-    "syntax": {"qa", "instruct"},  # questions by a parse
+    "english": {"qa", "judge", "instruct", "rag", "retriever"},
+    "languages": {"finetune", "qa", "judge", "benchmark", "instruct", "grpo", "eval", "rag", "retriever"},
+    "syntax": {"qa", "instruct", "retriever"},  # questions by a parse
     "question_forms": {"qa", "judge", "instruct"},
-    "qa": {"qa", "instruct"},
+    "qa": {"qa", "instruct", "retriever"},
     "judging": {"judge"},
     "chats": {"instruct"},
-    "adapters": {"qlora", "grpo"},
+    "adapters": {"qlora", "grpo", "retriever"},
     "lora": {"qlora"},
     "grpo": {"grpo"},
     "gguf": {"gguf"},
     "evaluation": {"eval", "rag"},
     "replying": {"eval", "grpo", "rag"},
-    "passages": {"rag"},
+    "passages": {"rag", "retriever"},
     "retrieval": {"rag"},
     "answering": {"rag"},
     "rag": {"rag"},
