@@ -101,8 +101,8 @@ def main() -> None:
             place = (arguments.keep or Path(temporary)).absolute() / str(fold)
             train = [pair for pair in pairs if fold_of[pair[0]] != fold]
             run_fold(place, train, [pair for pair in pairs if fold_of[pair[0]] == fold], arguments)
-            print(json.dumps(read_results("qlora", place), indent=1)[:1500])
-            print(json.dumps(read_results("eval", place)[0]["systems"], indent=1)[:3000], flush=True)
+            losses = read_results("qlora", place)
+            print(json.dumps({key: losses[key] for key in losses if key.startswith("val_loss")}), flush=True)
             with (place / "data/evaluation/evaluation.csv").open(encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
                     for name, questions in written.items():

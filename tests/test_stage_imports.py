@@ -20,6 +20,7 @@ IMPORTED: dict[str, set[str]] = {
     "near_pairs": TORCH,
     "embed": TORCH,
     "rerank": TORCH,
+    "retriever": TORCH,
     "grpo": TORCH | {"scipy.stats"},
     "gguf": TORCH,
     "eval": TRANSFORMERS,
