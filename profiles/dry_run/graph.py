@@ -39,6 +39,7 @@ def runs(params: dict[str, Any]) -> list[Run]:
                 params["embed"]["models"], rerank["rerankers"], rerank["instructions"]
             )
         ),
+        *(Run("retriever", (part,), (params["retriever"]["base"],)) for part in params["retriever"]["parts"]),
         Run("benchmark", (), ()),
         Run("instruct", (), (params["instruct"]["generator"],)),
         Run("qlora", (), (params["qlora"]["base"],)),
