@@ -145,7 +145,7 @@ def test_direct_counts_every_kind_of_garbage() -> None:
 
 
 FACTS = (
-    "The replacement is rolled back when the callback returns `False` to `LoraConfig`.\n\n"
+    "The weight replacement is rolled back when the callback returns `False` to `LoraConfig`.\n\n"
     "The rank is doubled when the flag `use_double` is set by anybody."
 )
 
@@ -161,10 +161,10 @@ FACTOR = " by which updates are multiplied?"
 def test_fact_first_asks_by_the_parse_of_a_sentence() -> None:
     model = Scripted({}, "fact_first")
     (record,) = ask_fact_first([chunk(1, FACTS)], PROMPTS, model, PARAMS, "tiny").kept
-    assert record["question"] == "When is the replacement rolled back in peft's LoraConfig?"
+    assert record["question"] == "When is the weight replacement rolled back in peft's LoraConfig?"
     assert record["answer"] == FACTS.partition("\n\n")[0]
     assert record["support"] == {"start": 0, "end": len(record["answer"])}
-    assert record["opening"] == "When is the replacement" and record["finished"] == ""
+    assert record["opening"] == "When is the weight replacement" and record["finished"] == ""
     assert not model.requests
     with_question, without, alone = (request.prompt.text for request in model.scored)
     assert FACTS in with_question and record["question"] in with_question
@@ -187,7 +187,7 @@ def test_fact_first_asks_for_the_end_of_a_question_about_an_entry() -> None:
 
 @pytest.mark.parametrize("trip", ["misleading", "known"])
 def test_a_question_that_fails_the_round_trip_makes_room_for_the_next(trip: str) -> None:
-    model = Scripted({}, "fact_first", **{trip: ("the replacement rolled back",)})  # type: ignore[arg-type]
+    model = Scripted({}, "fact_first", **{trip: ("the weight replacement rolled back",)})  # type: ignore[arg-type]
     outcome = ask_fact_first([chunk(1, FACTS)], PROMPTS, model, PARAMS, "tiny")
     assert [record["question"] for record in outcome.kept] == ["When is the rank doubled in peft's LoraConfig?"]
     reason = {"misleading": "not_led_to_answer", "known": "answered_without_text"}[trip]
