@@ -144,13 +144,15 @@ def systems_of(
 
 
 def held_out_systems(systems: Sequence[System], inputs: Inputs, grid: Grid, params: Params) -> list[System]:
-    """All systems on the held-out questions, and those that were trained on the others.
+    """All systems on the held-out questions, and those that were trained on the others; none without such questions.
 
     Raises:
         ValueError: runs that are missing, or of questions that are no longer selected.
     """
     runs = read_runs(grid.trained, inputs.columns)
     kept = next(iter(runs.values()), {})
+    if not kept:
+        return []
     questions = [question for question in inputs.questions if question["id"] in kept]
     if len(questions) < len(kept):
         raise ValueError("data/retriever: runs of questions that are not selected; run retriever again")
@@ -188,7 +190,7 @@ def summarise(rows: Sequence[Record], held_out: Sequence[Record], inputs: Inputs
         "best_by_mrr": best_by_mrr(rows),
         "systems": {row["system"]: {name: row[name] for name in names} for row in rows if row["full_dimension"]},
         "held_out": {
-            "queries": held_out[0]["queries"],
+            "queries": held_out[0]["queries"] if held_out else 0,
             "systems": {row["system"]: {name: row[name] for name in names} for row in held_out},
         },
     }
@@ -267,7 +269,7 @@ def main() -> None:
     kept = held_out_systems(systems, inputs, grid, params)
     watch.lap("retrieve and measure")
     rows = report.tabulate(systems, params.cutoffs, params.bootstrap_samples, params.seed)
-    held_out = report.tabulate(kept, params.cutoffs, params.bootstrap_samples, params.seed)
+    held_out = report.tabulate(kept, params.cutoffs, params.bootstrap_samples, params.seed) if kept else []
     watch.lap("statistics")
     over_k = report.accuracy_over_k(rows, params.cutoffs)
     over_dimension = report.accuracy_over_dimension(rows, params.headline_k)
@@ -284,8 +286,9 @@ def main() -> None:
         if skipped:
             print(f"{model} has {inputs.documents[model].shape[1]} dimensions; skipped: {', '.join(map(str, skipped))}")
     print(report.to_text(rows, params.headline_k))
-    print(f"On the {len(kept[0].values)} questions about documents that no training of stage retriever saw:")
-    print(report.to_text(held_out, params.headline_k))
+    if kept:
+        print(f"On the {len(kept[0].values)} questions about documents that no training of stage retriever saw:")
+        print(report.to_text(held_out, params.headline_k))
     made = f"{len(rows)} systems, table and picture,"
     print(ending("benchmark", all_kept(len(inputs.questions)), "questions", made, OUTPUT))
 

@@ -43,6 +43,7 @@ SELECTED = Path("data/selected/qa_selected.jsonl")
 NEAR_PAIRS = Path("data/near_pairs")
 OUT = Path("data/retriever")
 MODELS_DIR = Path("models")
+LEAST_GROUPS = 2  # of documents with questions, to train on: a batch's other texts are its negatives
 READ_TOKENS = 256  # of a question and a chunk together that the cross-encoder reads
 INSTRUCTION = "base"  # whose query vectors' candidates the cross-encoder reads
 PACKAGES = ("torch", "transformers", "sentence-transformers", "accelerate", "tokenizers")
@@ -165,7 +166,10 @@ def read_corpus(params: Params) -> Corpus:
 
 
 def make_examples(params: Params, part: Part, corpus: Corpus, base: Embedder) -> tuple[list[Example], dict[str, int]]:
-    """The examples of all steps, batch behind batch, and counts of what they are made from."""
+    """The examples of all steps, batch behind batch, and counts of what they are made from.
+
+    A batch has fewer places where there are fewer groups of documents; there are no examples where there is one group.
+    """
     rows = [row for row, chunk in enumerate(corpus.chunks) if not corpus.is_held_out(chunk["document"])]
     chunks = [corpus.chunks[row] for row in rows]
     windows = cut_windows(chunks, params.window_chars)
@@ -182,7 +186,7 @@ def make_examples(params: Params, part: Part, corpus: Corpus, base: Embedder) ->
         false_negative_share=params.false_negative_share,
     )
     asked = [*written, *worded]
-    mined = mine(asked, windows, mining)
+    mined = mine(asked, windows, mining) if asked else []
     examples = [one for one in mined for _ in range(params.generated_passes if one.question in own else 1)]
     counts = {
         "windows": len(windows),
@@ -190,7 +194,10 @@ def make_examples(params: Params, part: Part, corpus: Corpus, base: Embedder) ->
         "by_rule": sum(one.question not in own for one in mined),
         "without_negatives": len(asked) - len(mined),
     }
-    return in_batches(examples, training.questions_per_step, training.steps, params.seed), counts
+    places = min(training.questions_per_step, len({one.group for one in examples}))
+    if places < LEAST_GROUPS:
+        return [], counts
+    return in_batches(examples, places, training.steps, params.seed), counts
 
 
 def training_place(params: Params, part: Part, base: ModelEntry, examples: Sequence[Example]) -> Path:
@@ -218,7 +225,7 @@ def train(params: Params, part: Part, base: Path, examples: Sequence[Example], d
     trainer = make(
         base,
         examples,
-        size=training.questions_per_step,
+        size=len(examples) // training.steps,
         max_length=training.max_length,
         schedule=params.schedule(part),
         directory=directory,
@@ -226,10 +233,30 @@ def train(params: Params, part: Part, base: Path, examples: Sequence[Example], d
     run(trainer, directory)
 
 
+def train_or_go_on(params: Params, part: Part, base: ModelEntry, examples: Sequence[Example]) -> tuple[Path, int]:
+    """The last checkpoint of a training that is whole, and the step at which this process took it up."""
+    import torch
+
+    from stages.lib.launching.world import World
+
+    directory = training_place(params, part, base, examples)
+    take_turn(directory)
+    resumed_from = step_of(last_whole_checkpoint(directory))
+    checkpoint = train_once(
+        directory,
+        params.training(part).steps,
+        lambda: train(params, part, locate_safetensors(base), examples, directory),
+        World(0, 1, torch.device("cpu")),
+    )
+    return checkpoint, resumed_from
+
+
 def search(params: Params, part: Part, entry: ModelEntry, corpus: Corpus, depth: int) -> list[Record]:
     """The runs of a trained part on the held-out questions, `depth` chunks deep; `entry`: of its directory."""
     by_id = {chunk["id"]: chunk["document"] for chunk in corpus.chunks}
     rows = [row for row, one in enumerate(corpus.questions) if corpus.is_held_out(by_id[one["chunk"]])]
+    if not rows:
+        return []
     names = [corpus.questions[row]["id"] for row in rows]
     asked = [corpus.questions[row]["question"] for row in rows]
     ids = [chunk["id"] for chunk in corpus.chunks]
@@ -290,21 +317,13 @@ def main() -> None:
         examples, counts = make_examples(params, part, corpus, embedder)
     watch.lap("examples")
 
-    import torch
-
-    from stages.lib.launching.world import World
-
     training, place = params.training(part), locate_safetensors(base)
-    directory = training_place(params, part, base, examples)
-    take_turn(directory)
-    resumed_from = step_of(last_whole_checkpoint(directory))
-    checkpoint = train_once(
-        directory,
-        training.steps,
-        lambda: train(params, part, place, examples, directory),
-        World(0, 1, torch.device("cpu")),
-    )
-    curve = [{"step": row["step"], "train_loss": row["loss"]} for row in logged(checkpoint)]
+    checkpoint, curve, resumed_from = place, list[Record](), 0
+    if examples:
+        checkpoint, resumed_from = train_or_go_on(params, part, base, examples)
+        curve = [{"step": row["step"], "train_loss": row["loss"]} for row in logged(checkpoint)]
+    else:
+        print(f"retriever {part}: fewer than {LEAST_GROUPS} groups of documents to learn from; the base stays")
     target = MODELS_DIR / f"{params.base}-{part}"
     facts = {"base": params.base, "base_identity": weights_identity(base), "examples": examples_hash(examples)}
     method = {
@@ -315,14 +334,15 @@ def main() -> None:
         target,
         checkpoint,
         place,
-        tuned_share=training.tuned_share,
+        tuned_share=training.tuned_share if examples else 1.0,
         facts=facts,
         card=card(target.name, params.base, method, {**counts, **asdict(training)}),
     )
-    prune_finished(directory)
+    if examples:
+        prune_finished(training_place(params, part, base, examples))
     watch.lap("train")
 
-    runs = search(params, part, tuned_entry(base, part, target), corpus, depth)
+    runs = search(params, part, tuned_entry(base, part, target), corpus, depth) if examples else []
     watch.lap("search")
     write_jsonl(OUT / f"{part}_runs.jsonl", runs)
     write_csv(OUT / f"{part}_curve.csv", curve)
@@ -334,8 +354,8 @@ def main() -> None:
             **counts,
             "groups": check_counts(len(groups), len(groups) - len(corpus.held_out), {"held_out": len(corpus.held_out)}),
             "held_out_questions": held_out,
-            "first_train_loss": curve[0]["train_loss"],
-            "final_train_loss": curve[-1]["train_loss"],
+            "first_train_loss": curve[0]["train_loss"] if curve else None,
+            "final_train_loss": curve[-1]["train_loss"] if curve else None,
         },
     )
     watch.write(resumed_from_step=resumed_from)

@@ -129,6 +129,30 @@ def test_a_kill_behind_the_last_step_costs_no_training(project: Path, monkeypatc
     assert json.loads(Path("timings/retriever_embedding.json").read_text())["resumed_from_step"] == 4
 
 
+@pytest.mark.parametrize("documents", [1, 3])
+def test_few_documents_end_no_graph(project: Path, monkeypatch: pytest.MonkeyPatch, documents: int) -> None:
+    chunks = [
+        one
+        for one in read_jsonl(Path("data/chunks/chunks.jsonl"))
+        if int(one["document"][1:]) in range(2, 2 + documents)
+    ]
+    ids = [one["id"] for one in chunks]
+    write_jsonl(Path("data/chunks/chunks.jsonl"), chunks)
+    asked = [one for one in read_jsonl(Path("data/selected/qa_selected.jsonl")) if one["chunk"] in ids]
+    write_jsonl(Path("data/selected/qa_selected.jsonl"), asked)
+    write_jsonl(Path("data/near_pairs/tiny.jsonl"), [])
+    for kind, names in (("chunks", ids), ("query", [one["id"] for one in asked])):
+        array = Path(f"data/embeddings/tiny_{'chunks' if kind == 'chunks' else 'base_query'}.npy")
+        np.save(array, np.load(array)[: len(names)])
+        Path(f"data/embeddings/tiny_{kind}_ids.json").write_text(json.dumps(names))
+    run(monkeypatch, "embedding")
+    found = read_results("retriever_embedding", project)
+    assert (project / "models/tiny-embedding/model.safetensors").is_file()
+    assert len(read_jsonl(Path("data/retriever/embedding_runs.jsonl"))) == found["held_out_questions"]
+    if documents == 1:
+        assert found["final_train_loss"] is None and found["held_out_questions"] == 0
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
