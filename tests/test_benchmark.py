@@ -178,6 +178,13 @@ def test_trained_systems_are_measured_beside_all_others_on_held_out_questions_al
         assert {float(row["mrr"]) < 0.2 for row in csv.DictReader(file) if row["system"] == "m-embedding"} == {True}
 
 
+def test_without_held_out_questions_the_table_of_all_stands_alone(project: Path) -> None:
+    edit(RUNS, lambda _: [])
+    benchmark.main()
+    assert not Path("data/benchmarks/held_out.csv").read_text().strip()
+    assert "m_base" in results()
+
+
 def test_the_same_words_and_overlaps_count_as_right(project: Path) -> None:
     # The reranker names d2-0 alone, which has the words of d0-0: right for d0-0's question, and through d0-0,
     # which holds the support of d0-7's question, right for that one.
