@@ -75,6 +75,7 @@ def test_an_edit_of_a_model_entry_runs_what_uses_that_model(project: Path) -> No
         "near_pairs",
         "embed",
         "rerank",
+        "retriever",
         "eval",
         "grpo",
         "rag",

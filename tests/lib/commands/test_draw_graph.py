@@ -14,7 +14,7 @@ def test_arrows_are_the_graph_s_without_those_that_a_longer_way_says() -> None:
     found = edges(STAGES, PARAMS)
     assert found["judge"] == {"qa"}  # not dedup, whose chunks it reads too
     assert found["eval"] == {"gguf", "grpo"}
-    assert found["benchmark"] == {"rerank"}
+    assert found["benchmark"] == {"rerank", "retriever"}
     assert above("gguf", found) >= {"chunk", "qlora"} and "grpo" not in above("gguf", found)
 
 
