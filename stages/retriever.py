@@ -140,8 +140,13 @@ def read_corpus(params: Params) -> Corpus:
     """Reads what the stages before wrote.
 
     Raises:
-        ValueError: files that do not go together.
+        ValueError: files that do not go together, or a base that stage embed did not run.
     """
+    if not (embedded := stored.EMBEDDINGS / f"{params.base}_chunks.npy").exists():
+        raise ValueError(
+            f"params.yaml: retriever.base: {embedded} is not there: name {params.base!r} in embed.models too, or set "
+            "retriever.base to a model of it"
+        )
     tell = check_tell(read_param("embed.tell"), "embed.tell")
     by_id = {
         chunk["id"]: chunk for chunk in read_jsonl(CHUNKS, ["id", "document", "source", "start", "end", "text", *tell])

@@ -1,14 +1,18 @@
 """`make results`: the headline numbers of the last run (metrics/*.json) as a table, and the paths of its pictures.
 
+What is left from an earlier run, on other data or params, is left out and named (earlier_runs.py).
+
 Run: python -m stages.lib.commands.results
 """
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from stages.lib.commands.earlier_runs import earlier_files
 from stages.lib.core.metrics import FULL_DIR, METRICS_DIR
 
 # What a headline's number says, in the order of the graph. The last part of a key is found wherever it stands below its
@@ -65,8 +69,10 @@ def leaves(content: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[t
             yield (*path, key), value
 
 
-def headlines(directory: Path) -> list[tuple[str, str, str]]:
+def headlines(directory: Path, but: Collection[Path] = ()) -> list[tuple[str, str, str]]:
     """(stage with its loop values or system, what is measured, value) of all metrics/*.json, in the graph's order.
+
+    `but`: files that are left out.
 
     Raises:
         ValueError: there is no metric file, or one is no JSON.
@@ -75,7 +81,7 @@ def headlines(directory: Path) -> list[tuple[str, str, str]]:
     if not files:
         raise ValueError(f"{directory}/*.json: no results yet; `make repro` makes them")
     rows = []
-    for file in files:
+    for file in [file for file in files if file not in but]:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
@@ -96,10 +102,13 @@ def shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def table(directory: Path = METRICS_DIR, data: Path = Path("data")) -> str:
-    """The headline numbers, the pictures that are there, and where all the rest is."""
+def table(directory: Path = METRICS_DIR, data: Path = Path("data"), earlier: Mapping[Path, str] | None = None) -> str:
+    """The headline numbers, the pictures that are there, and where all the rest is.
+
+    `earlier`: files of an earlier run, with their stages.
+    """
     lines, before = [], ""
-    for name, label, value in headlines(directory):
+    for name, label, value in headlines(directory, earlier or ()):
         first = name if name != before else ""
         if len(first) > NAME:  # a line of its own
             lines.append(first)
@@ -110,6 +119,9 @@ def table(directory: Path = METRICS_DIR, data: Path = Path("data")) -> str:
             left = ""
         lines.append(left + f"{value:>{WIDTH - len(left)}}")
         before = name
+    if earlier:
+        told = f"left out, as of an earlier run (`dvc repro` runs them): {', '.join(dict.fromkeys(earlier.values()))}"
+        lines += ["", *textwrap.wrap(told, WIDTH, break_on_hyphens=False)]
     pictures = sorted(data.glob("*/*.png"))
     if pictures:
         lines += ["", "pictures:", *(f"  {picture}" for picture in pictures)]
@@ -120,7 +132,7 @@ def table(directory: Path = METRICS_DIR, data: Path = Path("data")) -> str:
 def main() -> None:
     """Prints the table."""
     argparse.ArgumentParser(prog="python -m stages.lib.commands.results", description=__doc__).parse_args()
-    print(table())
+    print(table(earlier=earlier_files(METRICS_DIR)))
 
 
 if __name__ == "__main__":

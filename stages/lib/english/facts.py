@@ -44,7 +44,7 @@ _PROSE_END = re.compile(r"[.!:][)\]\"'`*”]*$")
 _LICENCE = re.compile(r"\blicen[cs]|\bcopyright", re.IGNORECASE)
 _ENDING = re.compile(r"[.!][)\]\"'`*]*$")
 _ABBREVIATION = re.compile(
-    r"(?:\be\.g|\bi\.e|\betc|\bvs|\bcf|\bal|\bFig|\bEq|\bSec|\bNo|\bapprox|\bresp|\bDr|\bincl|\bU\.S|\bSt|\bMr|\bMrs|\bJr|\bGen|\bn\.d)\.$"
+    r"(?:\be\.g|\bi\.e|\betc|\bvs?|\bcf|\bal|\bFig|\bEq|\bSec|\bNo|\bapprox|\bresp|\bDr|\bincl|\bU\.S|\bSt|\bMr|\bMrs|\bJr|\bGen|\bn\.d)\.$"
 )
 _LINK = re.compile(r"\[([^\]\[]*)\]\([^)\s]*\)|\[(`[^`\]]+`)\]")
 _MARKUP = re.compile(r"[~!](?=`)|(?<=`)[~!.](?=\w)|\*\*|(?<!\w)\*(?=\w)|(?<=\w)\*(?!\w)")

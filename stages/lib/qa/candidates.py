@@ -21,6 +21,7 @@ RULE_WORTH = 2.0  # of an opening by rule, beside questions by parse
 HEADING_WORTH = 2.1  # of a question that a heading asks
 RULE_SPECIFICITY = 0.15  # worth of each point of its fact's specificity
 BROAD_LOSS = 0.6  # worth that a fact loses when all that can be asked is what its topic does
+HEADING_SHARE = 0.5  # of the words of a heading's question, that stand in the instruction which answers it
 LEAK = 0.85  # a question with this share of its sentence's content words is a near-copy
 
 
@@ -59,12 +60,14 @@ def candidates(chunks: Sequence[Record], limit: int) -> list[list[Candidate]]:
                 of_heading and instructs and not told
             ):  # the first instruction below a heading tells how to do what it names
                 question = with_topic(f"{of_heading}?", chunk, thin=False, vague=False)
-                if not _is_copy(question, sentence.text, topic_of(chunk)):
+                if not _is_copy(question, sentence.text, topic_of(chunk)) and _is_told_how(of_heading, sentence.text):
                     planned.append(Candidate(fact, Opening(of_heading, whole=True), HEADING_WORTH, question))
                 told = True
             for one in questions:
                 if in_docstring and not _of_docstring(sentence.text, one.text):
                     continue
+                if one.text.startswith(("What should you", "What can you")) and sentence.text.endswith(":"):
+                    continue  # what to do is code that follows
                 wording = re.sub(r"^Who\b", "What", one.text) if topic_name(str(chunk["source"]))[0] else one.text
                 question = with_topic(f"{wording}?", chunk, thin=one.thin, vague=one.vague)
                 if question and not _is_copy(question, sentence.text, topic_of(chunk)):
@@ -93,6 +96,15 @@ def _of_docstring(sentence: str, question: str) -> bool:
     """Whether a question is one on a docstring: its summary ("Wraps a ...", "Update the ...") tells nobody to do it."""
     first = sentence.split(" ", 1)[0].strip("`*").lower()
     return first not in THIRD_PERSONS and not question.startswith(("How do you", "What should you pass"))
+
+
+def _is_told_how(question: str, instruction: str) -> bool:
+    """Whether an instruction is on what a heading's question asks: it holds half of its words, none beside its aim."""
+    asked = content_words(question)
+    aim = re.match(r"(?:in order )?to [^,]+,|(?:if|when|once|after|before) [^,]+,", instruction, re.IGNORECASE)
+    if aim is not None and not content_words(aim[0]) & asked:
+        return False
+    return len(asked & content_words(instruction)) >= HEADING_SHARE * len(asked)
 
 
 def _by_rule(chunk: Record) -> list[Candidate]:

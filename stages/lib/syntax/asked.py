@@ -9,11 +9,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stages.lib.syntax.clauses import SUBJECTS, Clause, joined, main_clause, said, subtree, within
+from stages.lib.syntax.hanging import hangs, is_of_then, is_owned_by_none
 from stages.lib.syntax.instructions import asked_of_instruction, is_instruction
 from stages.lib.syntax.kinds import WORTH, Kind
 from stages.lib.syntax.prepositions import before, is_time, of_object_of, of_preposition, of_time
-from stages.lib.syntax.standing_alone import LEAST_NAMED, fits, is_of_a_story, naming_words, unnamed
+from stages.lib.syntax.standing_alone import (
+    LEAST_NAMED,
+    fits,
+    is_of_a_story,
+    is_of_names,
+    is_of_things,
+    naming_words,
+    unnamed,
+)
 from stages.lib.syntax.words import (
+    BEGINNING,
     CAUSING,
     DEMONSTRATIVES,
     LETTING,
@@ -26,10 +36,16 @@ from stages.lib.syntax.words import (
     SAYING,
     SHOWING,
     TAKING,
+    THINKING,
 )
 
 if TYPE_CHECKING:
     from spacy.tokens import Span, Token
+
+
+_NO_PURPOSE = frozenset({"need", "want", "try", "be"} | BEGINNING)  # verbs whose "to" is no purpose
+_NO_DEFINITION = frozenset("reason result part case".split())  # what something is beside what it is
+_PERSONAL = frozenset("he she his himself herself".split())
 
 
 @dataclass(frozen=True)
@@ -60,12 +76,22 @@ def questions(sentence: "Span", named: str = "") -> list[Asked]:
             if kind == "instruction":
                 names = len(naming_words(text, sentence, things=True))
             thin = names + bool(named) < (1 if kind == "definition" else LEAST_NAMED)
-            vague = clause is not None and not named and unnamed(clause.subject_text, sentence)
-            vague = vague or is_of_a_story(text, clause.subject if clause else [], sentence)
+            vague = _is_vague(text, kind, sentence, clause, named)
             worth = WORTH[kind] + 0.15 * min(names, 5) - 0.08 * max(0, len(text.split()) - 13)
             worth = round(worth - 0.5 * thin - 0.8 * vague, 3)
             found.setdefault(text.lower(), Asked(text, _head(text, clause, named), kind, worth, thin, vague))
     return sorted(found.values(), key=lambda asked: -asked.worth)
+
+
+def _is_vague(text: str, kind: Kind, sentence: "Span", clause: Clause | None, named: str) -> bool:
+    """Whether a question only means something where its sentence stands."""
+    if is_of_a_story(text, clause.subject if clause else [], sentence):
+        return True
+    if clause is not None and is_of_then(clause, alone=not is_of_names(text, sentence)):
+        return True
+    if kind in ("object", "effect") and not is_of_things(text, sentence):
+        return True
+    return clause is not None and not named and unnamed(clause.subject_text, sentence)
 
 
 def _head(text: str, clause: Clause | None, named: str) -> str:
@@ -79,7 +105,8 @@ def subject_of(sentence: "Span") -> str:
     clause = main_clause(sentence)
     if clause is None or clause.head.pos_ == "PRON" or not naming_words(clause.subject_text, sentence):
         return ""
-    return clause.subject_text if len(clause.subject) <= 5 else ""
+    bare = len(clause.subject) == 2 and clause.subject[0].lower_ == "the"  # "the book": which?
+    return clause.subject_text if len(clause.subject) <= 5 and not bare else ""
 
 
 def _questions(sentence: "Span", clause: Clause | None, named: str) -> Iterator[tuple[str, Kind]]:
@@ -92,7 +119,7 @@ def _questions(sentence: "Span", clause: Clause | None, named: str) -> Iterator[
         yield from _of_existence(clause)
         return
     yield from _of_condition(clause)
-    if any(token.dep_ == "det" and token.lower_ in DEMONSTRATIVES for token in clause.subject):
+    if hangs(clause) or any(token.dep_ == "det" and token.lower_ in DEMONSTRATIVES for token in clause.subject):
         return
     if subject.pos_ == "PRON" or subject.lower_ in ("this", "that", "these", "those"):
         if not named or subject.lower_ not in ("it", "they", "he", "she"):
@@ -135,12 +162,13 @@ def _of_phrase(clause: Clause, child: "Token", denied: bool) -> Iterator[tuple[s
             elif child.dep_ == "xcomp" and clause.verb.lemma_ == "be" and mark == "to" and after:
                 yield f"What {clause.inverted(words)}", "object"
             elif child.dep_ == "xcomp" and mark == "to" and after and clause.verb.lemma_ in MEANT and clause.moved:
-                yield joined([f"What {clause.front}", clause.subject_text, clause.verb.text, "to do"]), "purpose"
+                if clause.moved.lemma_ == "be":
+                    yield joined([f"What {clause.front}", clause.subject_text, clause.verb.text, "to do"]), "purpose"
             elif mark == "to" and after and used:
                 yield f"What {clause.inverted(words)} for", "purpose"
             elif clause.head.lemma_ in PLANS and mark == "to":
                 return
-            elif child.dep_ == "advcl" and mark == "to" and clause.verb.lemma_ not in ("need", "want", "try", "be"):
+            elif child.dep_ == "advcl" and mark == "to" and clause.verb.lemma_ not in _NO_PURPOSE:
                 yield f"Why {clause.inverted(words)}", "purpose"
             elif child.dep_ == "advcl" and child.lower_ in ("using", "by") and after and not denied:
                 yield f"How {clause.inverted(words)}", "way"
@@ -155,7 +183,8 @@ def _of_phrase(clause: Clause, child: "Token", denied: bool) -> Iterator[tuple[s
         case "ccomp" if after and clause.verb.lemma_ in LETTING:
             yield from _of_letting(clause, child)
         case "ccomp" if after and clause.verb.lemma_ in SAYING and _mark(child) in ("that", "") and not denied:
-            if len(naming_words(clause.subject_text, clause.verb.sent)) >= 1:
+            people = clause.head.tag_ == "NNS" and not any(t.pos_ == "PROPN" for t in clause.verb.sent)
+            if len(naming_words(clause.subject_text, clause.verb.sent)) >= 1 and not people:
                 yield f"What {clause.inverted(words)}", "statement"
         case "ccomp" if after and not denied and clause.verb.lemma_ in SHOWING and _asks(child, clause):
             yield f"What {clause.inverted(words)}", "object"
@@ -178,17 +207,22 @@ def _asks(told: "Token", clause: Clause) -> bool:
 def _of_noun(clause: Clause, child: "Token", words: "list[Token]") -> Iterator[tuple[str, Kind]]:
     lemma = clause.verb.lemma_
     number = next((t for t in child.children if t.dep_ == "nummod"), None)
-    if child.pos_ == "PRON" or child.lower_ in NOT_COUNTED:
+    if child.pos_ == "PRON" or child.lower_ in NOT_COUNTED or is_owned_by_none(words, clause):
+        return
+    if any(t.dep_ in ("det", "amod") and t.lower_ in DEMONSTRATIVES for t in child.children):
         return
     if number is not None and child.tag_ == "NNS" and number.ent_type_ in ("CARDINAL", "QUANTITY", ""):
         if number.lower_ != "one" and not any(t.dep_ == "conj" for t in child.children):
             counted = said(words, {t.i for t in number.subtree} | before(words, number))
             yield f"How many {counted} {clause.inverted(words)}", "number"
         return
+    if lemma == "bear" or child.lemma_ in _NO_DEFINITION:
+        return
     if child.dep_ == "oprd" and lemma in ("call", "name", "term"):
         yield f"What {clause.inverted(words)}", "name"
     elif child.dep_ == "attr":
         described = any(t.dep_ in ("relcl", "prep", "acl", "amod", "compound", "conj") for t in child.children)
+        described = described and not any(t.lower_ == "such" for t in words) and not _says_role(clause)
         person = clause.head.ent_type_ == "PERSON"
         if child.pos_ == "NOUN" and described and len(clause.subject) <= 8 and lemma == "be" and not clause.base:
             if clause.moved is not None and clause.moved.lemma_ == "be":
@@ -202,11 +236,21 @@ def _of_noun(clause: Clause, child: "Token", words: "list[Token]") -> Iterator[t
         yield f"{'Who' if child.ent_type_ == 'PERSON' else 'What'} {clause.inverted(words)}", kind
 
 
+def _says_role(clause: Clause) -> bool:
+    """Whether a clause tells what a place was in a story, and not what it is."""
+    return clause.front == "was" and clause.head.ent_type_ in ("GPE", "LOC", "NORP")
+
+
 def _of_letting(clause: Clause, child: "Token") -> Iterator[tuple[str, Kind]]:
     """`SUBJECT allows you to VERB` -> what does SUBJECT allow you to do."""
     doer = next((t for t in child.children if t.dep_ == "nsubj"), None)
     doer = doer or next((t for t in clause.verb.children if t.dep_ == "dobj"), None)
-    if doer is None or _mark(child) != "to" or (doer.pos_ == "PRON" and doer.lower_ not in ("you", "us")):
+    if (
+        doer is None
+        or _mark(child) != "to"
+        or (doer.pos_ == "PRON" and doer.lower_ not in ("you", "us"))
+        or doer.lower_ in ("many", "some")
+    ):
         return
     who = "you" if doer.lower_ == "us" else said(doer.subtree)
     yield joined([f"What {clause.front}", clause.subject_text, clause.base or clause.verb.text, who, "to do"]), "effect"
@@ -231,9 +275,18 @@ def _of_whole(clause: Clause) -> Iterator[tuple[str, Kind]]:
         yield f"What {clause.asked_by_subject()}", "cause"
     elif verb.lemma_ != "be" and head.pos_ in ("NOUN", "PROPN") and len(content) >= 3:
         told = any(t.dep_ == "ccomp" for t in verb.children) and head.lower_ in ("research", "studies", "statistics")
-        if not unnamed(clause.subject_text, verb.sent) and not told:
-            person = head.lower_ in PEOPLE or (head.pos_ == "PROPN" and verb.lemma_ in SAYING)
+        if not unnamed(clause.subject_text, verb.sent) and not told and not is_of_then(clause):
+            person = (
+                head.lower_ in PEOPLE
+                or verb.lemma_ in THINKING
+                or (head.pos_ == "PROPN" and _does_as_person(clause, after))
+            )
             yield f"{'Who' if person else 'What'} {clause.asked_by_subject()}", "subject"
+
+
+def _does_as_person(clause: Clause, after: "list[Token]") -> bool:
+    """Whether a name's verb, or a pronoun behind it, shows a person where the parser saw none."""
+    return clause.verb.lemma_ in SAYING or any(t.lower_ in _PERSONAL for t in after)
 
 
 def _of_existence(clause: Clause) -> Iterator[tuple[str, Kind]]:

@@ -91,6 +91,10 @@ def main_clause(sentence: "Span") -> Clause | None:
         return None
     if any(child.i < verb.i and child.dep_ in ("ccomp", "parataxis", "dep", "nmod") for child in verb.children):
         return None  # two clauses side by side
+    if any(t.dep_ == "conj" and t.i == verb.i + 2 and t.pos_ == "VERB" for t in verb.children):
+        return None  # "lived and worked on farms": half of it says nothing
+    if any(t.dep_ in ("aux", "auxpass") and t.i < subject.i for t in verb.children):
+        return None  # turned round already: "no longer did the pace slow"
     auxiliaries = [t for t in verb.children if t.dep_ in ("aux", "auxpass") and subject.i < t.i < verb.i]
     out = left_out(sentence)
     words = [token for token in subject.subtree if token.i not in out]
@@ -111,11 +115,18 @@ def left_out(sentence: "Span") -> set[int]:
     """The places of what no question takes over: brackets, links to the sentence before, a second main clause."""
     root, out = sentence.root, set()
     for child in root.children:
-        alone = child.i < root.i and (child.lower_ in _LINKS or said(child.subtree).lower() in _PHRASES)
+        alone = child.lower_ == "however"
+        alone = alone or (child.i < root.i and (child.lower_ in _LINKS or said(child.subtree).lower() in _PHRASES))
         if child.dep_ in ("cc", "conj", "parataxis", "intj") and (child.dep_ != "cc" or child.i > root.i):
             alone = True
         if child.dep_ == "advmod" and child.lower_ in _LINKS and child.i < root.i:
             alone = True
+        if child.dep_ == "advmod" and child.i < root.i and child.nbor().text == "," and child.pos_ == "ADV":
+            alone = True  # "Surprisingly, ...", "Nearly always, ..."
+        if child.pos_ == "ADJ" and child.i < root.i and child.dep_ in ("advcl", "acomp", "amod", "oprd"):
+            alone = True  # "Fearful of X, ..."
+        if child.dep_ == "advcl" and child.tag_ == "VBN" and child.i < root.i and child.i == child.left_edge.i:
+            alone = alone or child.lower_ not in ("compared", "based", "given", "provided")  # "Framed by X, ..."
         if alone or (child.dep_ == "cc" and child.i < root.i):
             out |= {token.i for token in child.subtree}
     depth = 0
@@ -164,4 +175,6 @@ def within(tokens: "Iterable[Token]") -> str:
     first = next((token for token in words if token.is_alpha), None)
     small = first is not None and first.is_sent_start and first.is_title and first.pos_ != "PROPN"
     small = small and first is not None and (first.pos_ == "DET" or (not first.ent_type_ and is_known(first.lower_)))
+    if small and first is not None and first.dep_ in ("compound", "amod") and first.i + 1 < len(first.doc):
+        small = not first.nbor().is_title  # "Community Impact Guidelines"
     return said(words, (), {first.i: first.lower_} if first is not None and small else None)

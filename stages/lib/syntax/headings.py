@@ -17,7 +17,7 @@ def questions_of_headings(headings: Sequence[str]) -> Iterator[str]:
     plain = [_NUMBER.sub("", heading.replace("`", "")).strip() for heading in headings]
     for heading, document in zip(plain, parsed(plain), strict=True):
         spans = list(document.sents)
-        if len(spans) != 1 or len(heading.split()) < LEAST_WORDS or heading.endswith("?"):
+        if len(spans) != 1 or len(heading.split()) < LEAST_WORDS or not heading[0].isupper() or heading.endswith("?"):
             yield ""
             continue
         root, first = spans[0].root, spans[0][0]

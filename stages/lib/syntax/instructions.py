@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from stages.lib.syntax.clauses import said, subtree, within
+from stages.lib.syntax.words import DEMONSTRATIVES
 
 if TYPE_CHECKING:
     from spacy.tokens import Span, Token
@@ -30,6 +31,10 @@ def asked_of_instruction(sentence: "Span") -> Iterator[str]:
     may = any(t.dep_ == "aux" and t.lower_ in ("can", "could", "may") for t in root.children)
     if any(t.dep_ == "neg" for t in root.children) or not root.is_alpha or root.lemma_ in _ELSEWHERE:
         return
+    if any(t.dep_ == "aux" and t.lower_ in ("will", "'ll", "’ll") for t in root.children):
+        return  # what is to come is no step
+    if any(t.dep_ == "dobj" and _shows(t) for t in root.children):
+        return  # "use this section to ..."
     how = "How can you" if may else "How do you"
     for child in root.children:
         if child.dep_ in ("advcl", "xcomp") and _begins(child) == "to" and _is_aim(child):
@@ -50,6 +55,8 @@ def asked_of_instruction(sentence: "Span") -> Iterator[str]:
     )
     means = means or next((t for t in words if t.lower_ == "using" and t.dep_ in ("advcl", "acl")), None)
     thing = next((t for t in root.children if t.dep_ == "dobj"), None)
+    if any(_shows(part) for part in (thing, means) if part is not None):
+        return  # "with this mixed attention design"
     if thing is None or thing.pos_ == "PRON" or thing.lower_ in ("look", "note", "care"):
         return
     if means is not None:
@@ -60,6 +67,11 @@ def asked_of_instruction(sentence: "Span") -> Iterator[str]:
         modal = "can" if may else "should"
         if len(rest.split()) >= 4:
             yield f"What {modal} you {_base(rest, root)}"
+
+
+def _shows(phrase: "Token") -> bool:
+    """Whether a phrase points at something with "this" or "those"."""
+    return any(t.dep_ == "det" and t.lower_ in DEMONSTRATIVES for t in phrase.subtree)
 
 
 def _is_aim(clause: "Token") -> bool:

@@ -27,6 +27,7 @@ _PARTICIPLE = re.compile(
     r"^((?:[A-Z][\w.\-]*)(?: [A-Z\d][\w.\-]*){0,3}) "
     r"(?=(?:released|introduced|proposed|published|presented) (?:with|by|in)\b)"
 )
+_IS_LABEL = re.compile(r"(?!Name\d|You |He |She |It |They |I |We )[\w\-]+(?: (?:and |or |of )?[\w\-]+){1,3}$")
 LEAST_WORDS = 5  # before a colon or semicolon, where what follows is left out
 
 
@@ -49,6 +50,9 @@ def masked(text: str) -> tuple[str, list[str]]:
     if first.lower() in BASES and not re.match(r"(is|are|of|was|can|has|will)\b", rest):  # taken for a name at times
         plain = f"You should {first.lower()} {rest}"
     plain = plain[:1].upper() + plain[1:]
+    label, found, rest = plain.partition(": ")
+    if found and len(label.split()) < LEAST_WORDS <= len(rest.split()) and _IS_LABEL.match(label):
+        plain = rest[:1].upper() + rest[1:]  # "Customer service: X can ..."
     for sign in (": ", "; "):
         head, found, _ = plain.partition(sign)
         if found and len(head.split()) >= LEAST_WORDS:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from stages.lib.syntax.clauses import Clause, said, subtree
 from stages.lib.syntax.kinds import Kind
-from stages.lib.syntax.words import DEMONSTRATIVES, MONTHS, NOT_COUNTED, PASSIVE, PLACED, TAKING, WRITING
+from stages.lib.syntax.words import BEGINNING, DEMONSTRATIVES, MONTHS, NOT_COUNTED, PASSIVE, PLACED, TAKING, WRITING
 
 if TYPE_CHECKING:
     from spacy.tokens import Token
@@ -20,7 +20,7 @@ def of_preposition(clause: Clause, child: "Token", words: "list[Token]", denied:
         yield f"Why {clause.inverted(words)}", "cause"
     elif noun is None:
         return
-    elif word == "by" and noun.dep_ == "pcomp" and not denied:
+    elif word == "by" and noun.dep_ == "pcomp" and not denied and clause.verb.lemma_ not in BEGINNING:
         yield f"How {clause.inverted(words)}", "way"
     elif noun.left_edge.lower_ in DEMONSTRATIVES:
         return
@@ -29,7 +29,7 @@ def of_preposition(clause: Clause, child: "Token", words: "list[Token]", denied:
         yield f"{'Who' if person else 'What'} {clause.inverted(words, 'by')}", "name"
     elif word in ("in", "on", "during", "after", "before", "since", "until", "by", "at") and is_time(noun):
         yield from of_time(clause, words)
-    elif word in ("in", "at", "near") and noun.ent_type_ in ("GPE", "LOC", "FAC"):
+    elif word in ("in", "at", "near") and noun.ent_type_ in ("GPE", "LOC", "FAC") and noun.pos_ == "PROPN":
         yield f"Where {clause.inverted(words)}", "place"
     elif word in ("in", "on", "at", "under", "from") and clause.verb.lemma_ in PLACED and child.i > clause.verb.i:
         if clause.front in ("is", "are", "can", "was", "were"):
@@ -55,6 +55,8 @@ def _counted(noun: "Token") -> str:
 
 def of_time(clause: Clause, words: "list[Token]") -> Iterator[tuple[str, Kind]]:
     """What asks when; nothing where the rest of the clause tells a date, too."""
+    if any(t.lower_ in ("next", "same", "following", "previous", "that", "this", "later") for t in words):
+        return  # "in May of the next year"
     gone = {t.i for t in words}
     if not any(t.ent_type_ == "DATE" and t.i not in gone for t in clause.verb.subtree):
         yield f"When {clause.inverted(words)}", "time"

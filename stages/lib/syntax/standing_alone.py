@@ -12,19 +12,23 @@ LEAST_NAMED = 2  # words that name something, of a question that needs no topic 
 _LEANS = re.compile(
     r"\b(this|that (?:is|was)\b|these|those|such|here|above|below|following|previous(?:ly)?|latter|former|we|our|us|"
     r"aforementioned|i|my|me|let's|figure|table|section|chapter|examples?|guide|tutorial|blog|post|next|another|same|"
-    r"both|others|like so|as follows|today|yesterday|now|later|earlier|then|too|also|even|licen[cs]ed?|copyright|"
+    r"both|others|like so|as follows|for (?:instance|example)|"
+    r"today|yesterday|now|later|earlier|then|too|also|even|licen[cs]ed?|copyright|"
     r"as (?:well|you|shown|discussed|mentioned|noted|described|seen|usual)|respectively|notebook|paper|"
     r"the (?:topic|study|experiment|scenario|situation|question|issue|case|text|story|chart)|on the other hand|et al|"
     r"repository|repo|folder|directory|script)\b",
     re.IGNORECASE,
 )
 _SIGNS = re.compile(
-    r"[={}<>|\\;\[\]\n…]|https?:|\.\.\.|::|->|\.md\b|^\W|\bwhat (?:what|who|how)\b|"
-    r"\b(?:to|for|with|of|by|on|in|from|about|than) (?:it|them|him|her)\b|"
+    r"[={}<>|\\;\[\]\n…—]|https?:|\.\.\.|::|->|\.md\b|^\W|\bwhat (?:what|who|how)\b|"
+    r"\b(?:to|for|with|of|by|on|in|from|about|than) (?:it|them|him|her)\b|\bit takes\b|"
     r"\b(?:if|when|unless) (?:true|false|none|not|set|provided|specified|passed|given|possible|needed|necessary)\b",
     re.IGNORECASE,
 )
-_CUT = re.compile(r"\b(?:and|or|but|the|a|an|if|when|also|only)$|\b(?:percent|%) (?!of\b)", re.IGNORECASE)
+_CUT = re.compile(
+    r"^(?:What|Who) (?:to|not)\b|\b(?:and|or|but|the|a|an|if|when|that|which|also|only)$|\b(?:percent|%) (?!of\b)",
+    re.IGNORECASE,
+)
 _PRONOUN = re.compile(r"\b(they|them|their|its?|his|her|he|she|him|itself|themselves)\b", re.IGNORECASE)
 # Nouns that name nothing by themselves
 _GENERAL = frozenset(
@@ -42,6 +46,7 @@ _GENERAL = frozenset(
     women word work world writer year you""".split()
 )
 _DETERMINERS = ("the", "each", "all", "some", "many", "most", "a", "an", "any", "it", "they")
+_PALE = frozenset("new old young entire whole final original small large big first second last main".split())
 _THINGS = ("NOUN", "PROPN", "NUM", "ADJ")
 _NAMING = ("NOUN", "PROPN", "NUM", "VERB")
 
@@ -90,15 +95,26 @@ def unnamed(subject: str, sentence: "Span") -> bool:
 
 def is_of_a_story(text: str, subject: "list[Token]", sentence: "Span") -> bool:
     """Whether a question asks about "the realtor" or "the children" and "the dolls": its text alone tells which."""
+    if is_of_names(text, sentence):
+        return False
     held = set(re.findall(r"[\w\-.]+", text))
     own = [token for token in sentence if token.text in held]
-    if any(token.pos_ == "PROPN" or token.ent_type_ for token in own):
-        return False
     bare = [token for token in own if _is_bare(token)]
     return len(bare) > 1 or (bool(bare) and bare[0] in subject)
 
 
+def is_of_things(text: str, sentence: "Span") -> bool:
+    """Whether a question names two things, or one by its name: not "What did owners pay"."""
+    return is_of_names(text, sentence) or len(naming_words(text, sentence, things=True)) >= LEAST_NAMED
+
+
+def is_of_names(text: str, sentence: "Span") -> bool:
+    """Whether a question holds a name: of somebody, of a place, of code, a date or a number."""
+    held = set(re.findall(r"[\w\-.]+", text))
+    return any(token.text in held and (token.pos_ == "PROPN" or token.ent_type_) for token in sentence)
+
+
 def _is_bare(token: "Token") -> bool:
     """A noun behind "the" that nothing describes."""
-    described = [t for t in token.children if t.dep_ != "det" and not t.is_punct]
+    described = [t for t in token.children if t.dep_ != "det" and not t.is_punct and t.lower_ not in _PALE]
     return token.pos_ == "NOUN" and not described and any(t.lower_ == "the" for t in token.children)

@@ -12,10 +12,16 @@ LETTING = frozenset("allow enable let help require encourage force lead cause pe
 MEANT = frozenset("design intend build require expect need train fine-tune".split())
 DEMONSTRATIVES = frozenset("this that these those such".split())
 CAUSING = frozenset("cause trigger produce create increase reduce prevent improve affect influence".split())
-LIGHT = frozenset("have do make take give get see need want let include be become play try keep use call".split())
+LIGHT = frozenset(
+    "have do make take give get see need want let include be become play try keep use call find bear".split()
+)
+BEGINNING = frozenset("begin start respond react continue go come end".split())  # how, or why, says little alone
 # Before the name of what something is done with, in the passive
 PASSIVE = frozenset("in into within on onto with for from as to under through over by".split())
-PEOPLE = frozenset("people researchers psychologists scientists men women children students users workers".split())
+PEOPLE = frozenset(
+    "people researchers psychologists scientists men man women woman person children students users workers".split()
+)
+THINKING = frozenset("believe think feel say write argue".split())  # what people alone do
 WRITING = frozenset("contribute write author lead".split())  # what people do by themselves
 PLANS = frozenset("decision attempt effort plan proposal".split())  # "the decision was made to build ...": no purpose
 PLACED = frozenset("access find store save locate download host place cache keep record".split())
