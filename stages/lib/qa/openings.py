@@ -118,9 +118,11 @@ def _entry_openings(fact: Fact, topic: str) -> list[Opening]:
         return [Opening(f"Which parameter{_of(topic)} should be set to {match[1]} if {match[2]}")]
     match _drawn(f"{topic} {fact.parameter}", 5):  # for variety
         case 0:
-            return [Opening(f"What does {parameter} specify", whole=True)]
+            asked = ("What does {} specify", "What do you specify with {}")[_drawn(fact.parameter, 2)]
+            return [Opening(asked.format(parameter), whole=True)]
         case 1:
-            return [Opening(f"What is {parameter} used for", whole=True)]
+            asked = ("What is {} used for", "What would you use {} for")[_drawn(fact.parameter, 2)]
+            return [Opening(asked.format(parameter), whole=True)]
         case 2:
             return [Opening(f"What role does {parameter} play", whole=True)]
     words = description.split()

@@ -58,7 +58,7 @@ def first_opening(text: str, continued: bool = False) -> Opening | None:
         ),
         (
             "low_mem (`bool`): Creates empty adapter weights on the meta device.",
-            f"What does the parameter low_mem of {TOPIC} specify",
+            f"What do you specify with the parameter low_mem of {TOPIC}",
         ),
         (
             "fan_in (`bool`): Set this to True if the layer stores its weights transposed.",
