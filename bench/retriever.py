@@ -1,20 +1,22 @@
 """What training a retriever on pages' own questions gives: on other pages' questions, and on people's.
 
-Run: python -m bench.retriever PART --train "PAGES/*.jsonl" --beir DIR [--chunks 700] [--depth 3]
+Run: python -m bench.retriever PART --train "PAGES/*.jsonl" --beir DIR [--chunks 700] [--depth 3] [--seed 0]
 
 PART is embedding or cross_encoder. Cuts the pages as stage chunk does, words questions by rule (qa/candidates.py),
 mines negatives and trains as stage retriever does, by params.yaml. Then searches: a BEIR folder (corpus.jsonl,
 queries.jsonl, qrels/test.tsv) that no training saw, and the pages that were held out. Prints MRR and accuracy at 1, and
 each system's difference in MRR to BM25 and to the untuned embedding with the p of the paired randomization test.
 The cross-encoder reads the best `--depth` of BM25 and the untuned embedding together (sum of z-scores); a right text
-that is not among them counts as found behind them all, at the place where the sum has it.
+that is not among them counts as found behind them all, at the place where the sum has it. Beside it stands what needs
+no training: late interaction of the same weights, question and text read apart, over the same candidates and over all.
 """
 
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from bench.questions import draw_chunks
 from stages.lib.core.params import load
 from stages.lib.core.records import read_jsonl
 from stages.lib.embedding.embedders import open_embedder
+from stages.lib.reranking.pair_scores import QueryDocument
+from stages.lib.reranking.rerankers import open_encoder_reranker
 from stages.lib.retriever_training import joint_reading
 from stages.lib.retriever_training.document_groups import document_groups, held_out_groups
 from stages.lib.retriever_training.examples import Mining, by_rule, cut_windows, in_batches, mine
@@ -36,6 +40,7 @@ from stages.lib.weights.models import ModelEntry, load_model_entry, locate_safet
 from stages.retriever import Params, train
 
 Embed = Callable[[list[str], bool], np.ndarray]  # texts, whether they are questions -> (n, H)
+Read = Callable[[list[tuple[str, str]]], np.ndarray]  # questions with texts -> (n,)
 SAMPLES = 5000  # of the randomization test
 
 
@@ -62,8 +67,8 @@ class Searched:
         print(f"\n{self.name}: {len(self.questions)} questions, {len(self.texts)} texts", flush=True)
         for system, values in found.items():
             told = f"{system:28} MRR {values.mean():.3f}, accuracy at 1 {(values == 1).mean():.3f}"
-            for other in ("BM25", "MiniLM"):
-                if system != other:
+            for other in ("BM25", "MiniLM", "late interaction, all"):
+                if system != other and other in found:
                     one = compare(values[:, None], found[other], SAMPLES, 0)
                     told += f"; {one.difference[0]:+.3f} to {other} (p {one.p[0]:.4f})"
             print(told, flush=True)
@@ -85,17 +90,29 @@ def beir(folder: Path) -> tuple[list[str], list[str], list[int]]:
     return [questions[q] for q, _, _ in rows], [one["text"] for one in documents], [column[d] for _, d, _ in rows]
 
 
-def rerank(searched: Searched, system: str, model: object, depth: int) -> None:
-    """Adds the cross-encoder's rows, alone and in sum with those that it reads behind."""
+def rerank(searched: Searched, system: str, read: Read, depth: int) -> None:
+    """Adds the rows of what reads the best candidates, alone and in sum with those that it reads behind."""
     first = searched.scores["BM25 + MiniLM"]
     best = np.argsort(-first, axis=1, kind="stable")[:, :depth]
     pairs = [(q, searched.texts[t]) for q, row in zip(searched.questions, best, strict=True) for t in row]
-    read = model.predict(pairs, show_progress_bar=False).reshape(best.shape)  # type: ignore[attr-defined]
+    values = read(pairs).reshape(best.shape)
     for name, weight in ((system, 0.0), (f"{system} + both", 1.0)):
         scores = first - 1e6  # what is not read stays below
         own = np.take_along_axis(first, best, 1)
-        np.put_along_axis(scores, best, read + weight * own, 1)
+        np.put_along_axis(scores, best, values + weight * own, 1)
         searched.scores[name] = scores
+
+
+def late_interaction(searched: Searched, entry: ModelEntry, depth: int) -> None:
+    """Adds the rows of what was not trained: MaxSim over the same candidates, and over all texts."""
+
+    def read(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        return reranker.score([QueryDocument(*pair) for pair in pairs]).values
+
+    with open_encoder_reranker(replace(entry, rerank_method="late_interaction"), searched.texts) as reranker:
+        rerank(searched, f"late interaction, best {depth}", read, depth)
+        pairs = [(question, text) for question in searched.questions for text in searched.texts]
+        searched.scores["late interaction, all"] = read(pairs).reshape(len(searched.questions), -1)
 
 
 def arguments() -> argparse.Namespace:
@@ -108,6 +125,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--test-fraction", type=float, default=0.3, help="of the pages, held out")
     parser.add_argument("--steps", type=int, default=0, help="in place of those of params.yaml")
     parser.add_argument("--depth", type=int, default=3, help="candidates that the cross-encoder reads")
+    parser.add_argument("--seed", type=int, help="in place of that of params.yaml: draw, split and training")
     parser.add_argument("--untrained", action="store_true", help="also the cross-encoder before its training")
     return parser.parse_args()
 
@@ -116,6 +134,8 @@ def main() -> None:
     """Trains and prints."""
     given = arguments()
     params = load(Params, "retriever")
+    if given.seed is not None:
+        params = replace(params, seed=given.seed)
     if given.steps:
         longer: dict[str, Any] = {given.part: replace(params.training(given.part), steps=given.steps)}
         params = replace(params, **longer)
@@ -166,9 +186,10 @@ def main() -> None:
                 texts = [text for one in examples for text in (one.positive, *one.negatives)]
                 models["before training"] = joint_reading.begin(base, texts, entry.max_length, device())
             for searched in (people, pages):
+                late_interaction(searched, entry, given.depth)
                 for name, model in models.items():
-                    rerank(searched, name, model, given.depth)
-                    searched.show()
+                    rerank(searched, name, partial(model.predict, show_progress_bar=False), given.depth)
+                searched.show()
 
 
 def with_tuned(entry: ModelEntry, *all_searched: Searched) -> None:
