@@ -178,3 +178,14 @@ def test_only_what_decides_the_weights_is_in_the_place_of_a_training(project: Pa
 def test_another_argument_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"usage: python -m stages\.retriever PART"):
         run(monkeypatch, "reranker")  # type: ignore[arg-type]
+
+
+def test_a_base_that_embed_did_not_run_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["models"]["other"] = content["models"]["tiny"]
+    content["retriever"]["base"] = "other"
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(
+        ValueError, match=r"retriever\.base: .*other_chunks\.npy is not there: name 'other' in embed\.models"
+    ):
+        run(monkeypatch, "embedding")
