@@ -33,7 +33,11 @@ SHOWN = {
     "curves.score_curve",
 }
 # Rooms by which a stage measures what it trained, through the ledger, whose keys hold their code.
-MEASURED = {"grpo": {"llm", "replying", "replies"}}
+MEASURED = {
+    "grpo": {"llm", "replying", "replies"},
+    # The retriever's examples count by their content, and what was trained searches through `embedding`.
+    "retriever": {"qa", "syntax", "english", "languages", "passages", "wording", "embedding", "search", "reranking"},
+}
 DECIDE_NOT: dict[str, set[str]] = {
     "pretrain": {
         *SHOWN,
@@ -51,6 +55,10 @@ DECIDE_NOT: dict[str, set[str]] = {
     | {"finetuning.answering", "finetuning.answer_scores", "finetuning.losses", "training.held_out", "shards.reading"}
     | {"gpt.evaluating", "gpt.generate", "gpt.sampling", "answers.likeness", "statistics.bootstrap"}
     | {"languages.english_or_not", "languages.words"},
+    "retriever": FETCHED
+    | STARTED - {"launching.launch"}
+    | {f"retriever_training.{name}" for name in ("document_groups", "publishing", "runs")}
+    | {"statistics.drawing", "weights.single_threads"},
     "qlora": FETCHED
     | STARTED
     | {"statistics.bootstrap", "lora.validation_losses", "lora.memory", "adapters.model_card"}
