@@ -44,16 +44,18 @@ def behind_stages(status: Mapping[str, Any], locked: Mapping[str, Any], names: C
         locked: the stages of dvc.lock.
         names: the stages that the graph has now.
     """
-    behind = {name for name in locked if name not in names or _is_changed(status.get(name, []))}
+    gone = {name for name in locked if name not in names}  # what reads a folder with their files may have run since
+    behind = {name for name in locked if _is_changed(status.get(name, []))} - gone
     while True:
         paths = [path for name in behind for path in _paths(locked[name], "outs")]
         further = {
             name
             for name in locked
-            if name not in behind and any(_meet(dep, path) for dep in _paths(locked[name], "deps") for path in paths)
+            if name not in behind | gone
+            and any(_meet(dep, path) for dep in _paths(locked[name], "deps") for path in paths)
         }
         if not further:
-            return behind
+            return behind | gone
         behind |= further
 
 
