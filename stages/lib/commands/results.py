@@ -120,7 +120,8 @@ def table(directory: Path = METRICS_DIR, data: Path = Path("data"), earlier: Map
         lines.append(left + f"{value:>{WIDTH - len(left)}}")
         before = name
     if earlier:
-        told = f"left out, as of an earlier run (`dvc repro` runs those that the graph has): {', '.join(dict.fromkeys(earlier.values()))}"
+        names = ", ".join(dict.fromkeys(earlier.values()))
+        told = f"left out, as of an earlier run (`dvc repro` runs those that the graph has): {names}"
         lines += ["", *textwrap.wrap(told, WIDTH, break_on_hyphens=False)]
     pictures = sorted(data.glob("*/*.png"))
     if pictures:
