@@ -174,6 +174,7 @@ def test_two_servers_with_their_own_keys(inside: Path, server: FakeServer) -> No
 @pytest.mark.parametrize("model", ["hangsometimes", "always429", "poisonslow"])
 def test_ctrl_c_ends_at_once_and_keeps_what_was_answered(project: Path, server: FakeServer, model: str) -> None:
     write_params(project, {"gen": (model, server)})
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `... &` ignores it, which a child inherits
     process = start(project, "stages.qa", "gen")
     deadline = time.monotonic() + 60
     while server.counts[model] < (CHUNKS if model == "hangsometimes" else 3):
