@@ -98,6 +98,8 @@ def main_clause(sentence: "Span") -> Clause | None:
     auxiliaries = [t for t in verb.children if t.dep_ in ("aux", "auxpass") and subject.i < t.i < verb.i]
     out = left_out(sentence)
     words = [token for token in subject.subtree if token.i not in out]
+    if not words:
+        return None  # a subject in brackets: "For [Europeans,] the discovery ..."
     if auxiliaries:
         front = {"ca": "can", "wo": "will", "'s": "is", "’s": "is"}.get(auxiliaries[0].lower_, auxiliaries[0].lower_)
         return Clause(verb, words, front, "", auxiliaries[0], out)

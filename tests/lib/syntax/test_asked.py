@@ -195,3 +195,8 @@ def test_the_act_alone_is_of_its_text(subject: str, verb: str, vague: bool) -> N
     (document,) = parsed([f"{subject} {verb} to protect the right of workers to unionize."])
     found = questions(next(document.sents))
     assert found and found[0].vague == vague, found
+
+
+@pytest.mark.parametrize("sentence", ["The [Spanish] believed native peoples would work for them.", "[Models] hold weights."])
+def test_a_subject_in_brackets_ends_nothing(sentence: str) -> None:
+    assert asked(sentence) == {}
