@@ -197,6 +197,6 @@ def test_the_act_alone_is_of_its_text(subject: str, verb: str, vague: bool) -> N
     assert found and found[0].vague == vague, found
 
 
-@pytest.mark.parametrize("sentence", ["The [Spanish] believed native peoples would work for them.", "[Models] hold weights."])
+@pytest.mark.parametrize("sentence", ["The [Spanish] believed that peoples would work.", "[Models] hold weights."])
 def test_a_subject_in_brackets_ends_nothing(sentence: str) -> None:
     assert asked(sentence) == {}
