@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from profiles.overlay import check_params, lay_over, read_profile
 from stages.lib.core.params import PARAMS_FILE, read_yaml
-from stages.lib.weights.models import ModelEntry, model_entry
+from stages.lib.weights.models import ModelEntry, model_entry, resolved_dtype
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIZES = Path(__file__).parent / "sizes.yaml"
@@ -24,6 +24,8 @@ CARDS: dict[str, tuple[tuple[Any, ...], Any]] = {
     "attn_implementation": (("flash_attention_2",), "sdpa"),
     "use_vllm": ((True,), False),
 }
+
+COMPUTING = ("qlora", "grpo", "gguf", "eval")  # sections with a dtype of their own
 
 
 def copy_project(target: Path) -> None:
@@ -62,6 +64,11 @@ def dry_params(profile: str) -> tuple[dict[str, Any], list[str]]:
             if key in params[section] and params[section][key] in only_cards:
                 replaced.append(f"{section}.{key}: {params[section][key]} -> {value}")
                 params[section][key] = value
+    if resolved_dtype("auto") == "float32":
+        for section in COMPUTING:
+            if params[section]["dtype"] == "bfloat16":
+                replaced.append(f"{section}.dtype: bfloat16 -> float32, many times faster on a CPU without AMX")
+                params[section]["dtype"] = "float32"
     check_params(params, where=f"{SIZES.name} over profile {profile}")
     return params, replaced
 

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from profiles.dry_run import running
 from profiles.dry_run.graph import Run, runs
 from profiles.dry_run.handed_on import STAND_IN, left_nothing
-from profiles.dry_run.project import CARDS, LEFT_OUT, ROOT, copy_project, dry_params
+from profiles.dry_run.project import CARDS, COMPUTING, LEFT_OUT, ROOT, copy_project, dry_params
 from profiles.dry_run.running import Ended, Outcome, Project, StageFailedError, table
 from profiles.overlay import leaves, profile_names, read_profile
 from profiles.pins import read_pins
@@ -21,7 +21,7 @@ SIZED = {  # keys that a dry run may set: samples, steps, tokens, candidates, th
     "test_limit", "checkpoint_every", "bootstrap_samples", "prompts_per_step", "num_generations", "audit_prompts",
     "audit_tolerance", "types", "held_out_tokens", "window", "conversations", "runtime_threads", "min_stopped",
     "questions", "forgetting_texts", "forgetting_tokens", "off_topic", "instructions", "sources",
-    "val_fraction", "test_fraction", "gradient_accumulation_steps", "groundedness", "relevance", "standalone", *CARDS,
+    "val_fraction", "test_fraction", "gradient_accumulation_steps", "groundedness", "relevance", "standalone", "dtype", *CARDS,
 }  # fmt: skip
 
 
@@ -49,6 +49,15 @@ def test_every_stage_behind_the_chunks_runs_with_the_arguments_of_the_graph(prof
         assert command[:3] == ["python", "-m", f"stages.{run.stage}"]
         assert len(command[3:]) == len(run.arguments)
         assert all(name in params["models"] for name in run.models)
+
+
+def test_a_cpu_that_multiplies_no_bfloat16_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    params, replaced = dry_params("rtx4060ti-16g")
+    assert {params[section]["dtype"] for section in COMPUTING} == {"float32"}
+    assert sum("bfloat16 -> float32" in line for line in replaced) == len(COMPUTING)
+    assert params["models"]["qwen25-3b-instruct"]["dtype"] == "bfloat16"
 
 
 def test_the_copy_holds_the_code_and_nothing_is_left_in_the_checkout(tmp_path: Path) -> None:
