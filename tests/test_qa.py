@@ -158,6 +158,20 @@ ENTRIES = (
 FACTOR = " by which updates are multiplied?"
 
 
+def test_code_is_asked_for_its_values_and_points_to_them_by_construction() -> None:
+    model = Scripted({}, "fact_first", misleading=("lr",))
+    texts = ["```python\nrun(lr=0.1)\n```", "```python\nrun(steps=20)\n```"]
+    known = Scripted({}, "fact_first", known=("lr",))
+    for scripted, count in ((model, 2), (known, 1)):
+        outcome = ask_fact_first([chunk(i, text) for i, text in enumerate(texts)], PROMPTS, scripted, PARAMS, "tiny")
+        assert [record["answer"] for record in outcome.kept] == ["0.1", "20"][-count:]
+        assert not any(NO_QUESTION in request.prompt.text for request in scripted.scored)
+    (rejected,) = outcome.rejected
+    assert rejected["reason"] == "answered_without_text" and rejected["fact"] == "0.1"
+    place = outcome.kept[0]["support"]
+    assert texts[1][place["start"] : place["end"]] == "steps=20"
+
+
 def test_fact_first_asks_by_the_parse_of_a_sentence() -> None:
     model = Scripted({}, "fact_first")
     (record,) = ask_fact_first([chunk(1, FACTS)], PROMPTS, model, PARAMS, "tiny").kept

@@ -21,7 +21,8 @@ SIZED = {  # keys that a dry run may set: samples, steps, tokens, candidates, th
     "test_limit", "checkpoint_every", "bootstrap_samples", "prompts_per_step", "num_generations", "audit_prompts",
     "audit_tolerance", "types", "held_out_tokens", "window", "conversations", "runtime_threads", "min_stopped",
     "questions", "forgetting_texts", "forgetting_tokens", "off_topic", "instructions", "sources",
-    "val_fraction", "test_fraction", "gradient_accumulation_steps", "groundedness", "relevance", "standalone", "dtype", *CARDS,
+    "val_fraction", "test_fraction", "gradient_accumulation_steps", "groundedness", "relevance", "standalone", "dtype",
+    *CARDS,
 }  # fmt: skip
 
 

@@ -83,7 +83,7 @@ class _Reader:
     def read(self) -> list[Statement]:
         """The statements."""
         lines = [(match.start(), match[0]) for match in re.finditer(r"[^\n]+|(?<=\n)(?=\n)", self.text)]
-        for (start, line), (_, following) in zip(lines, [*lines[1:], (0, "")], strict=True):
+        for (start, line), (_, following) in zip(lines, [*lines[1:], (0, "")], strict=False):
             self._line(start, line, following)
         self._close()
         return self.made

@@ -1,7 +1,8 @@
 """The questions that a text's facts allow, found by rule and by parse, the best first; and which of them to try.
 
 Entries of parameter lists are asked for by their openings (openings.py), which a model finishes. Sentences of prose are
-asked for whatever their parse shows: causes, purposes, conditions, numbers, definitions (syntax/asked.py).
+asked for whatever their parse shows: causes, purposes, conditions, numbers, definitions (syntax/asked.py). Code and
+tables are asked for values (example_questions.py), where no sentence gives a better question.
 """
 
 import re
@@ -12,13 +13,16 @@ from stages.lib.core.records import Record
 from stages.lib.english.facts import Fact, pick_facts, prose_sentences
 from stages.lib.english.verbs import THIRD_PERSONS
 from stages.lib.english.words import content_words
+from stages.lib.qa.example_questions import example_questions
 from stages.lib.qa.openings import Opening, openings
 from stages.lib.qa.topics import name_library, name_topic, page_subject, topic_name, topic_phrase
 from stages.lib.syntax.headings import questions_of_headings
 from stages.lib.syntax.sentence_questions import questions_of
+from stages.lib.syntax.terms import question_of_heading, question_of_origin, question_of_term
 
 RULE_WORTH = 2.0  # of an opening by rule, beside questions by parse
 HEADING_WORTH = 2.1  # of a question that a heading asks
+NAMED_WORTH = 2.3  # of what a term means that a sentence names, and of who proposed what
 RULE_SPECIFICITY = 0.15  # worth of each point of its fact's specificity
 BROAD_LOSS = 0.6  # worth that a fact loses when all that can be asked is what its topic does
 HEADING_SHARE = 0.5  # of the words of a heading's question, that stand in the instruction which answers it
@@ -33,6 +37,7 @@ class Candidate:
     opening: Opening
     worth: float
     question: str = ""  # with its mark and its topic; "": the model finishes the opening
+    of_example: bool = False  # it asks for a value in code or a table
 
     @property
     def kind(self) -> str:
@@ -52,10 +57,7 @@ def candidates(chunks: Sequence[Record], limit: int) -> list[list[Candidate]]:
         planned, told = _by_rule(chunk), False
         in_docstring = "==" in str(chunk["source"])
         for sentence, (questions, instructs) in zip(own, parsed, strict=True):
-            fact = Fact(
-                text=sentence.text, start=sentence.start, end=sentence.end,
-                leads=False, parameter="", entry=False, specificity=0.0,
-            )  # fmt: skip
+            fact = _fact(sentence.text, sentence.start, sentence.end)
             if (
                 of_heading and instructs and not told
             ):  # the first instruction below a heading tells how to do what it names
@@ -73,8 +75,20 @@ def candidates(chunks: Sequence[Record], limit: int) -> list[list[Candidate]]:
                 if question and not _is_copy(question, sentence.text, topic_of(chunk)):
                     opening = Opening(one.head or one.text, whole=True)
                     planned.append(Candidate(fact, opening, one.worth, question))
+            before = chunk["text"][: sentence.start]
+            named = question_of_term(sentence.text) or question_of_heading(before, sentence.text)
+            if named := named or question_of_origin(sentence.text):
+                question = with_topic(f"{named}?", chunk, thin=False, vague=False)
+                planned.append(Candidate(fact, Opening(named, whole=True), NAMED_WORTH, question))
+        for asked in example_questions(chunk):
+            fact, opening = _fact(asked.answer, asked.start, asked.end), Opening(asked.question.rstrip("?"), whole=True)
+            planned.append(Candidate(fact, opening, asked.worth, asked.question, of_example=True))
         found.append(_best(planned, limit))
     return found
+
+
+def _fact(text: str, start: int, end: int) -> Fact:
+    return Fact(text=text, start=start, end=end, leads=False, parameter="", entry=False, specificity=0.0)
 
 
 def topic_of(chunk: Record) -> str:

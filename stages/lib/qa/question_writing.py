@@ -203,7 +203,7 @@ def _asked(
         finished = reply.text.partition("?")[0].strip() if fault is None else reply.text
         written.append(_Written(question, fault, finished, reply.error))
     sound = [
-        Trip(one.question, candidate.fact.text, _context(chunk))
+        Trip(one.question, candidate.fact.text, _context(chunk), points=candidate.of_example)
         for (chunk, candidate), one in zip(tried, written, strict=True)
         if one.fault is None
     ]

@@ -3,10 +3,13 @@
 A question is kept where the answer is likelier behind text and question than behind the question alone ("worse without
 it"), and likelier than behind the text with a question that asks for nothing: the question must point to its answer.
 After Alberti et al., "Synthetic QA Corpora Generation with Roundtrip Consistency" (2019), by likelihood and not by
-words, since a model of 135M seldom answers in the words of the text.
+words, since a model of 135M seldom answers in the words of the text. What code and tables are asked for points to its
+answer by construction: a parser finds one value for what the question names. Of these only the first is asked.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from stages.lib.core.params import fill
@@ -22,13 +25,14 @@ class Trip(NamedTuple):
     question: str
     answer: str
     context: str
+    points: bool = False  # the question points to its answer by construction
 
 
 class Verdict(NamedTuple):
     """Nats per token of the answer."""
 
     by_text: float  # that the text adds to the question
-    by_question: float  # that the question adds to the text
+    by_question: float  # that the question adds to the text; infinite where it points there by construction
     error: str = ""  # why there are none
 
     @property
@@ -45,21 +49,24 @@ def round_trips(
     trips: Sequence[Trip], model: LanguageModel, prompts: Mapping[str, str], progress: str
 ) -> list[Verdict]:
     """The verdicts, in the order of the trips; `prompts`: those of PROMPTS."""
-    requests = []
+    requests, counts = [], []
     for trip in trips:
         with_text, alone = (prompts[name] for name in PROMPTS)
-        for text in (
+        texts = [
             fill(with_text, context=trip.context, question=trip.question),
-            fill(with_text, context=trip.context, question=NO_QUESTION),
+            *([] if trip.points else [fill(with_text, context=trip.context, question=NO_QUESTION)]),
             fill(alone, question=trip.question),
-        ):
-            requests.append(ScoreRequest(prompt=Prompt(text=text, chat=False), choices=(f" {trip.answer}",)))
-    scores = model.score(requests, progress=progress) if requests else []
-    return [_verdict(*scores[place : place + 3]) for place in range(0, len(scores), 3)]
+        ]
+        counts.append(len(texts))
+        requests += [ScoreRequest(prompt=Prompt(text=text, chat=False), choices=(f" {trip.answer}",)) for text in texts]
+    scores = iter(model.score(requests, progress=progress) if requests else [])
+    return [_verdict(*islice(scores, count)) for count in counts]
 
 
-def _verdict(both: Score, text: Score, question: Score) -> Verdict:
-    if error := both.error or text.error or question.error:
+def _verdict(given: Score, *others: Score) -> Verdict:
+    """Of the answer's scores: behind text and question, behind the text alone (or left out), the question alone."""
+    if error := next((score.error for score in (given, *others) if score.error), ""):
         return Verdict(0.0, 0.0, error)
-    given, unasked, alone = (score.per_token or 0.0 for score in (both, text, question))
-    return Verdict(round(given - alone, 5), round(given - unasked, 5))
+    likely, *unlike = (score.per_token or 0.0 for score in (given, *others))
+    by_question = round(likely - unlike[0], 5) if len(unlike) > 1 else math.inf
+    return Verdict(round(likely - unlike[-1], 5), by_question)

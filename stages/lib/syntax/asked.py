@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stages.lib.syntax.clauses import SUBJECTS, Clause, joined, main_clause, said, subtree, within
+from stages.lib.syntax.clauses import SUBJECTS, Clause, is_person, joined, main_clause, said, subtree, within
 from stages.lib.syntax.hanging import hangs, is_of_then, is_owned_by_none
 from stages.lib.syntax.instructions import asked_of_instruction, is_instruction
 from stages.lib.syntax.kinds import WORTH, Kind
@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 
 
 _NO_PURPOSE = frozenset({"need", "want", "try", "be"} | BEGINNING)  # verbs whose "to" is no purpose
-_NO_DEFINITION = frozenset("reason result part case".split())  # what something is beside what it is
+_NO_DEFINITION = frozenset(
+    "reason result part case problem issue matter".split()
+)  # what something is beside what it is
 _PERSONAL = frozenset("he she his himself herself".split())
 
 
@@ -91,6 +93,8 @@ def _is_vague(text: str, kind: Kind, sentence: "Span", clause: Clause | None, na
         return True
     if kind in ("object", "effect") and not is_of_things(text, sentence):
         return True
+    if text.startswith(("What happens", "What happened")):
+        return False  # its subject is in the answer alone
     return clause is not None and not named and unnamed(clause.subject_text, sentence)
 
 
@@ -141,12 +145,23 @@ def _of_condition(clause: Clause) -> Iterator[tuple[str, Kind]]:
             continue
         if child.tag_ != "VBG" and not any(t.dep_ in SUBJECTS for t in child.children):
             continue  # "if not provided": of what?
+        if any(t.lower_ == "even" for t in child.children):
+            continue  # "even if": no condition
         if child.i < clause.verb.i and mark != "until":
             past = clause.front in ("did", "was", "were", "had") or clause.verb.tag_ == "VBD"
+            past = past or (mark in ("when", "once") and child.tag_ == "VBD")
             words = [t for t in child.subtree if t.i not in clause.left_out]
             yield f"What {'happened' if past else 'happens'} {within(words)}", "condition"
+        elif _has_date(clause, beside=child):
+            continue  # "emerged in the 1970s when": the date is the better answer
         elif child.i > clause.verb.i and clause.head.pos_ != "PRON" and clause.verb.lemma_ != "be":
             yield f"{'Until when' if mark == 'until' else 'When'} {clause.inverted(subtree(child))}", "condition"
+
+
+def _has_date(clause: Clause, beside: "Token") -> bool:
+    """Whether a clause tells when, outside of a phrase of it."""
+    within_it = {t.i for t in beside.subtree}
+    return any(t.ent_type_ == "DATE" and t.i not in within_it for t in clause.verb.subtree)
 
 
 def _of_phrase(clause: Clause, child: "Token", denied: bool) -> Iterator[tuple[str, Kind]]:
@@ -223,17 +238,18 @@ def _of_noun(clause: Clause, child: "Token", words: "list[Token]") -> Iterator[t
     elif child.dep_ == "attr":
         described = any(t.dep_ in ("relcl", "prep", "acl", "amod", "compound", "conj") for t in child.children)
         described = described and not any(t.lower_ == "such" for t in words) and not _says_role(clause)
-        person = clause.head.ent_type_ == "PERSON"
+        person = is_person(clause.head)
         if child.pos_ == "NOUN" and described and len(clause.subject) <= 8 and lemma == "be" and not clause.base:
             if clause.moved is not None and clause.moved.lemma_ == "be":
                 yield f"{'Who' if person else 'What'} {clause.front} {clause.subject_text}", "definition"
             else:
                 yield f"{'Who' if person else 'What'} {clause.inverted(words)}", "definition"
         elif child.pos_ in ("PROPN", "NUM") and lemma == "be" and len(clause.subject) > 1:
-            yield f"{'Who' if child.ent_type_ == 'PERSON' else 'What'} {clause.inverted(words)}", "object"
+            yield f"{'Who' if is_person(child) else 'What'} {clause.inverted(words)}", "object"
     elif child.dep_ == "dobj" and lemma not in LIGHT and child.pos_ in ("NOUN", "PROPN"):
         kind: Kind = "effect" if lemma in CAUSING else "object"
-        yield f"{'Who' if child.ent_type_ == 'PERSON' else 'What'} {clause.inverted(words)}", kind
+        person = is_person(child) or child.lower_ in PEOPLE
+        yield f"{'Who' if person else 'What'} {clause.inverted(words)}", kind
 
 
 def _says_role(clause: Clause) -> bool:
@@ -269,7 +285,7 @@ def _of_whole(clause: Clause) -> Iterator[tuple[str, Kind]]:
     if number is not None and head.tag_ == "NNS" and number.ent_type_ == "CARDINAL":
         words = said(clause.subject, {t.i for t in number.subtree} | before(clause.subject, number))
         yield f"How many {words} {clause.predicate(finite=True)}", "number"
-    elif verb.lemma_ != "be" and any(t.ent_type_ == "PERSON" for t in (head, *head.conjuncts)):
+    elif verb.lemma_ != "be" and any(map(is_person, (head, *head.conjuncts))):
         yield f"Who {clause.asked_by_subject()}", "name"
     elif verb.lemma_ in CAUSING and not clause.front.startswith("c"):
         yield f"What {clause.asked_by_subject()}", "cause"
@@ -278,6 +294,8 @@ def _of_whole(clause: Clause) -> Iterator[tuple[str, Kind]]:
         if not unnamed(clause.subject_text, verb.sent) and not told and not is_of_then(clause):
             person = (
                 head.lower_ in PEOPLE
+                or any(t.text == "&" for t in clause.subject)  # "Posig & Kickul": authors
+                or (head.ent_type_ == "NORP" and head.tag_ in ("NNPS", "NNS"))  # "Republicans"
                 or verb.lemma_ in THINKING
                 or (head.pos_ == "PROPN" and _does_as_person(clause, after))
             )
@@ -295,7 +313,8 @@ def _of_existence(clause: Clause) -> Iterator[tuple[str, Kind]]:
     number = next((t for t in noun.children if t.dep_ == "nummod"), None) if noun is not None else None
     if noun is not None and number is not None and clause.verb.lemma_ == "be" and number.lower_ != "one":
         words = said(noun.subtree, {t.i for t in number.subtree} | before(subtree(noun), number) | clause.left_out)
-        yield f"How many {words} {clause.front} there", "number"
+        if "," not in words:
+            yield f"How many {words} {clause.front} there", "number"
 
 
 def _mark(verb: "Token") -> str:

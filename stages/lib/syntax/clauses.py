@@ -151,6 +151,11 @@ def subtree(token: "Token") -> "list[Token]":
     return list(token.subtree)
 
 
+def is_person(token: "Token") -> bool:
+    """Whether a noun is a person's name; the parser takes many a first word's capital for one ("Severe amnesia is")."""
+    return bool(token.ent_type_ == "PERSON" and token.text[:1].isupper())
+
+
 def said(tokens: "Iterable[Token]", missing: Collection[int] = (), instead: dict[int, str] | None = None) -> str:
     """Words as they stood, blanks where words between them are gone; signs at the edges and twice over go."""
     parts: list[str] = []

@@ -17,7 +17,6 @@ _ELSEWHERE = re.compile(
     re.IGNORECASE,
 )
 _BESIDE = frozenset("other another additional further more".split())  # beside what was named before
-_HERS = {"their": False, "its": True, "his": True, "her": True}  # whose, and whether it is of one
 
 
 def points_elsewhere(text: str) -> bool:
@@ -32,6 +31,12 @@ def hangs(clause: Clause) -> bool:
         return True
     if clause.subject[0].lower_ in ("both", "no", "nobody") or any(t.tag_ == "PRP$" for t in clause.subject[:2]):
         return True  # "both groups", "his enterprise"
+    if any(t.lower_ in ("below", "above", "following") for t in clause.subject):
+        return True
+    if clause.subject[0].lower_ == "each" and len(clause.subject) == 2:
+        return True  # "each block"
+    if any(t.dep_ == "prep" and not any(True for _ in t.children) for t in clause.subject):
+        return True  # "the checklist shown in": what was shown there is gone
     if clause.subject[0].tag_ == "VBG" and any(t.text == "," for t in clause.subject) and head.tag_ != "VBG":
         return True  # "Seeking X, Y did ...": no subject
     if any(t.lower_ in _BESIDE and t.dep_ in ("amod", "det") for t in head.children):
@@ -45,13 +50,13 @@ def is_owned_by_none(words: "list[Token]", clause: Clause) -> bool:
     if len(words) == 2 and words[0].tag_ == "PRP$":
         return True  # "his ideas": which?
     for token in words:
-        if token.tag_ != "PRP$" or token.lower_ not in _HERS:
+        if token.tag_ != "PRP$":
             continue
         one = clause.head.tag_ in ("NN", "NNP") and not any(t.dep_ == "conj" for t in clause.head.children)
         person = any(t.ent_type_ == "PERSON" or t.pos_ == "PROPN" for t in clause.subject)
         if token.lower_ in ("his", "her") and not person:
             return True
-        if token.lower_ in ("their", "its") and _HERS[token.lower_] != one:
+        if token.lower_ == ("their" if one else "its"):
             return True
     return False
 

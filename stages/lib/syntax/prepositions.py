@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from stages.lib.syntax.clauses import Clause, said, subtree
+from stages.lib.syntax.clauses import Clause, is_person, said, subtree
 from stages.lib.syntax.kinds import Kind
 from stages.lib.syntax.words import BEGINNING, DEMONSTRATIVES, MONTHS, NOT_COUNTED, PASSIVE, PLACED, TAKING, WRITING
 
@@ -25,7 +25,7 @@ def of_preposition(clause: Clause, child: "Token", words: "list[Token]", denied:
     elif noun.left_edge.lower_ in DEMONSTRATIVES:
         return
     elif word == "by" and child.dep_ == "agent" and noun.pos_ in ("NOUN", "PROPN"):
-        person = noun.ent_type_ == "PERSON" or (noun.pos_ == "PROPN" and clause.verb.lemma_ in WRITING)
+        person = is_person(noun) or (noun.pos_ == "PROPN" and clause.verb.lemma_ in WRITING)
         yield f"{'Who' if person else 'What'} {clause.inverted(words, 'by')}", "name"
     elif word in ("in", "on", "during", "after", "before", "since", "until", "by", "at") and is_time(noun):
         yield from of_time(clause, words)
@@ -74,7 +74,7 @@ def of_object_of(clause: Clause, preposition: "Token") -> Iterator[tuple[str, Ki
             t.i < clause.subject[0].i and t.is_alpha for t in clause.verb.subtree if t.i not in clause.left_out
         )
         if all(t.is_punct for t in last) and not fronted:
-            yield f"{'Who' if noun.ent_type_ == 'PERSON' else 'What'} {clause.inverted(rest)}", "complement"
+            yield f"{'Who' if is_person(noun) else 'What'} {clause.inverted(rest)}", "complement"
 
 
 def is_time(token: "Token") -> bool:

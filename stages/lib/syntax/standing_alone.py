@@ -26,7 +26,8 @@ _SIGNS = re.compile(
     re.IGNORECASE,
 )
 _CUT = re.compile(
-    r"^(?:What|Who) (?:to|not)\b|\b(?:and|or|but|the|a|an|if|when|that|which|also|only)$|\b(?:percent|%) (?!of\b)",
+    r"^(?:What|Who) (?:to|not)\b|\b(?:and|or|but|the|a|an|if|when|that|which|also|only|perhaps|is|are|was|were|be)$|"
+    r"\b(?:percent|%) (?!of\b)|, followed\b",
     re.IGNORECASE,
 )
 _PRONOUN = re.compile(r"\b(they|them|their|its?|his|her|he|she|him|itself|themselves)\b", re.IGNORECASE)

@@ -19,7 +19,11 @@ BEGINNING = frozenset("begin start respond react continue go come end".split()) 
 # Before the name of what something is done with, in the passive
 PASSIVE = frozenset("in into within on onto with for from as to under through over by".split())
 PEOPLE = frozenset(
-    "people researchers psychologists scientists men man women woman person children students users workers".split()
+    """people researchers psychologists scientists men man women woman person children students users workers activists
+    adults americans artists authors businessmen citizens colonists critics delegates developers diplomats doctors
+    employees employers engineers farmers fathers historians immigrants infants judges laborers lawyers leaders mothers
+    officers officials owners parents participants patients politicians reformers settlers sociologists soldiers
+    supporters teachers theorists therapists troops voters writers""".split()
 )
 THINKING = frozenset("believe think feel say write argue".split())  # what people alone do
 WRITING = frozenset("contribute write author lead".split())  # what people do by themselves

@@ -1,0 +1,1 @@
+"""What the code in a text sets, loads and imports: settings, to be asked for."""
