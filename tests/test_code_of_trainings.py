@@ -36,7 +36,9 @@ SHOWN = {
 MEASURED = {
     "grpo": {"llm", "replying", "replies"},
     # The retriever's examples count by their content, and what was trained searches through `embedding`.
-    "retriever": {"qa", "syntax", "english", "languages", "passages", "wording", "embedding", "search", "reranking"},
+    "retriever": set(
+        "qa code_settings syntax english languages passages wording embedding search reranking".split(),
+    ),
 }
 DECIDE_NOT: dict[str, set[str]] = {
     "pretrain": {

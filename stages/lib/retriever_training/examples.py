@@ -13,6 +13,7 @@ from itertools import zip_longest
 import numpy as np
 
 from stages.lib.core.records import Record
+from stages.lib.languages.english_or_not import guess
 from stages.lib.passages.sentences import sentences
 from stages.lib.qa.candidates import candidates
 from stages.lib.search.bm25 import BM25
@@ -93,7 +94,8 @@ def generated(questions: Sequence[Record], chunks: Sequence[Record], windows: Se
 def by_rule(chunks: Sequence[Record], windows: Sequence[Window], count: int, seed: int) -> list[Asked]:
     """At most `count` questions that rules word from the parse of a sentence (qa/candidates.py), one a chunk.
 
-    The chunks are drawn by hash, and no more of them are parsed than are needed.
+    The chunks are drawn by hash, and no more of them are parsed than are needed. The rules are English: of a chunk in
+    another language nothing is asked.
     """
     numbers, by_id = of_chunks(chunks, windows), {chunk["id"]: chunk for chunk in chunks}
     names = [name for name in drawn(f"questions by rule {seed}", by_id) if name in numbers]
@@ -102,6 +104,7 @@ def by_rule(chunks: Sequence[Record], windows: Sequence[Window], count: int, see
         if len(found) >= count:
             break
         some = [by_id[name] for name in names[start : start + PARSED_TOGETHER]]
+        some = [chunk for chunk in some if guess(chunk["text"]) != "other"]
         for chunk, planned in zip(some, candidates(some, CANDIDATES), strict=True):
             whole = [one for one in planned if one.question]
             if whole:

@@ -84,6 +84,11 @@ def test_rules_word_questions_with_the_window_that_answers_them() -> None:
     assert by_rule(chunks, windows, 0, 0) == []
 
 
+def test_rules_ask_nothing_of_a_text_in_another_language() -> None:
+    text = "Der Seemann liest die Wolken und den Wind, weil er den Sturm fürchtet.\n\n    train(lr=0.1)"
+    assert by_rule([chunk("a-0", "a", text)], cut_windows([chunk("a-0", "a", text)], 80), 5, 0) == []
+
+
 def test_the_best_by_words_and_by_meaning_are_negatives_in_turn() -> None:
     assert negatives(1) == [(TEXTS["c"],)]
     assert negatives(2, meaning=[1.0, 0.1, 0.1, 0.1, 0.9]) == [(TEXTS["c"], TEXTS["e"])]
