@@ -39,8 +39,9 @@ WITHOUT_TENSORS: dict[str, set[str]] = {
 }
 OPTIONAL = {"gradio", "unsloth", "vllm"}  # no default uses them; wandb is imported by TRL, where it is installed
 
-# sentence-transformers looks whether a module's name is a file before it looks into the model's directory
-PROBED = {"retriever": {"1_Pooling", "2_Normalize"}}
+# sentence-transformers looks whether a module's name is a file before it looks into the model's directory; Python looks
+# for the source of a text that it cannot parse (ast), by the name that such a text has
+PROBED = {"qa": {"<unknown>"}, "retriever": {"1_Pooling", "2_Normalize", "<unknown>"}}
 
 
 def run(*command: str, cwd: Path, **environment: str) -> str:
