@@ -86,4 +86,8 @@ def test_cut_and_broken_code_ends_in_no_error() -> None:
 def test_a_dictionary_is_an_output_only_below_what_prints_it() -> None:
     assert told('{"path": "a/b.py", "language": "python"}') == []
     assert told("print(scores)\n[{'label': 'POSITIVE', 'score': 0.99}]")[-1] == ("shown", "score", "", "0.99")
-    assert told('{{ default("more_information", "x") }} <iframe src=load("some-page")>') == []
+
+
+def test_templates_and_html_are_no_python() -> None:
+    assert told('{{ default("more_information") }}') == []
+    assert told('<iframe src="https://a.b"\n    width="850"\n></iframe>') == []
