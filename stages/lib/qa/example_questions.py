@@ -1,11 +1,11 @@
 """Questions on what stands in a text's code and tables: what an example sets, loads, imports; a cell by row and column.
 
-Their answers are values, word by word in the text, so such a question is right by construction. It names the example
-by the heading above it and by the document, since other examples set the same name to something else.
+Their answers are values, word by word in the text, and a question that two values of the text would answer is none. It
+names the example by the heading above it and by the document, since other examples set the same name to something else.
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -65,7 +65,10 @@ def example_questions(chunk: Record) -> list[ExampleQuestion]:
     preposition = "of" if "==" in source else "on"
     place = (f' under "{heading}"' if heading else "") + (f" {preposition} {topic}" if topic else "")
     found = [*_of_code(chunk["text"], place), *_of_tables(chunk["text"], place)]
-    return [one for one in found if answer_fault(one.question, one.answer) is None]
+    answers = defaultdict(set)
+    for one in found:
+        answers[one.question].add(one.answer)
+    return [one for one in found if len(answers[one.question]) == 1 and answer_fault(one.question, one.answer) is None]
 
 
 def _heading(chunk: Record) -> str:

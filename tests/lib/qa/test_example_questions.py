@@ -52,5 +52,7 @@ def test_a_table_is_asked_by_row_and_column() -> None:
     text = "| Model | Language | Ready |\n|---|---|---|\n| [ernie-base](a.md) | Chinese | ✅ |\n| | English | ✅ |\n"
     place = 'under "Large batches" on the toolbox page "training"'
     assert asked(text) == [(f'Which "Language" does the table {place} give for ernie-base?', "Chinese")]
+    twice = "| Model | Speed |\n|---|---|\n| base | 10 ms |\n| base | 20 ms |\n| large | 30 ms |\n"
+    assert [answer for _, answer in asked(twice)] == ["30 ms"]  # which "base"?
     assert asked("| 12 | 5 |\n| 13 | 6 |\n") == []
     assert asked("") == []
